@@ -1,0 +1,86 @@
+"""What the entry points share: options made from typed settings, and how errors end a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lastkd.config import RunSettings, defaults
+from lastkd.errors import UserError
+
+_CLICK_TYPES: dict[type, click.ParamType] = {
+    int: click.INT,
+    float: click.FLOAT,
+    str: click.STRING,
+    Path: click.Path(path_type=Path),
+}
+
+
+def _click_type(annotation: Any) -> click.ParamType:
+    if typing.get_origin(annotation) is typing.Literal:
+        return click.Choice(typing.get_args(annotation))
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
+    return _CLICK_TYPES[annotation]
+
+
+def settings_command(kind: type[RunSettings], run: Callable[..., None]) -> click.Command:
+    """A command with an option for every setting; `run(given, file)` gets what was said.
+
+    `run`'s docstring becomes the help.
+    """
+    shipped = defaults(kind)
+    options: list[click.Parameter] = []
+    for name, field in kind.model_fields.items():
+        default = shipped.get(name)
+        shown = f"  [default: {default}]" if default is not None else ""
+        options.append(
+            click.Option(
+                [f"--{name.replace('_', '-')}"],
+                type=_click_type(field.annotation),
+                default=None,
+                help=f"{field.description}{shown}",
+            )
+        )
+    leading = {"model": 0, "variant": 0, "data": 1, "split": 2, "teacher": 3, "run": 4}
+    leading |= {"epochs": 5, "seed": 6, "batch_size": 7, "lr": 8, "alpha": 9, "tau": 10}
+    options.sort(key=lambda option: leading.get(option.name or "", 99))
+    options.append(
+        click.Option(
+            ["--config"],
+            type=click.Path(path_type=Path),
+            help="YAML file with settings; the command line goes before it",
+        )
+    )
+
+    def callback(config: Path | None, **given: Any) -> None:
+        run({name: value for name, value in given.items() if value is not None}, config)
+
+    return click.Command(
+        kind.__name__,
+        params=options,
+        callback=callback,
+        help=run.__doc__,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+def run_command(command: click.Command, program: str) -> None:
+    """Runs a command; a `UserError` ends it with one sentence and exit code 2."""
+    try:
+        command.main(prog_name=program)
+    except UserError as error:
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            # one rank speaks for all; wait, or the launcher stops it before it has spoken
+            time.sleep(2)
+        else:
+            click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

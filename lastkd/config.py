@@ -1,0 +1,148 @@
+"""Typed settings: defaults from `configs/`, overridden by a file and by the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lastkd.data.synthetic import SyntheticSettings
+from lastkd.data.view_settings import ViewSettings
+from lastkd.errors import UserError, nearest
+from lastkd.models.architecture import model_names
+from lastkd.resources import CONFIGS
+from lastkd.yaml_files import read_mapping, read_model, validated
+
+Settings = TypeVar("Settings", bound="RunSettings")
+
+
+class RunSettings(ViewSettings):
+    """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    data: Path | None = Field(description="prepared store (made by lastkd prepare)")
+    split: str = Field(description="split of the store: xsub, xview, xset, ...")
+    run: Path | None = Field(description="folder for events, settings and checkpoints")
+    seed: int = Field(ge=0, description="decides weights, order, views and dropout")
+    epochs: int = Field(ge=1, description="passes over the training clips")
+    batch_size: int = Field(ge=2, description="clips a process and forward pass")
+    accumulation: int = Field(ge=1, description="forward passes a step")
+    lr: float = Field(gt=0, description="peak learning rate at the reference batch")
+    reference_batch: int = Field(ge=1, description="global batch for which lr is meant")
+    warmup_epochs: int = Field(ge=0, description="epochs of linear warm-up")
+    warmup_lr: float = Field(ge=0, description="learning rate at the warm-up's start")
+    final_lr: float = Field(ge=0, description="learning rate at the cosine's end")
+    momentum: float = Field(ge=0, lt=1, description="Nesterov momentum")
+    weight_decay: float = Field(ge=0, description="on weights alone, not on norms and biases")
+    clip_grad: float = Field(gt=0, description="largest gradient norm")
+    dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
+    eval_batch_size: int = Field(ge=1, description="clips a process in evaluation")
+    eval_every: int = Field(ge=1, description="epochs between evaluations")
+    log_every: int = Field(ge=1, description="steps between step events")
+
+    default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)
+
+    @property
+    def model_name(self) -> str:
+        """The model that is trained."""
+        raise AttributeError("settings of a run without a model")
+
+
+class TrainSettings(RunSettings):
+    """Standalone training of any model."""
+
+    model: str = Field(description="last_v2_base, last_e_nano, ... (configs/model)")
+    label_smoothing: float = Field(ge=0, lt=1, description="smoothing of the hard labels")
+
+    default_files: ClassVar[tuple[str, ...]] = ("training/recipe", "training/standalone")
+
+    @property
+    def model_name(self) -> str:
+        return self.model
+
+
+class DistillSettings(RunSettings):
+    """Distillation of a frozen teacher into a LAST-E."""
+
+    variant: Literal["nano", "small", "base", "large"] = Field(description="size of the student")
+    teacher: Path | None = Field(description="checkpoint of the teacher")
+    alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss")
+    tau: float = Field(gt=0, description="temperature of the soft labels")
+
+    @property
+    def model_name(self) -> str:
+        return f"last_e_{self.variant}"
+
+
+class Places(BaseModel):
+    """Where a store and a teacher are looked for by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Path
+    teacher: Path
+
+
+def places() -> Places:
+    return read_model(Places, CONFIGS / "data" / "places.yaml")
+
+
+def embedded_set() -> SyntheticSettings:
+    """The synthetic set of the demo and of runs without data."""
+    return read_model(SyntheticSettings, CONFIGS / "data" / "synthetic.yaml")
+
+
+def defaults(kind: type[RunSettings], variant: str | None = None) -> dict[str, Any]:
+    """What `configs/` says for a kind of run, before a user says anything."""
+    values: dict[str, Any] = {}
+    files = list(kind.default_files)
+    if kind is DistillSettings:
+        values["teacher"] = None
+        if variant is not None:
+            files.append(f"distillation/{variant}")
+    for name in files:
+        values |= read_mapping(CONFIGS / f"{name}.yaml")
+    return values
+
+
+def resolve(
+    kind: type[Settings],
+    given: dict[str, Any],
+    *,
+    file: Path | None = None,
+    embedded: str | None = None,
+) -> Settings:
+    """Settings from, each over the one before: `configs/`, `embedded`, a file, the command line.
+
+    Args:
+        given: what the command line says.
+        file: a YAML file of the user's.
+        embedded: name of the file in `configs/training` for the embedded synthetic data.
+
+    Raises:
+        UserError: a key is unknown, or a value is missing or doesn't fit.
+    """
+    from_file = read_mapping(file) if file else {}
+    for key in from_file:
+        if key not in kind.model_fields:
+            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, kind.model_fields)}")
+    said = from_file | given
+    variant = said.get("variant")
+    values = defaults(kind, variant if variant in variants() else None)
+    if embedded is not None:
+        values |= read_mapping(CONFIGS / "training" / f"{embedded}.yaml")
+    values |= said
+    name = {TrainSettings: "model", DistillSettings: "variant"}.get(kind)
+    if name is not None and values.get(name) is None:
+        known = model_names() if name == "model" else variants()
+        raise UserError(f"which {name}? give --{name} with one of {', '.join(known)}")
+    if kind is DistillSettings and variant not in variants():
+        raise UserError(f"variant {variant!r} is unknown; {nearest(str(variant), variants())}")
+    return validated(kind, values, str(file or "settings"))
+
+
+def variants() -> list[str]:
+    """The students' sizes, smallest first."""
+    return ["nano", "small", "base", "large"]

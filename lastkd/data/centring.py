@@ -1,0 +1,91 @@
+"""Every clip in the same place, facing the same way and of the same size.
+
+As in LAST: the origin is the spine base of the first frame, the first frame's shoulders lie along
+x, and the mean length of the torso is 1. Actor 1's frame of reference serves both bodies, so that
+two people keep their places.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd.data.clip import FloatArray
+from lastkd.data.layouts import Layout
+
+Points = NDArray[np.float64]
+Seen = NDArray[np.bool_]
+
+_NEGLIGIBLE = 1e-6  # in the data's own unit; a shorter line has no direction and measures nothing
+
+
+def centre_and_scale(joints: FloatArray, layout: Layout) -> FloatArray:
+    """A clip in actor 1's frame of reference: `(T, M, V, C)` float32, in torso lengths.
+
+    The first frame in which actor 1 is present decides origin and turn; the mean torso length over
+    all frames in which it is present decides the scale (mean bone length where the layout names no
+    torso, 1 where that is zero). Should actor 1 never appear, the next body stands in for it.
+
+    3-D: the clip is turned about y so that the layout's `across` line, seen from above, points from
+    left to right along +x. With NTU's axes (x to the right of the one who stands before the camera,
+    y up, z away from the camera) the person then faces the camera. No turn without such a line.
+
+    2-D: no turn, and y stays as it is in the image, downwards. The channels after x and y (a score)
+    stay untouched. A joint that wasn't seen, all zeros, counts for nothing and stays zero.
+
+    Absent bodies stay exactly zero.
+
+    Args:
+        joints: `(T, M, V, C)`, finite; zeros where a body is absent.
+        layout: of these joints; `origin`, `across`, `torso` and `dimensions` count here.
+    """
+    D = layout.dimensions
+    seen: Seen = np.any(joints, axis=-1)
+    if D == 3:  # a joint may well lie at the origin; only a whole body is absent
+        seen = np.broadcast_to(np.any(seen, axis=-1, keepdims=True), seen.shape)
+    present: Seen = np.any(seen, axis=-1)
+    if not present.any():
+        return np.array(joints)
+
+    points = joints[..., :D].astype(np.float64)
+    actor = int(present.any(axis=0).argmax())
+    first = int(present[:, actor].argmax())
+    start, start_seen = points[first, actor], seen[first, actor]
+
+    origin = list(layout.origin)
+    if not start_seen[origin].any():
+        origin = list(range(layout.num_joints))
+    moved = points - start[origin][start_seen[origin]].mean(axis=0)
+    if D == 3 and layout.across is not None:
+        left, right = layout.across
+        moved = moved @ _turn_about_y(start[right] - start[left]).T
+    moved /= _unit_of_length(points[:, actor], seen[:, actor], layout)
+
+    out: FloatArray = np.array(joints)
+    out[..., :D] = np.where(seen[..., None], moved, 0)
+    return out
+
+
+def _turn_about_y(line: Points) -> Points:
+    """`(3, 3)` rotation about y that turns a line `(3,)`, seen from above, to +x."""
+    x, _, z = line
+    length = float(np.hypot(x, z))
+    if length < _NEGLIGIBLE:
+        return np.eye(3)
+    cos, sin = x / length, z / length
+    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+
+
+def _unit_of_length(points: Points, seen: Seen, layout: Layout) -> float:
+    """Mean torso or bone length of one body's points `(T, V, D)`, over what is seen of it."""
+    if layout.torso is not None:
+        upper, lower = (list(group) for group in layout.torso)
+        whole = seen[:, upper + lower].all(axis=1)
+        lines = points[:, upper].mean(axis=1) - points[:, lower].mean(axis=1)
+    else:
+        child, parent = np.array(layout.bones).T
+        whole = seen[:, child] & seen[:, parent]
+        lines = points[:, child] - points[:, parent]
+    lengths = np.linalg.norm(lines[whole], axis=-1)
+    unit = float(lengths.mean()) if lengths.size else 0.0
+    return unit if unit > _NEGLIGIBLE else 1.0

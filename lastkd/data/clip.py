@@ -1,0 +1,30 @@
+"""The clip: what every reader yields and the store takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recorded action.
+
+    Attributes:
+        name: the sample's name, unique in its set (NTU: `S001C001P001R001A001`).
+        label: class index from 0.
+        joints: `(T, M, V, C)` float32; metres for 3-D sets, pixels and a score for 2-D ones. A body
+            that is absent in a frame is all zeros there; actor 1 is body 0.
+        performer, camera, setup: as the name tells them, -1 where it doesn't.
+    """
+
+    name: str
+    label: int
+    joints: FloatArray
+    performer: int = -1
+    camera: int = -1
+    setup: int = -1

@@ -1,0 +1,121 @@
+"""Skeleton layouts: which joints there are and how bones join them.
+
+A layout is data, a small YAML file: `configs/layout/` has those that come with lastkd, and a file
+of the same form describes any other skeleton.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lastkd.errors import UserError, nearest
+from lastkd.resources import CONFIGS
+from lastkd.yaml_files import read_model
+
+
+class Layout(BaseModel):
+    """One skeleton: joint names, the tree of bones, and the marks used to centre and scale it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    joints: tuple[str, ...] = Field(min_length=2, description="joint names, in the data's order")
+    parents: tuple[int, ...] = Field(
+        description="each joint's parent, -1 for the root; kept re-rooted at the centre"
+    )
+    centre: int = Field(ge=0, description="the joint that every bone leads away from")
+    mirror: tuple[tuple[int, int], ...] = Field((), description="(left, right) pairs of joints")
+    dimensions: int = Field(3, ge=2, le=3, description="2: x, y and a score; 3: x, y, z (y up)")
+    origin: tuple[int, ...] = Field(
+        (), description="joints whose mean in the first frame becomes 0; default the centre"
+    )
+    across: tuple[int, int] | None = Field(
+        None, description="(left, right): the line that is turned to lie along x"
+    )
+    torso: tuple[tuple[int, ...], tuple[int, ...]] | None = Field(
+        None, description="two groups of joints; the distance of their means is the unit of length"
+    )
+
+    @model_validator(mode="after")
+    def _check_and_root(self) -> Layout:
+        count = len(self.joints)
+        if len(set(self.joints)) != count:
+            raise ValueError("joint names must differ from one another")
+        if len(self.parents) != count:
+            raise ValueError(f"{count} joints need {count} parents, not {len(self.parents)}")
+        if list(self.parents).count(-1) != 1:
+            raise ValueError("exactly one joint must have the parent -1 (the root)")
+        named = [*self.origin, *(self.across or ()), self.centre]
+        named += [joint for pair in self.mirror for joint in pair]
+        named += [joint for group in self.torso or () for joint in group]
+        wrong = [j for j in named if not 0 <= j < count]
+        wrong += [p for p in self.parents if not -1 <= p < count]
+        if wrong:
+            raise ValueError(f"joint {wrong[0]} is outside 0 to {count - 1}")
+        rooted = _rooted(self.parents, self.centre)
+        object.__setattr__(self, "parents", rooted)
+        if not self.origin:
+            object.__setattr__(self, "origin", (self.centre,))
+        return self
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.joints)
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(child, parent) pairs, one for each joint but the centre."""
+        return tuple((child, parent) for child, parent in enumerate(self.parents) if parent >= 0)
+
+
+def _rooted(parents: tuple[int, ...], centre: int) -> tuple[int, ...]:
+    """The same tree with `centre` as its root, so that every bone's parent is the nearer end."""
+    neighbours: list[list[int]] = [[] for _ in parents]
+    for child, parent in enumerate(parents):
+        if parent >= 0:
+            neighbours[child].append(parent)
+            neighbours[parent].append(child)
+    rooted = {centre: -1}
+    queue = deque([centre])
+    while queue:
+        joint = queue.popleft()
+        for other in neighbours[joint]:
+            if other not in rooted:
+                rooted[other] = joint
+                queue.append(other)
+    if len(rooted) != len(parents):
+        lost = next(j for j in range(len(parents)) if j not in rooted)
+        raise ValueError(f"joint {lost} is not joined to the centre {centre}")
+    return tuple(rooted[joint] for joint in range(len(parents)))
+
+
+def layout_names() -> list[str]:
+    """The layouts that come with lastkd."""
+    return sorted(path.stem for path in (CONFIGS / "layout").glob("*.yaml"))
+
+
+@lru_cache
+def _from_file(path: Path) -> Layout:
+    return read_model(Layout, path)
+
+
+def get_layout(layout: str | Layout) -> Layout:
+    """A layout by its name (`ntu25`, ...) or from a YAML file of one's own.
+
+    Raises:
+        UserError: there is neither such a name nor such a file, or the file doesn't hold a layout.
+    """
+    if isinstance(layout, Layout):
+        return layout
+    if layout.endswith((".yaml", ".yml")):
+        return _from_file(Path(layout))
+    if layout not in layout_names():
+        raise UserError(
+            f"layout {layout!r} is unknown; {nearest(layout, layout_names())} "
+            "(or give a .yaml file of your own)"
+        )
+    return _from_file(CONFIGS / "layout" / f"{layout}.yaml")

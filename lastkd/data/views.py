@@ -1,0 +1,110 @@
+"""Views: what a model sees of a clip, vectorised over the batch on the store's device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+
+from lastkd import chance
+from lastkd.data.store import CLIPS_FILE, ClipStore
+from lastkd.data.view_settings import ViewSettings
+
+Streams = dict[str, Tensor]
+"""The MIB dict: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)`."""
+
+
+class Views:
+    """The views of one store.
+
+    A training view is a pure function of (seed, epoch, clip); an evaluation view of the clip.
+    """
+
+    def __init__(self, store: ClipStore, settings: ViewSettings, device: torch.device) -> None:
+        self.settings = settings
+        self.device = device
+        self.store = store
+        self.max_bodies = store.max_bodies
+        with safe_open(store.path / CLIPS_FILE, "pt", device=str(device)) as file:
+            self._joints: Tensor = file.get_tensor("joints")
+            self._present: Tensor = file.get_tensor("present").bool()
+        self._offsets = torch.as_tensor(store.offsets, device=device)
+        self._frames = torch.as_tensor(store.frames, device=device)
+        self._bodies = torch.as_tensor(store.bodies, device=device)
+        parents = [j if p < 0 else p for j, p in enumerate(store.layout.parents)]
+        self._parents = torch.tensor(parents, device=device)
+        self._planar = store.layout.dimensions == 2
+        self.labels = torch.as_tensor(store.labels, device=device)
+
+    def draw(self, seed: int, epoch: int) -> Tensor:
+        """The epoch's draws for every clip of the store, `(clips, 4)` float32 in [0, 1)."""
+        table = chance.uniform(seed, "view", epoch, shape=(len(self.store), 4))
+        return torch.from_numpy(table.astype(np.float32)).to(self.device)
+
+    def training(self, clips: NDArray[np.int64], draws: Tensor) -> Streams:
+        """Augmented views of `clips` `(B,)`: crop, turn about y and scale from the epoch's draws."""
+        index = torch.from_numpy(clips).to(self.device)
+        length, start, turn, size = draws[index].unbind(dim=1)
+        share = self.settings.crop_min + (1 - self.settings.crop_min) * length
+        x, present = self._resample(index, share, start)
+        scale = 1 + self.settings.scale * (2 * size - 1)
+        scale = scale[:, None, None, None]
+        if self._planar:
+            # a flat skeleton can't be turned about y; its third channel is a score, not a length
+            return self._streams(torch.cat((x[:, :2] * scale[..., None], x[:, 2:]), 1), present)
+        angle = (2 * turn - 1) * float(np.deg2rad(self.settings.turn_degrees))
+        cos = angle.cos()[:, None, None, None] * scale
+        sin = angle.sin()[:, None, None, None] * scale
+        right, up, forward = x.unbind(dim=1)
+        turned = (cos * right + sin * forward, scale * up, cos * forward - sin * right)
+        return self._streams(torch.stack(turned, dim=1), present)
+
+    def evaluation(self, clips: NDArray[np.int64]) -> Streams:
+        """The centre crop of `clips` `(B,)`, unturned and unscaled."""
+        index = torch.from_numpy(clips).to(self.device)
+        share = torch.full((len(clips),), self.settings.test_crop, device=self.device)
+        return self._streams(*self._resample(index, share, torch.full_like(share, 0.5)))
+
+    def _resample(self, index: Tensor, share: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Linear resampling of a crop: joints `(B, 3, T, V, M)` and presence `(B, T, M)`.
+
+        Args:
+            index: clips `(B,)`.
+            share: of the clip's frames that the crop spans.
+            start: 0 puts the crop at the clip's beginning, 1 at its end.
+        """
+        last = self._frames[index] - 1
+        span = last * share
+        steps = torch.linspace(0, 1, self.settings.frames, device=self.device)
+        at = ((last - span) * start)[:, None] + span[:, None] * steps
+        before = at.floor().long().minimum(last[:, None])
+        after = (before + 1).minimum(last[:, None])
+        body = torch.arange(self.max_bodies, device=self.device)
+        exists = body < self._bodies[index][:, None]
+        first_row = self._offsets[index][:, None] + body * self._frames[index][:, None]
+        first_row = torch.where(exists, first_row, self._offsets[index][:, None])[:, None]
+        here, there = before[..., None] + first_row, after[..., None] + first_row
+        seen_here = self._present[here] & exists[:, None]
+        seen_there = self._present[there] & exists[:, None]
+        weight = (at - before)[..., None]
+        # where a body comes or goes, the nearer frame counts: a mixture with zeros is no pose
+        weight = torch.where(seen_here & seen_there, weight, weight.round())
+        present = torch.where(weight < 0.5, seen_here, seen_there) | (seen_here & seen_there)
+        x = torch.lerp(self._joints[here], self._joints[there], weight[..., None, None])
+        x = x * present[..., None, None]
+        return x.permute(0, 4, 1, 3, 2), present
+
+    def _streams(self, joint: Tensor, present: Tensor) -> Streams:
+        """Velocity and bone from joints; a body that comes or goes has no velocity there."""
+        joint = joint.contiguous()
+        velocity = torch.zeros_like(joint)
+        both = (present[:, 1:] & present[:, :-1])[:, None, :, None]
+        velocity[:, :, :-1] = (joint[:, :, 1:] - joint[:, :, :-1]) * both
+        parent = joint[:, :, :, self._parents]
+        bone = joint - parent
+        if self._planar:
+            velocity[:, 2, :-1] = torch.minimum(joint[:, 2, 1:], joint[:, 2, :-1])
+            bone[:, 2] = torch.minimum(joint[:, 2], parent[:, 2])
+        return {"joint": joint, "velocity": velocity, "bone": bone}

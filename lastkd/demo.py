@@ -1,0 +1,84 @@
+"""The demo: teacher, standalone student and distilled student on the embedded synthetic data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lastkd.config import embedded_set
+from lastkd.data.prepare import SYNTHETIC, open_source, prepare
+from lastkd.errors import UserError
+from lastkd.events import FILE_NAME, read_events
+from lastkd.models.checkpoint import read_info
+from lastkd.resources import CONFIGS, LAUNCH_CONFIGS
+from lastkd.training.embedded import TEACHER_MODEL, environment_alone
+
+
+def launch(module: str, *options: str) -> None:
+    """`accelerate launch -m MODULE OPTIONS` as a process of its own.
+
+    Raises:
+        UserError: it failed; its own words stand above.
+    """
+    config = "gpu.yaml" if torch.cuda.is_available() else "cpu.yaml"
+    shown = ["accelerate", "launch", "--config_file", f"launch_configs/{config}", "-m", module]
+    print("\n$ " + " ".join([*shown, *options]), flush=True)
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--config_file", str(LAUNCH_CONFIGS / config), "-m", module, *options]
+    if subprocess.run(command, env=environment_alone(), check=False).returncode:
+        raise UserError(f"{module} failed; what it said stands above")
+
+
+def run_demo(out: Path, seed: int) -> None:
+    """Runs the demo into `out` and prints the table.
+
+    Raises:
+        UserError: `out` exists, or one of the runs failed.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists already; remove it or choose another --out")
+    store = out / "store"
+    print(f"Preparing the embedded synthetic set: {store}", flush=True)
+    prepare(open_source(SYNTHETIC, synthetic=embedded_set()), store)
+    training = CONFIGS / "training"
+    given = ["--data", str(store), "--seed", str(seed)]
+    teacher, alone, distilled = out / "teacher", out / "nano_standalone", out / "nano_distilled"
+    recipe = ["--config", str(training / "synthetic_teacher.yaml")]
+    launch("lastkd.train", "--model", TEACHER_MODEL, *recipe, *given, "--run", str(teacher))
+    recipe = ["--config", str(training / "synthetic.yaml")]
+    launch("lastkd.train", "--model", "last_e_nano", *recipe, *given, "--run", str(alone))
+    best = str(teacher / "best.safetensors")
+    run = ["--teacher", best, "--run", str(distilled)]
+    launch("lastkd.distill", "--variant", "nano", *recipe, *given, *run)
+    print_table(out, seed, teacher, alone, distilled)
+
+
+def print_table(out: Path, seed: int, teacher: Path, alone: Path, distilled: Path) -> None:
+    """What the three runs reached at their last epoch, which nobody chose."""
+    rows = {
+        "teacher": (teacher, TEACHER_MODEL),
+        "standalone": (alone, "last_e_nano"),
+        "distilled": (distilled, "last_e_nano"),
+    }
+    table = Table(title=f"Synthetic data, xsub, seed {seed}: accuracy in percent at the last epoch")
+    for column in ("run", "model", "parameters", "top-1", "top-5", "mean class"):
+        table.add_column(column, justify="left" if column in ("run", "model") else "right")
+    top1: dict[str, float] = {}
+    for name, (folder, model) in rows.items():
+        accuracy = read_info(folder / "last.safetensors").accuracy
+        top1[name] = accuracy["top1"]
+        start = next(iter(read_events(folder / FILE_NAME)))
+        figures = (f"{accuracy[key]:.2f}" for key in ("top1", "top5", "mean_class"))
+        table.add_row(name, model, f"{start['parameters']:,}", *figures)
+    gain = top1["distilled"] - top1["standalone"]
+    table.add_section()
+    table.add_row("[bold]gain", "distilled - standalone", "", f"[bold]{gain:+.2f}", "", "")
+    console = Console()
+    console.print()
+    console.print(table)
+    console.print(f"Same seed, epochs and views for both students. Everything is in {out}/")

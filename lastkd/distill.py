@@ -1,0 +1,87 @@
+"""Distillation: accelerate launch -m lastkd.distill --variant large --data DIR --teacher FILE"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lastkd.command_line import run_command, settings_command
+from lastkd.config import DistillSettings, places, resolve
+from lastkd.errors import UserError
+
+
+def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
+    place = "" if named else " at the place that configs/data/places.yaml names"
+    return UserError(f"{path}: no such {what}{place}; {way_out}")
+
+
+def find_inputs(settings: DistillSettings) -> tuple[Path, Path] | None:
+    """The store and the teacher to use, or None where neither was named nor is at its place.
+
+    Raises:
+        UserError: one that was named is missing, or only one of the two is there.
+    """
+    usual = places()
+    data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
+    if settings.data is None and settings.teacher is None:
+        if not data.exists() and not teacher.exists():
+            return None
+    if not data.exists():
+        way_out = f"make one with lastkd prepare SOURCE --out {data} or name yours with --data"
+        raise _missing("store", data, settings.data is not None, way_out)
+    if not teacher.exists():
+        way_out = (
+            "train one with accelerate launch -m lastkd.train --model last_v2_base, convert a "
+            "public one with lastkd convert, or name yours with --teacher"
+        )
+        raise _missing("teacher", teacher, settings.teacher is not None, way_out)
+    return data, teacher
+
+
+def run(given: dict[str, Any], file: Path | None) -> None:
+    """Distils a frozen teacher into a LAST-E student.
+
+    \b
+      accelerate launch --config_file launch_configs/gpu.yaml \\
+        -m lastkd.distill --variant large --data data/ntu60 --split xsub \\
+        --teacher runs/last_v2_base/best.safetensors
+
+    The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student). alpha and tau have
+    defaults by variant (configs/distillation). Without --data and --teacher the places in
+    configs/data/places.yaml are used; where neither is there, the embedded synthetic data.
+    """
+    settings = resolve(DistillSettings, given, file=file)
+    inputs = find_inputs(settings)
+    if inputs is None:
+        usual = places()
+        settings = resolve(DistillSettings, given, file=file, embedded="synthetic")
+        if int(os.environ.get("RANK", "0")) == 0:
+            click.echo(
+                f"Neither a store ({usual.store}) nor a teacher ({usual.teacher}) is here, and "
+                "none was named: running on the embedded synthetic data with a tiny teacher. Its "
+                "figures say nothing about NTU."
+            )
+        from lastkd.training.embedded import embedded_store, embedded_teacher
+
+        inputs = embedded_store(), embedded_teacher()
+    data, teacher = inputs
+
+    from lastkd.training.processes import leave, make_accelerator
+
+    accelerator = make_accelerator(settings.accumulation)
+    from lastkd.training.loop import train
+
+    folder = settings.run or Path("runs") / settings.variant
+    train(settings, data=data, teacher=teacher, folder=folder, accelerator=accelerator)
+    leave(accelerator)
+
+
+def main() -> None:
+    run_command(settings_command(DistillSettings, run), "python -m lastkd.distill")
+
+
+if __name__ == "__main__":
+    main()

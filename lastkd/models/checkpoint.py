@@ -1,0 +1,157 @@
+"""Checkpoints: a safetensors file whose metadata say how to build the model again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lastkd.atomic import replacing
+from lastkd.data.layouts import Layout
+from lastkd.errors import UserError
+from lastkd.models.architecture import Architecture
+
+FORMAT = 1
+
+
+class CheckpointInfo(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Architecture = Field(discriminator="family")
+    num_classes: int
+    layout: Layout
+    class_names: tuple[str, ...] = ()
+    accuracy: dict[str, Any] = Field(
+        default_factory=dict, description="top1, top5, mean_class in percent, and on which split"
+    )
+    epoch: int | None = Field(None, description="epochs trained, counted from 1")
+    chosen_by: str | None = Field(None, description="how this epoch came to be kept")
+    settings: dict[str, Any] = Field(default_factory=dict, description="of the run that trained it")
+    data_hash: str | None = Field(None, description="content hash of the store it was trained on")
+    teacher_hash: str | None = Field(None, description="weights hash of its teacher")
+    origin: str = Field("lastkd", description="lastkd, or the public file it was converted from")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A read checkpoint; tensors on the CPU."""
+
+    path: Path
+    info: CheckpointInfo
+    tensors: dict[str, Tensor]
+
+    def build(self) -> torch.nn.Module:
+        """The model with these weights, in `eval` mode on the CPU.
+
+        Raises:
+            UserError: a tensor is missing, left over, or of another shape.
+        """
+        from lastkd.models import build_model
+
+        model = build_model(self.info.architecture, self.info.num_classes, self.info.layout)
+        load_exactly(model, self.tensors, self.path)
+        return model.eval()
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over names, types, shapes and bytes of the tensors."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()
+
+
+def load_exactly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Loads `tensors` into `model`, every key accounted for.
+
+    Raises:
+        UserError: naming the file and the first key that is missing, left over or misshapen.
+    """
+    expected = model.state_dict()
+    for key in expected:
+        if key not in tensors:
+            raise UserError(f"{path}: has no tensor {key!r}, which the model needs")
+    for key, tensor in tensors.items():
+        if key not in expected:
+            raise UserError(f"{path}: holds a tensor {key!r} that the model doesn't have")
+        if tensor.shape != expected[key].shape:
+            raise UserError(
+                f"{path}: tensor {key!r} has shape {tuple(tensor.shape)} and the model "
+                f"{tuple(expected[key].shape)}"
+            )
+    model.load_state_dict(tensors)
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Tensor], info: CheckpointInfo) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the folder can't be written.
+    """
+    tensors = {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
+    metadata = {"lastkd": str(FORMAT), "info": info.model_dump_json()}
+    with replacing(path) as part:
+        try:
+            save_file(tensors, part, metadata)
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(str(error)) from error
+
+
+def read_info(path: str | Path) -> CheckpointInfo:
+    """A checkpoint's metadata alone; errors as in `read_checkpoint`."""
+    return _read(Path(path), tensors=False).info
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint of lastkd.
+    """
+    return _read(Path(path), tensors=True)
+
+
+def _read(path: Path, *, tensors: bool) -> Checkpoint:
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; check the path")
+    if path.suffix in (".pth", ".pt"):
+        raise UserError(
+            f"{path}: is a torch file; turn it into a checkpoint with lastkd convert {path} "
+            f"{path.with_suffix('.safetensors')}"
+        )
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            loaded = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is damaged or no safetensors file ({error})") from None
+    if "info" not in metadata:
+        raise UserError(f"{path}: is a safetensors file, but not a checkpoint of lastkd")
+    if metadata.get("lastkd") != str(FORMAT):
+        raise UserError(f"{path}: is of format {metadata.get('lastkd')}; this lastkd reads {FORMAT}")
+    try:
+        info = CheckpointInfo.model_validate_json(metadata["info"])
+    except (ValidationError, json.JSONDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: its metadata can't be read ({reason})") from None
+    return Checkpoint(path, info, loaded)
+
+
+def load_model(path: str | Path) -> torch.nn.Module:
+    """The model of a checkpoint, in `eval` mode on the CPU; it takes the MIB dict to logits.
+
+    Raises:
+        UserError: the file is missing, damaged, or its tensors don't fit its metadata.
+    """
+    return read_checkpoint(path).build()

@@ -1,0 +1,108 @@
+"""Public LAST checkpoints (`.pth`) turned into ours, every key accounted for."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lastkd.data.layouts import Layout, get_layout, layout_names
+from lastkd.data.ntu import NTU_60, NTU_120
+from lastkd.errors import UserError
+from lastkd.models import LastModel, build_model, get_architecture, model_names
+from lastkd.models.checkpoint import CheckpointInfo, load_exactly, save_checkpoint
+
+_WRAPPER = "module."  # what DataParallel and DDP put before every key
+
+
+def convert(source: Path, out: Path, *, layout: str | None = None) -> CheckpointInfo:
+    """Writes the checkpoint `out` from a public `.pth` and returns what it says of itself.
+
+    Args:
+        source: a bare `state_dict`, or a dict that holds one as `model_state_dict`.
+        layout: of the skeletons, where the number of joints doesn't tell it.
+
+    Raises:
+        UserError: the file can't be read without running code, no model has these shapes, or a key
+            is missing or left over (the error names it).
+    """
+    tensors = _state_dict(source)
+    model = _recognise(tensors, source, layout)
+    # float32 first: the blocks' adjacencies share one tensor, which a cast would part
+    load_exactly(model, {key: value.to(_dtype(value)) for key, value in tensors.items()}, source)
+    names = {60: NTU_60.class_names, 120: NTU_120.class_names}.get(model.num_classes, ())
+    info = CheckpointInfo(
+        architecture=model.architecture,
+        num_classes=model.num_classes,
+        layout=model.layout,
+        class_names=tuple(names) if model.layout.name == "ntu25" else (),
+        origin=f"converted from {source.name}",
+    )
+    save_checkpoint(out, model.state_dict(), info)
+    return info
+
+
+def _dtype(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.is_floating_point() else torch.int64
+
+
+def _state_dict(source: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(source, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{source}: no such file; check the path") from None
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise UserError(
+            f"{source}: holds more than tensors, and loading it could run code; save its "
+            f"state_dict alone ({reason})"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise UserError(f"{source}: is damaged or no torch file ({error})") from None
+    if isinstance(content, dict) and "model_state_dict" in content:
+        content = content["model_state_dict"]
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{source}: holds no state_dict, neither bare nor as 'model_state_dict'")
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"{source}: key {key!r} of its state_dict is no tensor")
+    if all(key.startswith(_WRAPPER) for key in content):
+        content = {key.removeprefix(_WRAPPER): value for key, value in content.items()}
+    return content
+
+
+def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> LastModel:
+    """The public model of these shapes; the nearest one where none fits, for its error to name."""
+    for key, axes in (("fc.weight", 2), ("A", 3)):
+        if key not in tensors or tensors[key].dim() != axes:
+            raise UserError(f"{source}: has no {axes}-dimensional {key!r}, as every LAST model has")
+    num_classes, V = tensors["fc.weight"].shape[0], tensors["A"].shape[-1]
+    skeleton = _layout_of(V, source, layout)
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    candidates = []
+    for name in model_names():
+        if get_architecture(name).public:
+            with torch.device("meta"):
+                model = build_model(name, num_classes, skeleton)
+            expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
+            candidates.append((len(shapes.items() ^ expected.items()), name))
+    return build_model(min(candidates)[1], num_classes, skeleton)
+
+
+def _layout_of(num_joints: int, source: Path, layout: str | None) -> Layout:
+    if layout is not None:
+        chosen = get_layout(layout)
+        if chosen.num_joints != num_joints:
+            raise UserError(
+                f"{source}: is for {num_joints} joints, and layout {layout} has {chosen.num_joints}"
+            )
+        return chosen
+    fitting = [name for name in layout_names() if get_layout(name).num_joints == num_joints]
+    if len(fitting) != 1:
+        raise UserError(
+            f"{source}: is for {num_joints} joints; name their layout with --layout "
+            "(a name or a .yaml file)"
+        )
+    return get_layout(fitting[0])

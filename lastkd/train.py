@@ -1,0 +1,47 @@
+"""Standalone training: accelerate launch -m lastkd.train --model last_v2_base --data DIR"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lastkd.command_line import run_command, settings_command
+from lastkd.config import TrainSettings, places, resolve
+from lastkd.errors import UserError
+
+
+def run(given: dict[str, Any], file: Path | None) -> None:
+    """Trains one model by itself: a teacher, or a student's baseline.
+
+    \b
+      accelerate launch --config_file launch_configs/gpu.yaml \\
+        -m lastkd.train --model last_v2_base --data data/ntu60 --split xsub
+      python -m lastkd.train --model last_e_nano --data data/ntu60
+
+    The run's folder gets settings.yaml, events.jsonl, best.safetensors (the best epoch by top-1 on
+    the split's test part) and last.safetensors.
+    """
+    settings = resolve(TrainSettings, given, file=file)
+    data = settings.data or places().store
+    if not data.exists():
+        named = "" if settings.data else " (the place in configs/data/places.yaml)"
+        raise UserError(
+            f"{data}: no such store{named}; make one with lastkd prepare SOURCE --out {data} "
+            "or name yours with --data"
+        )
+    from lastkd.training.processes import leave, make_accelerator
+
+    accelerator = make_accelerator(settings.accumulation)
+    from lastkd.training.loop import train
+
+    folder = settings.run or Path("runs") / settings.model_name
+    train(settings, data=data, teacher=None, folder=folder, accelerator=accelerator)
+    leave(accelerator)
+
+
+def main() -> None:
+    run_command(settings_command(TrainSettings, run), "python -m lastkd.train")
+
+
+if __name__ == "__main__":
+    main()

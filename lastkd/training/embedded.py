@@ -1,0 +1,78 @@
+"""The embedded synthetic set and its teacher, made once and kept in the user's cache directory.
+
+Both are made by the ordinary commands in a process of their own, so they come out the same whether
+one process or eight ask for them; a file lock lets one process work and the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+import lastkd
+from lastkd.config import embedded_set
+from lastkd.data.prepare import SYNTHETIC, open_source, prepare
+from lastkd.errors import UserError
+from lastkd.resources import CONFIGS
+
+TEACHER_MODEL = "last_v2_tiny"
+# what a launcher tells its children, which a process of its own must not hear
+_LAUNCHED = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_")
+_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
+
+
+def cache_folder() -> Path:
+    """The cache of this version with these configs: a change of either starts afresh."""
+    digest = hashlib.sha256(lastkd.__version__.encode())
+    for file in ("data/synthetic", "training/recipe", "training/synthetic_teacher"):
+        digest.update((CONFIGS / f"{file}.yaml").read_bytes())
+    digest.update((CONFIGS / "model" / f"{TEACHER_MODEL}.yaml").read_bytes())
+    return user_cache_path("lastkd") / f"embedded-{digest.hexdigest()[:12]}"
+
+
+def environment_alone() -> dict[str, str]:
+    """This process's environment without what makes it one of a launched group."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(_LAUNCHED) and key not in _RANKS
+    }
+
+
+def embedded_store() -> Path:
+    """The embedded set as a prepared store."""
+    out = cache_folder() / "store"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.with_suffix(".lock")):
+        if not out.exists():
+            prepare(open_source(SYNTHETIC, synthetic=embedded_set()), out)
+    return out
+
+
+def embedded_teacher() -> Path:
+    """A `tiny` LAST-v2 trained on the embedded set.
+
+    Raises:
+        UserError: its training failed (which shows above the error).
+    """
+    data = embedded_store()
+    run = cache_folder() / "teacher"
+    best = run / "best.safetensors"
+    with FileLock(run.with_suffix(".lock")):
+        if not best.exists():
+            unfinished = run.with_name("teacher.part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            command = [sys.executable, "-m", "lastkd.train", "--model", TEACHER_MODEL]
+            command += ["--data", str(data), "--run", str(unfinished)]
+            command += ["--config", str(CONFIGS / "training" / "synthetic_teacher.yaml")]
+            if subprocess.run(command, env=environment_alone(), check=False).returncode:
+                raise UserError(f"{unfinished}: the embedded teacher could not be trained")
+            unfinished.rename(run)
+    return best

@@ -1,0 +1,80 @@
+"""How a run shows itself: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+LINE_EVERY_S = 15.0
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+class RunProgress:
+    """Steps done, rate and time left of one run; silent on all ranks but the first."""
+
+    def __init__(self, name: str, total_steps: int, *, shown: bool) -> None:
+        self._console = Console(quiet=not shown)
+        self._name = name
+        self._total = total_steps
+        self._started = self._last_line = time.monotonic()
+        self._live = (
+            Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[state]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            if shown and self._console.is_terminal
+            else None
+        )
+        if self._live:
+            self._task = self._live.add_task(name, total=total_steps, state="")
+
+    def __enter__(self) -> RunProgress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def step(self, step: int, epoch: str, loss: float, clips_per_s: float) -> None:
+        """After `step` steps of the whole run."""
+        now = time.monotonic()
+        left = duration((now - self._started) / max(step, 1) * (self._total - step))
+        state = f"epoch {epoch} | loss {loss:.3f} | {clips_per_s:.0f} clips/s | {left} left"
+        if self._live:
+            self._live.update(self._task, completed=step, state=state)
+        elif now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
+            self.say(f"{self._name} | step {step}/{self._total} | {state}")

@@ -1,0 +1,80 @@
+"""The frozen teacher: loaded strictly, in half precision on a GPU, never wrapped and never saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lastkd.data.store import ClipStore
+from lastkd.data.views import Streams
+from lastkd.errors import UserError
+from lastkd.models.checkpoint import read_checkpoint
+
+
+class FrozenTeacher:
+    """Soft labels of one teacher on one device.
+
+    It is no `nn.Module`, so it can't end up inside the student, its DDP wrapper or its checkpoint.
+    On a GPU it runs in fp16. On a CPU it stays in float32: bfloat16 moves the logits by about 1e-2
+    of the largest, and 1e-3 is what may be lost (`benchmarks/teacher_precision.py`).
+    """
+
+    def __init__(self, path: Path, store: ClipStore, device: torch.device) -> None:
+        """
+        Raises:
+            UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
+                layout.
+        """
+        checkpoint = read_checkpoint(path)
+        info = checkpoint.info
+        check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
+        self.name = info.architecture.name
+        self.weights_hash = checkpoint.weights_hash
+        self.accuracy = info.accuracy
+        self.precision = torch.float16 if device.type == "cuda" else torch.float32
+        self._model = checkpoint.build().requires_grad_(False).to(device, self.precision)
+
+    @torch.no_grad()
+    def __call__(self, streams: Streams) -> Tensor:
+        """Logits `(B, K)` in float32, of the very view that the student sees."""
+        cast = {name: stream.to(self.precision) for name, stream in streams.items()}
+        device = next(iter(cast.values())).device.type
+        with torch.autocast(device, enabled=False):
+            logits: Tensor = self._model(cast)
+        return logits.float()
+
+
+def check_fit(
+    path: Path,
+    num_classes: int,
+    class_names: tuple[str, ...],
+    joints: tuple[str, ...],
+    store: ClipStore,
+) -> None:
+    """Whether a checkpoint's classes and joints are those of a store.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if num_classes != store.num_classes:
+        raise UserError(
+            f"{path}: knows {num_classes} classes and {store.path} has {store.num_classes}; "
+            "choose the checkpoint and the store of the same set"
+        )
+    if joints != store.layout.joints:
+        raise UserError(
+            f"{path}: was trained on another skeleton ({len(joints)} joints) than {store.path} "
+            f"holds ({store.layout.name}, {store.layout.num_joints} joints)"
+        )
+    if class_names and class_names != store.class_names:
+        label, ours, theirs = next(
+            (k, a, b)
+            for k, (a, b) in enumerate(zip(class_names, store.class_names, strict=True))
+            if a != b
+        )
+        raise UserError(
+            f"{path}: its class {label} is {ours!r} and in {store.path} it is {theirs!r}; "
+            "choose the checkpoint and the store of the same set"
+        )

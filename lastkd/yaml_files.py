@@ -1,0 +1,57 @@
+"""Reading YAML into typed models, with errors that a user can act on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lastkd.errors import UserError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, read by the safe loader.
+
+    Raises:
+        UserError: the file is missing, isn't YAML, or holds something other than a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: is not valid YAML ({reason})") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path}: must hold 'key: value' lines, one setting each")
+    return content
+
+
+def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """`values` as a `model`, where `where` names their origin in the error.
+
+    Raises:
+        UserError: a key is unknown (the nearest known one is named) or a value doesn't fit.
+    """
+    for key in values:
+        if key not in model.model_fields:
+            raise UserError(f"{where}: unknown key {key!r}; {nearest(key, model.model_fields)}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        shown = f" {key} = {first['input']!r}" if key else ""
+        raise UserError(f"{where}:{shown}: {message[0].lower()}{message[1:]}") from None
+
+
+def read_model(model: type[Model], path: Path) -> Model:
+    """A typed model from a YAML file; errors as in `read_mapping` and `validated`."""
+    return validated(model, read_mapping(path), str(path))

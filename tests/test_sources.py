@@ -1,0 +1,271 @@
+"""Raw `.skeleton` text and folders of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lastkd.data.sources.ntu_skeleton import NtuSkeletonFolder, read_skeleton
+from lastkd.errors import UserError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+FIRST_ID = 72057594037931101  # its neighbours are the same float64
+
+NUMBERS = ["0", "-0", "7", "-7.", ".5", "+1.5", "1.", "12.125", "5E-05", "1e-300", "-0.12345678"]
+NUMBERS += [
+    "0.123456789",
+    "9.99999999",
+    "0.1234567890123456",
+    "-1.234567890123456",
+    "0.12345678901234567890",
+]
+
+Frame = dict[int, np.ndarray]
+"""Body id -> joints `(25, 3)`."""
+
+
+def bodies(T: int, ids: Sequence[int] = (FIRST_ID,), seed: int = 0) -> list[Frame]:
+    """Frames in which every body is present; numbers of all lengths that the Kinect writes."""
+    rng = np.random.default_rng(seed)
+    pose = rng.uniform(-1, 1, size=(len(ids), 25, 3)) * [0.3, 1, 0.3]
+    pose[:, 0] = [0, 1.5e-5, -0.00012345678]
+    pose[:, 1] = [-12.25, 13, 0.005023585]
+    return [
+        dict(zip(ids, pose + 0.01 * rng.normal(size=(1, 25, 1)) * (pose != 0), strict=True))
+        for _ in range(T)
+    ]
+
+
+def skeleton_text(frames: Sequence[Frame], newline: str = "\n") -> str:
+    lines = [str(len(frames))]
+    for frame in frames:
+        lines.append(str(len(frame)))
+        for body_id, joints in frame.items():
+            lines += [f"{body_id} 0 1 1 1 1 0 0.02764709 0.05745083 2", "25"]
+            lines += [
+                " ".join(f"{value:.7g}" for value in place)
+                + " 277.419 -191.8 -Infinity NaN -0.2 5e-05 0 1 2"
+                for place in joints.tolist()
+            ]
+    return newline.join([*lines, ""])
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def plainly_read(text: str) -> dict[str, list[tuple[int, np.ndarray]]]:
+    """The format read line by line: body id -> (frame, joints)."""
+    lines = iter(text.split("\n"))
+    found: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for frame in range(int(next(lines))):
+        for _ in range(int(next(lines))):
+            body_id = next(lines).split()[0]
+            joints = [next(lines).split()[:3] for _ in range(int(next(lines)))]
+            found.setdefault(body_id, []).append((frame, np.array(joints, np.float64)))
+    return found
+
+
+def assert_read_as_written(path: Path) -> None:
+    expected = plainly_read(path.read_text())
+    tracks = read_skeleton(path).tracks
+    assert len(tracks) == len(expected)
+    for track, (body_id, rows) in zip(tracks, expected.items(), strict=True):
+        assert track.frames.tolist() == [frame for frame, _ in rows], body_id
+        assert track.joints.dtype == np.float32
+        np.testing.assert_allclose(track.joints, [joints for _, joints in rows], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_positions_equal_the_text(tmp_path: Path, newline: str) -> None:
+    text = skeleton_text(bodies(20, [FIRST_ID, 5]), newline)
+    assert_read_as_written(write(tmp_path / "a.skeleton", text))
+
+
+@pytest.mark.parametrize(
+    "number",
+    NUMBERS,
+)
+def test_numbers_of_any_form_are_read(tmp_path: Path, number: str) -> None:
+    lines = skeleton_text(bodies(1)).split("\n")
+    lines[4] = number + lines[4][lines[4].index(" ") :]
+    path = write(tmp_path / "a.skeleton", "\n".join(lines))
+    assert read_skeleton(path).tracks[0].joints[0, 0, 0] == pytest.approx(float(number), abs=1e-6)
+
+
+def test_body_ids_that_are_one_float64_stay_two_bodies(tmp_path: Path) -> None:
+    ids = [FIRST_ID, FIRST_ID + 1]
+    assert float(ids[0]) == float(ids[1])
+    recording = read_skeleton(write(tmp_path / "a.skeleton", skeleton_text(bodies(3, ids))))
+    assert [len(track.frames) for track in recording.tracks] == [3, 3]
+
+
+def test_identity_is_the_id_and_not_the_place_in_the_frame(tmp_path: Path) -> None:
+    frames = bodies(4, [11, 22])
+    frames[1] = dict(reversed(frames[1].items()))
+    frames[2] = {22: frames[2][22]}
+    frames.insert(0, {})
+    path = write(tmp_path / "a.skeleton", skeleton_text(frames))
+    assert_read_as_written(path)
+    recording = read_skeleton(path)
+    assert recording.total_frames == 5
+    assert [track.frames.tolist() for track in recording.tracks] == [[1, 2, 4], [1, 2, 3, 4]]
+
+
+def test_odd_spacing_is_read_all_the_same(tmp_path: Path) -> None:
+    text = skeleton_text(bodies(3))
+    odd = text.replace("\n25\n", " \n 25 \n").replace(" 277.419", "\t277.419  ") + "\n \n"
+    path = write(tmp_path / "a.skeleton", odd)
+    plain = read_skeleton(write(tmp_path / "b.skeleton", text))
+    np.testing.assert_array_equal(
+        read_skeleton(path).tracks[0].joints, plain.tracks[0].joints, strict=True
+    )
+
+
+def changed(line: int, to: str) -> bytes:
+    """A text of three frames with one line, counted from 1, made to say something else."""
+    lines = skeleton_text(bodies(3)).split("\n")
+    lines[line - 1] = to
+    return "\n".join(lines).encode()
+
+
+ZEROS = "0 0 0 0 0 0 0 0 0 0 0"
+MALFORMED = {
+    "empty": (b"", "empty"),
+    "blank": (b"\n \n", "empty"),
+    "no text": (bytes(range(256)) * 50, "frame count"),
+    "a letter for the frame count": (changed(1, "x"), "frame count"),
+    "a negative frame count": (changed(1, "-3"), "'-3' for a frame count"),
+    "a huge frame count": (changed(1, "999999999"), "should follow"),
+    "a frame count beyond all numbers": (changed(1, "9" * 5000), "frame count"),
+    "more frames than announced": (changed(1, "2"), "goes on after the 2 frames"),
+    "fewer frames than announced": (changed(1, "4"), "should follow"),
+    "a negative body count": (changed(2, "-1"), "'-1' for a body count"),
+    "a huge body count": (changed(2, "900000000"), "line"),
+    "two bodies announced, one there": (changed(2, "2"), "line"),
+    "24 joints": (changed(4, "24"), "line 4 has 24 joints, not 25"),
+    "35 joints": (changed(4, "35"), "line 4 has 35 joints, not 25"),
+    "letters in the body id": (changed(3, "abc 0 1 1 1 1 0 0 0 2"), "'abc' for a body id"),
+    "a short body line": (changed(3, "720575 0 1 1"), "line 3 has 4 values, not 10"),
+    "a short joint line": (changed(9, "0.1 0.2 0.3"), "line 9 has 3 values, not 12"),
+    "a long joint line": (changed(9, f"0.1 0.2 {ZEROS}"), "line 9 has 13 values, not 12"),
+    "letters for a number": (changed(9, f"O.1234 {ZEROS}"), "line 9 has 'O.1234' for a position"),
+    "letters inside a number": (changed(9, f"0.12a4 {ZEROS}"), "'0.12a4' for a position"),
+    "two points": (changed(9, f"0.1.4 {ZEROS}"), "'0.1.4' for a position"),
+    "an underscore": (changed(9, f"0.1_4 {ZEROS}"), "'0.1_4' for a position"),
+    "a lone sign": (changed(9, f"- {ZEROS}"), "'-' for a position"),
+    "NaN": (changed(9, f"NaN {ZEROS}"), "'NaN' for a position"),
+    "infinity": (changed(9, f"-inf {ZEROS}"), "'-inf' for a position"),
+    "more than a float32 holds": (changed(9, f"1e39 {ZEROS}"), "'1e39' for a position"),
+    "a row too few": (changed(9, "").replace(b"\n\n", b"\n"), "line"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_file_is_named_with_the_place(tmp_path: Path, text: bytes, told: str) -> None:
+    path = write(tmp_path / "S001C001P001R001A001.skeleton", text)
+    with pytest.raises(UserError) as error:
+        list(NtuSkeletonFolder(tmp_path))
+    assert str(error.value).startswith(f"{path}: ")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    text = skeleton_text(bodies(2, [1, 2])).encode()
+    path = tmp_path / "a.skeleton"
+    # short of the last value, whose loss can't be seen where it is cut between its digits
+    for length in range(0, len(text) - 2, 37):
+        write(path, text[:length])
+        with pytest.raises(UserError, match=r"a\.skeleton"):
+            read_skeleton(path)
+
+
+def test_folder_gives_clips_of_any_depth_sorted_by_name(tmp_path: Path) -> None:
+    text = skeleton_text(bodies(15))
+    write(tmp_path / "z" / "S001C002P003R001A060.skeleton", text)
+    write(tmp_path / "S017C001P008R002A001.skeleton", text)
+    write(tmp_path / "._S017C001P008R002A001.skeleton", "a Mac's resource fork")
+    write(tmp_path / "readme.txt", "")
+    source = NtuSkeletonFolder(tmp_path)
+    clips = list(source)
+    assert len(source) == 2
+    assert [clip.name for clip in clips] == ["S001C002P003R001A060", "S017C001P008R002A001"]
+    first = clips[0]
+    assert (first.label, first.performer, first.camera, first.setup) == (59, 3, 2, 1)
+    assert first.joints.shape == (15, 1, 25, 3)
+    assert source.kind == "NTU RGB+D 60 .skeleton files"
+    assert (source.layout.name, len(source.class_names)) == ("ntu25", 60)
+    assert source.counts == {}
+    assert source.splits(clips)["xsub"] == {"train": [clips[1].name], "test": [clips[0].name]}
+
+
+def test_folder_with_later_actions_is_ntu_120(tmp_path: Path) -> None:
+    write(tmp_path / "S001C001P001R001A001.skeleton", skeleton_text(bodies(12)))
+    write(tmp_path / "S018C001P001R001A120.skeleton", skeleton_text(bodies(12)))
+    source = NtuSkeletonFolder(tmp_path)
+    assert source.class_names[119] == "rock-paper-scissors"
+    assert set(source.splits(list(source))) == {"xsub", "xset"}
+
+
+def test_folder_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    write(tmp_path / "S001C002P005R002A008.skeleton", "on the list of missing skeletons")
+    write(tmp_path / "S001C001P001R001A001.skeleton", skeleton_text([{}, {}]))
+    frames = bodies(30, [1, 2])
+    frames[20:] = [{1: frame[1]} for frame in frames[20:]]
+    frames[:15] = [{1: frame[1]} for frame in frames[:15]]
+    write(tmp_path / "S001C001P001R001A002.skeleton", skeleton_text([*frames, {}]))
+    source = NtuSkeletonFolder(tmp_path)
+    expected = {
+        "missing skeletons left out": 1,
+        "clips without any body left out": 1,
+        "bodies seen in 11 frames or fewer left out": 1,
+        "frames without a body left out": 1,
+    }
+    for _ in range(2):  # counts start anew with each iteration
+        assert [clip.joints.shape for clip in source] == [(30, 1, 25, 3)]
+        assert source.counts == expected
+    assert len(source) == 3
+
+
+def test_folder_without_skeletons_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{tmp_path} has no \.skeleton file"):
+        NtuSkeletonFolder(tmp_path)
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        NtuSkeletonFolder(tmp_path / "nowhere")
+
+
+def test_sample_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "S001C001P001R001A001.skeleton", "")
+    with pytest.raises(UserError, match="the same sample"):
+        NtuSkeletonFolder(tmp_path)
+
+
+def test_file_of_another_name_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "wave.skeleton", "")
+    with pytest.raises(UserError, match=f"{path} has no NTU name"):
+        NtuSkeletonFolder(tmp_path)
+
+
+@pytest.fixture
+def ntu_samples() -> Path:
+    if not (SHARED / "ntu_samples").is_dir():
+        pytest.skip("the six real NTU files are not here")
+    return SHARED / "ntu_samples"
+
+
+def test_real_files_have_the_known_lengths_and_bodies(ntu_samples: Path) -> None:
+    clips = list(NtuSkeletonFolder(ntu_samples))
+    assert sorted(len(clip.joints) for clip in clips) == [70, 71, 82, 100, 103, 124]
+    assert [clip.name for clip in clips if clip.joints.shape[1] == 2] == ["S001C003P008R002A058"]
+
+
+def test_real_positions_equal_the_text(ntu_samples: Path) -> None:
+    for path in sorted(ntu_samples.glob("*.skeleton")):
+        assert_read_as_written(path)
