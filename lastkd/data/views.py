@@ -27,9 +27,9 @@ class Views:
         self.device = device
         self.store = store
         self.max_bodies = store.max_bodies
-        with safe_open(store.path / CLIPS_FILE, "pt", device=str(device)) as file:
-            self._joints: Tensor = file.get_tensor("joints")
-            self._present: Tensor = file.get_tensor("present").bool()
+        with safe_open(store.path / CLIPS_FILE, "pt") as file:
+            self._joints: Tensor = file.get_tensor("joints").to(device)
+            self._present: Tensor = file.get_tensor("present").bool().to(device)
         self._offsets = torch.as_tensor(store.offsets, device=device)
         self._frames = torch.as_tensor(store.frames, device=device)
         self._bodies = torch.as_tensor(store.bodies, device=device)
@@ -37,6 +37,10 @@ class Views:
         self._parents = torch.tensor(parents, device=device)
         self._planar = store.layout.dimensions == 2
         self.labels = torch.as_tensor(store.labels, device=device)
+
+    def bodies(self, clips: NDArray[np.int64]) -> Tensor:
+        """Each clip's number of bodies, `(B,)`."""
+        return self._bodies[torch.from_numpy(clips).to(self.device)]
 
     def draw(self, seed: int, epoch: int) -> Tensor:
         """The epoch's draws for every clip of the store, `(clips, 4)` float32 in [0, 1)."""

@@ -32,6 +32,9 @@ class LastV2Architecture(BaseModel):
         Literal["tcn", "linear_attention"],
     ]
     dropout: float = Field(0.1, ge=0, lt=1)
+    body_average: Literal["all", "present"] = Field(
+        "all", description="logits are averaged over all bodies (public) or the present ones"
+    )
 
 
 class LastEArchitecture(BaseModel):

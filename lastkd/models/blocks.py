@@ -60,8 +60,8 @@ class SpatioTemporalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C, T, V)` to the same shape."""
-        gated = x * self.temporal_att(x) * self.spatial_att(x)
-        return x + self.alpha * (gated - x)
+        gate = self.temporal_att(x) * self.spatial_att(x)
+        return x * (1 + self.alpha * (gate - 1))
 
 
 def initialise(model: nn.Module) -> None:

@@ -156,11 +156,12 @@ class LastE(nn.Module):
         self.fc = nn.Linear(before, num_classes)
         initialise(self)
 
-    def forward(self, streams: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
         """Logits `(B, K)`.
 
         Args:
             streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
+            bodies: taken so that both families are called alike; body 0 is the one that counts.
         """
         features = self.stage3(self.stage2(self.stage1(self.fusion(streams))))
         logits: Tensor = self.fc(self.dropout(features.mean(dim=(2, 3))))

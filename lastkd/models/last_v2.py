@@ -48,8 +48,8 @@ class AdaptiveGraphConv(nn.Module):
         """`(N, C_in, T, V)` to `(N, C_out, T, V)`."""
         graphs = [*self.A_physical, symmetric_normalised(self.A_learned)]
         graphs.append(self.clip_adjacency(x).unsqueeze(1))
-        messages = (conv(x @ A) for conv, A in zip(self.subset_convs, graphs, strict=True))
-        return torch.stack(list(messages)).sum(dim=0)
+        out: Tensor = sum(conv(x @ A) for conv, A in zip(self.subset_convs, graphs, strict=True))
+        return out
 
 
 class LinearAttention(nn.Module):
@@ -116,6 +116,9 @@ class LastV2Block(nn.Module):
 class LastV2(nn.Module):
     """Logits from the MIB dict: mean over bodies, sum over the three streams.
 
+    The public design averages over both bodies, present or not. A model that is trained here
+    averages over the present ones and computes no others (`body_average`).
+
     The streams pass the backbone as one batch, so that its norms see in training the mixture of
     streams that their running statistics describe in evaluation.
     """
@@ -148,19 +151,30 @@ class LastV2(nn.Module):
         self.fc = nn.Linear(widths[-1], num_classes)
         initialise(self)
 
-    def forward(self, streams: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
         """Logits `(B, K)`.
 
         Args:
             streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
+            bodies: each clip's number of bodies, `(B,)`, the first ones being present. Counts where
+                the model averages over present bodies; without it, a body that is all zeros in
+                `joint` is taken to be absent.
         """
-        folded = []
-        for norm, stream in zip(self.data_bn, STREAMS, strict=True):
-            x = streams[stream]
-            if x.dim() == 4:
-                x = x.unsqueeze(-1)
-            B, M = x.shape[0], x.shape[-1]
-            folded.append(norm(x.permute(0, 4, 1, 2, 3).flatten(0, 1)))
+        parts = [streams[stream] for stream in STREAMS]
+        parts = [x.unsqueeze(-1) if x.dim() == 4 else x for x in parts]
+        B, M = parts[0].shape[0], parts[0].shape[-1]
+        if self.architecture.body_average == "all":
+            present = torch.ones(B, M, dtype=torch.bool, device=parts[0].device)
+        elif bodies is not None:
+            present = torch.arange(M, device=bodies.device) < bodies[:, None]
+        else:
+            present = parts[0].flatten(1, 3).any(dim=1)
+        folded = [
+            norm(x.permute(0, 4, 1, 2, 3)[present])
+            for norm, x in zip(self.data_bn, parts, strict=True)
+        ]
         features = self.backbone(torch.cat(folded)).mean(dim=(2, 3))
-        logits: Tensor = self.fc(features).view(len(STREAMS), B, M, self.num_classes)
-        return logits.mean(dim=2).sum(dim=0)
+        by_body = self.fc(features).unflatten(0, (len(STREAMS), -1)).sum(dim=0)
+        clip = present.nonzero()[:, 0]
+        logits = by_body.new_zeros(B, self.num_classes).index_add(0, clip, by_body)
+        return logits / present.sum(dim=1, keepdim=True).clamp(min=1)

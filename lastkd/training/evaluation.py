@@ -99,7 +99,7 @@ def evaluate(
         labels = views.labels[torch.from_numpy(batch).to(views.device)]
         streams = {k: v.to(accelerator.device) for k, v in views.evaluation(batch).items()}
         with accelerator.autocast():
-            logits = model(streams)
+            logits = model(streams, views.bodies(batch).to(accelerator.device))
         best = logits.float().topk(min(5, K), dim=1).indices.to(views.device)
         counts[:-1] += torch.bincount(labels * K + best[:, 0], minlength=K * K)
         counts[-1] += (best == labels[:, None]).sum()

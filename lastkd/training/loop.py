@@ -13,7 +13,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import accelerate
 import numpy as np
@@ -32,7 +32,7 @@ from lastkd.data.views import Streams, Views
 from lastkd.errors import UserError
 from lastkd.events import FILE_NAME, EventLog
 from lastkd.losses import LossParts, distillation_loss, standalone_loss
-from lastkd.models import LastModel, build_model
+from lastkd.models import LastModel, LastV2Architecture, build_model, get_architecture
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
 from lastkd.training.clock import PartClock
 from lastkd.training.evaluation import Accuracy, evaluate
@@ -51,6 +51,14 @@ class Plan:
     global_batch: int
     steps_per_epoch: int
     total_steps: int
+
+
+class Batch(NamedTuple):
+    """What one forward pass is given, on the training device."""
+
+    streams: Streams
+    bodies: Tensor
+    labels: Tensor
 
 
 def make_plan(settings: RunSettings, clips: int, processes: int) -> Plan:
@@ -109,8 +117,11 @@ class TrainingRun:
         self.plan = make_plan(settings, len(self.train_clips), accelerator.num_processes)
         self.views = Views(store, settings, view_device(store, accelerator.device))
         torch.manual_seed(chance.seed_for(settings.seed, "weights", settings.model_name))
+        architecture = get_architecture(settings.model_name)
+        if isinstance(architecture, LastV2Architecture):
+            architecture = architecture.model_copy(update={"body_average": "present"})
         self.model: LastModel = build_model(
-            settings.model_name, store.num_classes, store.layout, dropout=settings.dropout
+            architecture, store.num_classes, store.layout, dropout=settings.dropout
         )
         optimizer = make_optimizer(self.model, settings)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)
@@ -120,12 +131,18 @@ class TrainingRun:
 
     # --- what is trained on -----------------------------------------------------------------
 
-    def batch(self, clip_order: NDArray[np.int64], step: int, pass_: int) -> NDArray[np.int64]:
+    def clips(self, clip_order: NDArray[np.int64], step: int, pass_: int) -> NDArray[np.int64]:
         """This rank's clips of one forward pass: the processes share out one global order."""
         size, world = self.settings.batch_size, self.accelerator.num_processes
         start = step * self.plan.global_batch + pass_ * size * world
         start += self.accelerator.process_index * size
         return clip_order[start : start + size]
+
+    def view(self, clips: NDArray[np.int64], draws: Tensor) -> Batch:
+        device = self.accelerator.device
+        streams = {k: v.to(device) for k, v in self.views.training(clips, draws).items()}
+        labels = self.views.labels[torch.from_numpy(clips).to(self.views.device)]
+        return Batch(streams, self.views.bodies(clips).to(device), labels.to(device))
 
     def loss(self, student: Tensor, teacher: Tensor | None, labels: Tensor) -> LossParts:
         if teacher is not None and isinstance(self.settings, DistillSettings):
@@ -134,17 +151,17 @@ class TrainingRun:
         smoothing = self.settings.label_smoothing if isinstance(self.settings, TrainSettings) else 0
         return standalone_loss(student, labels, label_smoothing=smoothing)
 
-    def forward_backward(self, streams: Streams, labels: Tensor, place: int) -> LossParts:
+    def forward_backward(self, batch: Batch, place: int) -> LossParts:
         """One forward pass of teacher and student, and the student's gradients."""
         self.clock.start("teacher")
-        soft = self.teacher(streams) if self.teacher else None
+        soft = self.teacher(batch.streams, batch.bodies) if self.teacher else None
         self.clock.stop("teacher")
         self.clock.start("student")
         rank = self.accelerator.process_index
         torch.manual_seed(
             chance.seed_for(self.settings.seed, "dropout", self.settings.model_name, place, rank)
         )
-        parts = self.loss(self.wrapped(streams), soft, labels)
+        parts = self.loss(self.wrapped(batch.streams, batch.bodies), soft, batch.labels)
         self.accelerator.backward(parts.total)
         self.clock.stop("student")
         return parts
@@ -193,11 +210,10 @@ class TrainingRun:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             for pass_ in range(settings.accumulation):
-                clips = self.batch(clip_order, step, pass_)
-                streams, labels = self.view(clips, draws)
+                batch = self.view(self.clips(clip_order, step, pass_), draws)
                 with self.accelerator.accumulate(self.wrapped):
                     place = done * settings.accumulation + pass_
-                    parts = self.forward_backward(streams, labels, place)
+                    parts = self.forward_backward(batch, place)
                     if self.accelerator.sync_gradients:
                         norm = self.accelerator.clip_grad_norm_(
                             self.wrapped.parameters(), settings.clip_grad
@@ -210,12 +226,6 @@ class TrainingRun:
                 self.report(done + 1, epoch, sums, norm, since, lr, progress)
                 since = time.perf_counter()
                 sums.zero_()
-
-    def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, Tensor]:
-        device = self.accelerator.device
-        streams = {k: v.to(device) for k, v in self.views.training(clips, draws).items()}
-        labels = self.views.labels[torch.from_numpy(clips).to(self.views.device)]
-        return streams, labels.to(device)
 
     def report(
         self,

@@ -37,12 +37,12 @@ class FrozenTeacher:
         self._model = checkpoint.build().requires_grad_(False).to(device, self.precision)
 
     @torch.no_grad()
-    def __call__(self, streams: Streams) -> Tensor:
+    def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:
         """Logits `(B, K)` in float32, of the very view that the student sees."""
         cast = {name: stream.to(self.precision) for name, stream in streams.items()}
         device = next(iter(cast.values())).device.type
         with torch.autocast(device, enabled=False):
-            logits: Tensor = self._model(cast)
+            logits: Tensor = self._model(cast, bodies)
         return logits.float()
 
 

@@ -1,0 +1,82 @@
+"""Settings: defaults by variant, what goes before what, and errors that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lastkd.config import DistillSettings, TrainSettings, places, resolve
+from lastkd.errors import UserError
+from lastkd.models.architecture import get_architecture, model_names
+from lastkd.resources import CONFIGS
+
+
+@pytest.mark.parametrize(
+    ("variant", "alpha", "tau"),
+    [("nano", 0.7, 4.0), ("small", 0.6, 4.0), ("base", 0.5, 4.0), ("large", 0.5, 4.0)],
+)
+def test_defaults_by_variant(variant: str, alpha: float, tau: float) -> None:
+    settings = resolve(DistillSettings, {"variant": variant})
+    assert (settings.alpha, settings.tau) == (alpha, tau)
+    assert settings.model_name == f"last_e_{variant}"
+
+
+def test_the_recipe_is_that_of_last() -> None:
+    settings = resolve(TrainSettings, {"model": "last_v2_base"})
+    assert (settings.epochs, settings.warmup_epochs) == (70, 10)
+    assert (settings.warmup_lr, settings.lr, settings.final_lr) == (0.001, 0.01, 0.0001)
+    assert (settings.momentum, settings.weight_decay, settings.clip_grad) == (0.9, 4e-4, 1.0)
+    assert (settings.batch_size, settings.reference_batch) == (16, 16)
+    assert settings.label_smoothing == 0.1
+    assert (settings.frames, settings.crop_min, settings.test_crop) == (64, 0.5, 0.95)
+
+
+def test_command_line_before_file_before_variant(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("alpha: 0.2\ntau: 2\nepochs: 5\n")
+    settings = resolve(DistillSettings, {"variant": "nano", "alpha": 0.9}, file=file)
+    assert (settings.alpha, settings.tau, settings.epochs) == (0.9, 2.0, 5)
+
+
+def test_an_unknown_key_names_the_file_and_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("epoch: 5\n")
+    with pytest.raises(UserError, match=r"mine\.yaml: unknown key 'epoch'; did you mean 'epochs'"):
+        resolve(TrainSettings, {"model": "last_e_nano"}, file=file)
+
+
+@pytest.mark.parametrize(
+    "text", ["- 1\n", "a: [", "!!python/object/apply:os.system ['true']\n", "5\n"]
+)
+def test_a_file_that_is_no_mapping_is_one_sentence(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        resolve(TrainSettings, {"model": "last_e_nano"}, file=file)
+
+
+@pytest.mark.parametrize(
+    "given", [{"alpha": 1.5}, {"tau": 0}, {"epochs": 0}, {"lr": "fast"}, {"dropout": 1}]
+)
+def test_a_value_that_does_not_fit_is_refused_by_name(given: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(given))):
+        resolve(DistillSettings, {"variant": "nano", **given})
+
+
+def test_without_model_or_variant_the_choices_are_named() -> None:
+    with pytest.raises(UserError, match="last_v2_base"):
+        resolve(TrainSettings, {})
+    with pytest.raises(UserError, match="nano, small, base, large"):
+        resolve(DistillSettings, {})
+    with pytest.raises(UserError, match="did you mean 'large'"):
+        resolve(DistillSettings, {"variant": "larg"})
+
+
+def test_every_file_in_configs_is_readable() -> None:
+    assert len(model_names()) == 8
+    for name in model_names():
+        assert get_architecture(name).name == name
+    assert places().teacher.name == "best.safetensors"
+    for file in sorted((CONFIGS / "training").glob("synthetic*.yaml")):
+        resolve(TrainSettings, {"model": "last_v2_tiny"}, file=file)
