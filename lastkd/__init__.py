@@ -1,9 +1,9 @@
 """lastkd: knowledge distillation for skeleton action recognition.
 
-    import lastkd
+import lastkd
 
-    model = lastkd.build_model("last_e_nano", num_classes=60, layout="ntu25")
-    model = lastkd.load_model("runs/nano/best.safetensors")
+model = lastkd.build_model("last_e_nano", num_classes=60, layout="ntu25")
+model = lastkd.load_model("runs/nano/best.safetensors")
 """
 
 from __future__ import annotations

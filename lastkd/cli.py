@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def evaluate(checkpoint: Path, data: Path, split: str, confused: int, as_json: b
 
 @cli.command()
 @click.option("--seed", default=0, show_default=True, help="Of all three runs.")
-@click.option("--out", type=_PATH, help="Folder for store and runs [default: runs/demo/seed<N>].")
+@click.option("--out", type=_PATH, help="Where store and runs go [default: a new runs/demo-N].")
 def demo(seed: int, out: Path | None) -> None:
     """Teacher, standalone and distilled student on synthetic data, in a few minutes.
 
@@ -174,7 +175,11 @@ def demo(seed: int, out: Path | None) -> None:
     """
     from lastkd.demo import run_demo
 
-    run_demo(out or Path("runs") / "demo" / f"seed{seed}", seed)
+    if out is None:
+        out = next(
+            path for n in itertools.count(1) if not (path := Path("runs") / f"demo-{n}").exists()
+        )
+    run_demo(out, seed)
 
 
 def main() -> None:

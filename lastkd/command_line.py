@@ -16,7 +16,7 @@ import click
 from lastkd.config import RunSettings, defaults
 from lastkd.errors import UserError
 
-_CLICK_TYPES: dict[type, click.ParamType] = {
+_CLICK_TYPES: dict[type, Any] = {
     int: click.INT,
     float: click.FLOAT,
     str: click.STRING,
@@ -24,7 +24,7 @@ _CLICK_TYPES: dict[type, click.ParamType] = {
 }
 
 
-def _click_type(annotation: Any) -> click.ParamType:
+def _click_type(annotation: Any) -> Any:
     if typing.get_origin(annotation) is typing.Literal:
         return click.Choice(typing.get_args(annotation))
     if isinstance(annotation, types.UnionType):

@@ -26,9 +26,9 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path] | None:
     """
     usual = places()
     data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
-    if settings.data is None and settings.teacher is None:
-        if not data.exists() and not teacher.exists():
-            return None
+    named = settings.data is not None or settings.teacher is not None
+    if not named and not data.exists() and not teacher.exists():
+        return None
     if not data.exists():
         way_out = f"make one with lastkd prepare SOURCE --out {data} or name yours with --data"
         raise _missing("store", data, settings.data is not None, way_out)

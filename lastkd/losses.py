@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class LossParts(NamedTuple):
-    """Scalars: `ce` and `kl` as such (neither alpha nor tau^2 applied), and the `total` to step on."""
+    """Scalars: `ce` and `kl` as such, without alpha and tau^2, and the `total` to step on."""
 
     ce: Tensor
     kl: Tensor | None

@@ -1,4 +1,4 @@
-"""LAST-v2 and LAST-E: sizes, golden logits, and the public design's defects that ours don't have."""
+"""LAST-v2 and LAST-E: sizes, golden logits, and the public defects that ours don't have."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def test_golden_logits_of_the_public_design(name: str) -> None:
     assert golden["keys"] == expected
     model.load_state_dict(
         {
-            key: torch.tensor(
-                golden_tensor(key, tuple(shape)), dtype=model.state_dict()[key].dtype
-            )
+            key: torch.tensor(golden_tensor(key, tuple(shape)), dtype=model.state_dict()[key].dtype)
             for key, shape in golden["keys"].items()
         }
     )

@@ -77,9 +77,7 @@ def test_a_run_folder_holds_settings_events_and_two_checkpoints(
     tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator
 ) -> None:
     settings, folder = distilled(seed=3), tmp_path / "run"
-    best = train(
-        settings, data=store_path, teacher=teacher, folder=folder, accelerator=accelerator
-    )
+    best = train(settings, data=store_path, teacher=teacher, folder=folder, accelerator=accelerator)
     assert sorted(p.name for p in folder.iterdir()) == [
         "best.safetensors",
         "events.jsonl",
@@ -208,7 +206,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_recorded(
     tmp_path: Path, store_path: Path, accelerator: Accelerator
 ) -> None:
     with pytest.raises(UserError, match="no finite number"):
-        weights(standalone(lr=1e30, clip_grad=1e30), store_path, tmp_path / "run", accelerator, None)
+        weights(
+            standalone(lr=1e30, clip_grad=1e30), store_path, tmp_path / "run", accelerator, None
+        )
     *_, end = read_events(tmp_path / "run" / "events.jsonl")
     assert (end["event"], end["state"]) == ("end", "failed")
 

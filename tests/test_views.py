@@ -21,7 +21,9 @@ def settings(**given: object) -> TrainSettings:
     return resolve(TrainSettings, {"model": "last_e_nano", **given})
 
 
-def views_of(tmp_path: Path, clips: list[np.ndarray], layout: str = "ntu25", **given: object) -> Views:
+def views_of(
+    tmp_path: Path, clips: list[np.ndarray], layout: str = "ntu25", **given: object
+) -> Views:
     with StoreWriter(tmp_path / "s", get_layout(layout)) as writer:
         for number, joints in enumerate(clips):
             writer.add(Clip(f"c{number}", 0, joints.astype(np.float32)))
@@ -99,7 +101,9 @@ def test_velocity_and_bone_follow_from_the_same_joints(store_path: Path) -> None
     torch.testing.assert_close(velocity[:, :, :-1], expected)
     assert (velocity[:, :, -1] == 0).all()
     for child, parent in store.layout.bones:
-        torch.testing.assert_close(bone[:, :, :, child], joint[:, :, :, child] - joint[:, :, :, parent])
+        torch.testing.assert_close(
+            bone[:, :, :, child], joint[:, :, :, child] - joint[:, :, :, parent]
+        )
     assert (bone[:, :, :, store.layout.centre] == 0).all()
     assert present.any()
 

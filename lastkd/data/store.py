@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import Layout
+from lastkd.data.sources.base import Splits
 from lastkd.errors import UserError, nearest
 
 FORMAT = 1
@@ -85,7 +86,7 @@ class StoreWriter:
             UserError: its name is taken, its coordinates aren't finite, or its shape doesn't fit.
         """
         T, M, V, C = clip.joints.shape
-        if V != self.layout.num_joints or C != CHANNELS or T == 0:
+        if self.layout.num_joints != V or C != CHANNELS or T == 0:
             raise UserError(
                 f"clip {clip.name}: shape {clip.joints.shape} doesn't fit layout "
                 f"{self.layout.name} of {self.layout.num_joints} joints"
@@ -94,7 +95,7 @@ class StoreWriter:
             raise UserError(f"clip {clip.name}: occurs twice; names must be unique")
         if not np.isfinite(clip.joints).all():
             raise UserError(f"clip {clip.name}: holds a coordinate that isn't a finite number")
-        present = clip.joints.any(axis=(2, 3))
+        present: NDArray[np.bool_] = np.any(clip.joints, axis=(2, 3))
         kept = [m for m in range(M) if m == 0 or present[:, m].any()]
         rows = np.ascontiguousarray(clip.joints[:, kept].swapaxes(0, 1), dtype="<f4")
         about = (T, len(kept), clip.label, clip.performer, clip.camera, clip.setup)
@@ -103,7 +104,7 @@ class StoreWriter:
         self._names[clip.name] = len(self._names)
         self._present.append(present[:, kept].T.reshape(-1).astype(np.uint8))
         self._digest.update(f"{clip.name} {about}".encode())
-        self._digest.update(rows)
+        self._digest.update(rows.data)
         self._write(rows.data)
         self.rows += T * len(kept)
 
@@ -119,7 +120,7 @@ class StoreWriter:
         self,
         *,
         class_names: Sequence[str],
-        splits: Mapping[str, Mapping[str, Sequence[str]]],
+        splits: Splits,
         source: str,
         counts: Mapping[str, int],
     ) -> None:
@@ -267,9 +268,8 @@ class ClipStore:
             UserError: the store has no such split, or a part of it is empty.
         """
         if name not in self.splits:
-            raise UserError(
-                f"{self.path}: has no split {name!r}; {nearest(name, self.splits) if self.splits else 'it has none'}"
-            )
+            hint = nearest(name, self.splits) if self.splits else "it has none"
+            raise UserError(f"{self.path}: has no split {name!r}; {hint}")
         parts = self.splits[name]
         for part in ("train", "test"):
             if len(parts[part]) == 0:
@@ -282,7 +282,9 @@ class ClipStore:
         start = int(self.offsets[index])
         with safe_open(self.path / CLIPS_FILE, "np") as file:
             rows: NDArray[np.float32] = file.get_slice("joints")[start : start + M * T]
-        return rows.reshape(M, T, self.layout.num_joints, CHANNELS).swapaxes(0, 1)
+        shape = (M, T, self.layout.num_joints, CHANNELS)
+        joints: NDArray[np.float32] = rows.reshape(shape).swapaxes(0, 1)
+        return joints
 
     def about(self) -> dict[str, Any]:
         """What the store holds, as plain values (the `--json` of `lastkd info`)."""

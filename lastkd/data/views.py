@@ -48,7 +48,7 @@ class Views:
         return torch.from_numpy(table.astype(np.float32)).to(self.device)
 
     def training(self, clips: NDArray[np.int64], draws: Tensor) -> Streams:
-        """Augmented views of `clips` `(B,)`: crop, turn about y and scale from the epoch's draws."""
+        """Augmented views of `clips` `(B,)`: crop, turn about y and scale as the epoch drew."""
         index = torch.from_numpy(clips).to(self.device)
         length, start, turn, size = draws[index].unbind(dim=1)
         share = self.settings.crop_min + (1 - self.settings.crop_min) * length
@@ -57,7 +57,8 @@ class Views:
         scale = scale[:, None, None, None]
         if self._planar:
             # a flat skeleton can't be turned about y; its third channel is a score, not a length
-            return self._streams(torch.cat((x[:, :2] * scale[..., None], x[:, 2:]), 1), present)
+            flat = torch.cat((x[:, :2] * scale[..., None], x[:, 2:]), dim=1)
+            return self._streams(flat, present)
         angle = (2 * turn - 1) * float(np.deg2rad(self.settings.turn_degrees))
         cos = angle.cos()[:, None, None, None] * scale
         sin = angle.sin()[:, None, None, None] * scale

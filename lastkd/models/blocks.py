@@ -1,4 +1,4 @@
-"""Pieces that LAST-v2 and LAST-E share. Shapes: N clips (bodies folded in), C, T frames, V joints."""
+"""Pieces that LAST-v2 and LAST-E share. Shapes: N clips (bodies folded in), T frames, V joints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 TEMPORAL_KERNEL = 9
 
 
-def pointwise(in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+def pointwise(
+    in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = False
+) -> nn.Conv2d:
     """A 1x1 convolution; a stride applies to frames alone."""
     return nn.Conv2d(in_channels, out_channels, 1, stride=(stride, 1), bias=bias)
 
@@ -61,11 +63,12 @@ class SpatioTemporalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C, T, V)` to the same shape."""
         gate = self.temporal_att(x) * self.spatial_att(x)
-        return x * (1 + self.alpha * (gate - 1))
+        out: Tensor = x * (1 + self.alpha * (gate - 1))
+        return out
 
 
 def initialise(model: nn.Module) -> None:
-    """Kaiming normal (fan out, ReLU) for convolutions, normal(0, 0.01) for Linear, 1 and 0 for norms."""
+    """Kaiming normal (fan out) for convolutions, normal(0, 0.01) for Linear, norms 1 and 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -69,7 +69,7 @@ class Checkpoint:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -133,13 +133,15 @@ def _read(path: Path, *, tensors: bool) -> Checkpoint:
     try:
         with safe_open(path, "pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            loaded = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}
+            loaded = {key: file.get_tensor(key) for key in list(file.keys())} if tensors else {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error})") from None
     if "info" not in metadata:
         raise UserError(f"{path}: is a safetensors file, but not a checkpoint of lastkd")
     if metadata.get("lastkd") != str(FORMAT):
-        raise UserError(f"{path}: is of format {metadata.get('lastkd')}; this lastkd reads {FORMAT}")
+        raise UserError(
+            f"{path}: is of format {metadata.get('lastkd')}; this lastkd reads {FORMAT}"
+        )
     try:
         info = CheckpointInfo.model_validate_json(metadata["info"])
     except (ValidationError, json.JSONDecodeError) as error:

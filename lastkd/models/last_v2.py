@@ -46,10 +46,13 @@ class AdaptiveGraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C_in, T, V)` to `(N, C_out, T, V)`."""
-        graphs = [*self.A_physical, symmetric_normalised(self.A_learned)]
+        graphs: list[Tensor] = [*self.A_physical.unbind(), symmetric_normalised(self.A_learned)]
         graphs.append(self.clip_adjacency(x).unsqueeze(1))
-        out: Tensor = sum(conv(x @ A) for conv, A in zip(self.subset_convs, graphs, strict=True))
-        return out
+        # the sum of five convolutions is one convolution of the five messages side by side
+        messages = torch.cat([x @ A for A in graphs], dim=1)
+        weights: list[Tensor] = [conv.weight for conv in self.subset_convs]  # type: ignore[misc]
+        weight = torch.cat(weights, dim=1)
+        return F.conv2d(messages, weight)
 
 
 class LinearAttention(nn.Module):
@@ -61,7 +64,9 @@ class LinearAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
         self.pool = (
-            nn.AvgPool2d((3, 1), stride=(stride, 1), padding=(1, 0)) if stride > 1 else nn.Identity()
+            nn.AvgPool2d((3, 1), stride=(stride, 1), padding=(1, 0))
+            if stride > 1
+            else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,9 +148,7 @@ class LastV2(nn.Module):
             strides = [stage_stride] + [1] * (count - 1)
             stage = [widths[-1]] + [channels] * count
             for (before, after), stride in zip(pairwise(stage), strides, strict=True):
-                blocks.append(
-                    LastV2Block(before, after, stride, temporal, A, architecture.dropout)
-                )
+                blocks.append(LastV2Block(before, after, stride, temporal, A, architecture.dropout))
             widths.append(channels)
         self.backbone = nn.Sequential(*blocks)
         self.fc = nn.Linear(widths[-1], num_classes)
@@ -177,4 +180,5 @@ class LastV2(nn.Module):
         by_body = self.fc(features).unflatten(0, (len(STREAMS), -1)).sum(dim=0)
         clip = present.nonzero()[:, 0]
         logits = by_body.new_zeros(B, self.num_classes).index_add(0, clip, by_body)
-        return logits / present.sum(dim=1, keepdim=True).clamp(min=1)
+        mean: Tensor = logits / present.sum(dim=1, keepdim=True).clamp(min=1)
+        return mean

@@ -20,7 +20,7 @@ class PartClock:
         if not self._cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()  # type: ignore[no-untyped-call]
+        event.record()
         return event
 
     def start(self, part: str) -> None:
@@ -36,6 +36,6 @@ class PartClock:
     def take(self) -> dict[str, float]:
         """Milliseconds by part since the last call; the device must be done with them."""
         for part, spans in self._spans.items():
-            self._sums[part] = sum(a.elapsed_time(b) for a, b in spans)  # type: ignore[no-untyped-call]
+            self._sums[part] = sum(a.elapsed_time(b) for a, b in spans)
         taken, self._sums, self._spans = self._sums, {}, {}
         return taken

@@ -22,7 +22,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 import lastkd
 from lastkd import chance

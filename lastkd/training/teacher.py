@@ -1,4 +1,4 @@
-"""The frozen teacher: loaded strictly, in half precision on a GPU, never wrapped and never saved."""
+"""The frozen teacher: loaded strictly, in half precision on a GPU, never wrapped or saved."""
 
 from __future__ import annotations
 

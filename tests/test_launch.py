@@ -1,0 +1,156 @@
+"""Runs started as a user starts them: launchers, several processes, an installed wheel."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from lastkd.events import read_events
+from lastkd.models.checkpoint import read_info
+from lastkd.resources import LAUNCH_CONFIGS
+from lastkd.training.embedded import environment_alone
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+QUICK = ["--epochs", "1", "--frames", "8", "--batch-size", "8", "--warmup-epochs", "0"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def started(command: list[str], cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment_alone() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ran(command: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
+    process = started(command, cwd, **environment)
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out
+
+
+def train(store: Path, run: str, *options: str) -> list[str]:
+    return [
+        *["-m", "lastkd.train", "--model", "last_e_nano", "--data", str(store)],
+        *["--run", run, *QUICK, *options],
+    ]
+
+
+@pytest.mark.slow
+def test_cpu_yaml_trains_in_two_processes_that_stay_equal(tmp_path: Path, store_path: Path) -> None:
+    code, out = ran(
+        [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), *train(store_path, "run")], tmp_path
+    )
+    assert code == 0, out
+    start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
+    assert (start["processes"], start["global_batch"]) == (2, 16)
+    assert "2 x cpu" in out
+    assert "global batch 16 = 8 clips x 2 processes x 1 passes" in out
+
+
+@pytest.mark.slow
+def test_each_clip_counts_once_whatever_the_number_of_processes(
+    tmp_path: Path, store_path: Path
+) -> None:
+    options = ("--eval-batch-size", "3")
+    code, out = ran(
+        [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), *train(store_path, "run", *options)], tmp_path
+    )
+    assert code == 0, out
+    info = read_info(tmp_path / "run" / "last.safetensors")
+    assert info.accuracy["clips"] == 32
+    code, out = ran(
+        [
+            *[sys.executable, "-m", "lastkd.cli", "evaluate", "run/last.safetensors"],
+            *["--data", str(store_path), "--json"],
+        ],
+        tmp_path,
+    )
+    assert code == 0, out
+    measured = json.loads(out[out.index("{") :])
+    assert {key: measured[key] for key in ("top1", "top5", "mean_class", "clips")} == {
+        key: info.accuracy[key] for key in ("top1", "top5", "mean_class", "clips")
+    }
+
+
+@pytest.mark.slow
+def test_two_launchers_on_loopback_train_one_model(tmp_path: Path, store_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    both = [
+        started(
+            [
+                *[*LAUNCH, str(LAUNCH_CONFIGS / "multi_node.yaml"), "--machine_rank", rank],
+                *["--main_process_port", port, *train(store_path, "run")],
+            ],
+            tmp_path,
+            ACCELERATE_USE_CPU="true",
+        )
+        for rank in ("0", "1")
+    ]
+    outs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
+    assert (start["processes"], start["global_batch"]) == (2, 16)
+
+
+def test_a_missing_store_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lastkd.train", "--model", "last_e_nano"]
+    code, out = ran([*command, "--data", "nowhere"], tmp_path)
+    assert code == 2
+    assert out.startswith("Error: nowhere: no such store; make one with lastkd prepare")
+    assert len(out.splitlines()) == 1
+
+
+def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
+    code, out = ran([sys.executable, "-m", "lastkd.distill", "--epoch", "3"], tmp_path)
+    assert code == 2
+    assert "--epochs" in out
+    assert "Traceback" not in out
+
+
+@pytest.mark.slow
+def test_distilling_without_anything_says_so_and_uses_embedded_data(tmp_path: Path) -> None:
+    command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), "-m", "lastkd.distill"]
+    command += ["--variant", "nano", "--run", "run", "--epochs", "1"]
+    code, out = ran(command, tmp_path)
+    assert code == 0, out
+    assert "Neither a store (data/ntu60) nor a teacher" in out
+    assert "embedded synthetic data" in out
+    start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
+    assert start["teacher"]["model"] == "last_v2_tiny"
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_finds_its_configs_and_runs_elsewhere(
+    tmp_path: Path, store_path: Path
+) -> None:
+    pip = [sys.executable, "-m", "pip"]
+    code, out = ran([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], tmp_path)
+    assert code == 0, out
+    (wheel,) = tmp_path.glob("lastkd-*.whl")
+    home = tmp_path / "empty"
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    code, out = ran([str(python), "-m", "pip", "install", "--no-deps", str(wheel)], tmp_path)
+    assert code == 0, out
+    # the dependencies come from here (they are large); lastkd itself only from the wheel
+    site = next((home / "lib").glob("python*")) / "site-packages"
+    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    code, out = ran([str(python), "-c", "import lastkd; print(lastkd.__file__)"], tmp_path)
+    assert out.strip().startswith(str(home)), out
+    assert not Path(out.strip()).samefile(ROOT / "lastkd" / "__init__.py")
+    code, out = ran([str(python), *train(store_path, "run")], tmp_path)
+    assert code == 0, out
+    assert (tmp_path / "run" / "best.safetensors").exists()
