@@ -22,8 +22,9 @@ from lastkd.evaluate import evaluate_checkpoint
 from lastkd.events import read_events
 from lastkd.models import build_model
 from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
-from lastkd.training.loop import make_plan, train
+from lastkd.training.loop import train
 from lastkd.training.optimisation import learning_rate, make_optimizer
+from lastkd.training.plan import make_plan
 from lastkd.training.processes import make_accelerator
 from lastkd.training.teacher import FrozenTeacher
 

@@ -9,48 +9,31 @@ loop carries nothing along but weights and momentum.
 
 from __future__ import annotations
 
-import platform
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import accelerate
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
 from torch import Tensor
 
-import lastkd
 from lastkd import chance
 from lastkd.config import DistillSettings, RunSettings, TrainSettings
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME, EventLog
 from lastkd.losses import LossParts, distillation_loss, standalone_loss
 from lastkd.models import LastModel, LastV2Architecture, build_model, get_architecture
-from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
 from lastkd.training.clock import PartClock
 from lastkd.training.evaluation import Accuracy, evaluate
 from lastkd.training.optimisation import learning_rate, make_optimizer
-from lastkd.training.processes import precision_in_use
+from lastkd.training.plan import make_plan
 from lastkd.training.progress import RunProgress, duration
+from lastkd.training.record import BEST, LAST, RunRecord
 from lastkd.training.teacher import FrozenTeacher
-
-BEST, LAST = "best.safetensors", "last.safetensors"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The sizes that follow from settings, data and number of processes."""
-
-    global_batch: int
-    steps_per_epoch: int
-    total_steps: int
 
 
 class Batch(NamedTuple):
@@ -59,42 +42,6 @@ class Batch(NamedTuple):
     streams: Streams
     bodies: Tensor
     labels: Tensor
-
-
-def make_plan(settings: RunSettings, clips: int, processes: int) -> Plan:
-    """
-    Raises:
-        UserError: there are fewer training clips than one global batch holds.
-    """
-    global_batch = settings.batch_size * processes * settings.accumulation
-    steps = clips // global_batch  # a last partial batch would upset the norms: it is left out
-    if steps == 0:
-        raise UserError(
-            f"--batch-size {settings.batch_size}: a global batch of {global_batch} clips is more "
-            f"than the {clips} training clips; choose a smaller one"
-        )
-    return Plan(global_batch, steps, steps * settings.epochs)
-
-
-def open_run(settings: RunSettings, folder: Path, accelerator: Accelerator) -> EventLog | None:
-    """Makes the run's folder with `settings.yaml` and its event log (on the first rank alone).
-
-    Raises:
-        UserError: the folder holds a run already or can't be written.
-    """
-    taken = (folder / FILE_NAME).exists()
-    accelerator.wait_for_everyone()
-    if taken:
-        raise UserError(f"{folder}: holds a run already; choose another --run or remove it")
-    if not accelerator.is_main_process:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-        (folder / "settings.yaml").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-    return EventLog(folder / FILE_NAME)
 
 
 class TrainingRun:
@@ -127,7 +74,7 @@ class TrainingRun:
         self.wrapped, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.clock = PartClock(accelerator.device)
         self.best: tuple[int, Accuracy] | None = None
-        self.log = open_run(settings, folder, accelerator)
+        self.record = RunRecord(settings, store, teacher, accelerator, folder, self.plan)
 
     # --- what is trained on -----------------------------------------------------------------
 
@@ -179,17 +126,17 @@ class TrainingRun:
             name, self.plan.total_steps, shown=self.accelerator.is_main_process
         ) as progress:
             try:
-                self.announce(progress)
+                self.record.start(self.model, progress)
                 for epoch in range(1, self.settings.epochs + 1):
                     self.train_epoch(epoch, progress)
                     self.end_epoch(epoch, progress)
             except BaseException as error:
                 state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-                self.event("end", state=state, reason=str(error) or type(error).__name__)
+                self.record.event("end", state=state, reason=str(error) or type(error).__name__)
                 raise
             assert self.best is not None  # the last epoch is always evaluated
             epoch, accuracy = self.best
-            self.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
+            self.record.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
             progress.say(
                 f"{name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on the test "
                 f"part of {self.settings.split}) | {self.folder / BEST}"
@@ -254,7 +201,7 @@ class TrainingRun:
             "clips_per_s": round(clips_per_s, 1),
             "student_ms": round(spent["student"], 3),
         }
-        self.event("step", **fields)
+        self.record.event("step", **fields)
         if not np.isfinite(total):
             raise UserError(
                 f"{self.folder}: the loss is no finite number at step {step}; try a smaller --lr"
@@ -276,7 +223,7 @@ class TrainingRun:
                 accelerator=self.accelerator,
             )
             by_class = [None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class]
-            self.event(
+            self.record.event(
                 "epoch",
                 epoch=epoch,
                 step=epoch * self.plan.steps_per_epoch,
@@ -291,113 +238,20 @@ class TrainingRun:
             )
             if self.best is None or accuracy.top1 > self.best[1].top1:
                 self.best = (epoch, accuracy)
-                self.save(BEST, epoch, accuracy, f"top-1 on the test part of {self.settings.split}")
-        self.save(LAST, epoch, accuracy, "the last epoch")
+                self.record.save(
+                    self.model,
+                    BEST,
+                    epoch,
+                    accuracy,
+                    f"top-1 on the test part of {self.settings.split}",
+                )
+        self.record.save(self.model, LAST, epoch, accuracy, "the last epoch")
 
     def share_buffers(self) -> None:
         """Gives all ranks the first one's running statistics, which is what is saved."""
         if self.accelerator.num_processes > 1:
             for buffer in self.model.buffers():
                 broadcast(buffer, from_process=0)
-
-    # --- what is recorded -------------------------------------------------------------------
-
-    def event(self, event: str, **fields: Any) -> None:
-        if self.log is not None:
-            self.log.write(event, **fields)
-
-    def save(self, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        measured = {"split": self.settings.split, **accuracy.summary()} if accuracy else {}
-        info = CheckpointInfo(
-            architecture=self.model.architecture,
-            num_classes=self.store.num_classes,
-            layout=self.store.layout,
-            class_names=self.store.class_names,
-            accuracy=measured,
-            epoch=epoch,
-            chosen_by=chosen_by,
-            settings={
-                **self.settings.model_dump(mode="json"),
-                "mixed_precision": precision_in_use(self.accelerator),
-            },
-            data_hash=self.store.content_hash,
-            teacher_hash=self.teacher.weights_hash if self.teacher else None,
-        )
-        save_checkpoint(self.folder / file, self.model.state_dict(), info)
-
-    def announce(self, progress: RunProgress) -> None:
-        """The start event, and its gist for the one who watches."""
-        settings, plan, store, accelerator = self.settings, self.plan, self.store, self.accelerator
-        parameters = sum(p.numel() for p in self.model.parameters())
-        precision = precision_in_use(accelerator)
-        device = (
-            torch.cuda.get_device_name()
-            if accelerator.device.type == "cuda"
-            else platform.processor() or platform.machine()
-        )
-        peak = settings.lr * plan.global_batch / settings.reference_batch
-        teacher = self.teacher
-        self.event(
-            "start",
-            run=self.folder.name,
-            model=settings.model_name,
-            parameters=parameters,
-            settings=settings.model_dump(mode="json"),
-            versions={
-                "lastkd": lastkd.__version__,
-                "torch": torch.__version__,
-                "accelerate": accelerate.__version__,
-                "python": platform.python_version(),
-            },
-            device={"type": accelerator.device.type, "name": device, "precision": precision},
-            processes=accelerator.num_processes,
-            global_batch=plan.global_batch,
-            steps_per_epoch=plan.steps_per_epoch,
-            total_steps=plan.total_steps,
-            peak_lr=peak,
-            data={
-                "hash": store.content_hash,
-                "source": store.source,
-                "classes": store.num_classes,
-                "train": len(self.train_clips),
-                "test": len(self.test_clips),
-            },
-            teacher=teacher
-            and {
-                "model": teacher.name,
-                "hash": teacher.weights_hash,
-                "precision": str(teacher.precision).removeprefix("torch."),
-                "accuracy": teacher.accuracy,
-            },
-        )
-        where = f"{accelerator.num_processes} x {accelerator.device.type}"
-        progress.say(
-            f"{self.folder.name}: {settings.model_name}, {parameters:,} parameters, on {where}, "
-            f"precision {'float32' if precision == 'no' else precision}"
-        )
-        progress.say(
-            f"  data: {store.path}, {settings.split}: {len(self.train_clips):,} training and "
-            f"{len(self.test_clips):,} test clips, {store.num_classes} classes"
-        )
-        if teacher and isinstance(settings, DistillSettings):
-            progress.say(
-                f"  teacher: {teacher.name}, top-1 {teacher.accuracy.get('top1', 'unknown')}, "
-                f"alpha {settings.alpha}, tau {settings.tau}"
-            )
-        progress.say(
-            f"  global batch {plan.global_batch} = {settings.batch_size} clips x "
-            f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "
-            f"learning rate {peak:g} = {settings.lr:g} x {plan.global_batch} / "
-            f"{settings.reference_batch}; {settings.epochs} epochs of {plan.steps_per_epoch} steps"
-        )
-        left_out = len(self.train_clips) - plan.steps_per_epoch * plan.global_batch
-        if left_out:
-            self.event(
-                "warning",
-                text=f"{left_out} clips an epoch don't fill a global batch and wait for the next",
-            )
 
 
 def view_device(store: ClipStore, device: torch.device) -> torch.device:
