@@ -33,7 +33,8 @@ def evaluate_checkpoint(
     _, test_clips = store.split(split)
     known = defaults(RunSettings) | info.settings
     views = ViewSettings.model_validate({name: known[name] for name in ViewSettings.model_fields})
-    accelerator = accelerator or make_accelerator()
+    # in the precision of its training, so that the numbers are the same
+    accelerator = accelerator or make_accelerator(mixed_precision=known.get("mixed_precision"))
     accuracy = evaluate(
         read.build().to(accelerator.device),
         Views(store, views, view_device(store, accelerator.device)),

@@ -13,8 +13,12 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from lastkd.errors import UserError
 
 
-def make_accelerator(accumulation: int = 1) -> Accelerator:
+def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) -> Accelerator:
     """The accelerator of this run.
+
+    Args:
+        accumulation: forward passes a step.
+        mixed_precision: `no`, `fp16` or `bf16`; None for what the launcher was told.
 
     Raises:
         UserError: more processes were started than really train together.
@@ -25,6 +29,7 @@ def make_accelerator(accumulation: int = 1) -> Accelerator:
     accelerator = Accelerator(
         # said outright: left to itself, each of several CPU processes believes that it is alone
         cpu=asked_for_cpu or not device_at_hand,
+        mixed_precision=mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=accumulation, sync_with_dataloader=False
         ),
