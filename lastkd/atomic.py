@@ -23,6 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        part.chmod(0o644)  # some writers make their files private
         part.replace(path)
     except OSError as error:
         raise UserError(

@@ -19,6 +19,7 @@ from lastkd.training.embedded import environment_alone
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
 QUICK = ["--epochs", "1", "--frames", "8", "--batch-size", "8", "--warmup-epochs", "0"]
+PATIENCE_S = 900
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -35,7 +36,10 @@ def started(command: list[str], cwd: Path, **environment: str) -> subprocess.Pop
 
 def ran(command: list[str], cwd: Path, **environment: str) -> tuple[int, str]:
     process = started(command, cwd, **environment)
-    out, _ = process.communicate(timeout=300)
+    try:
+        out, _ = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
     return process.returncode, out
 
 
@@ -99,7 +103,7 @@ def test_two_launchers_on_loopback_train_one_model(tmp_path: Path, store_path: P
         )
         for rank in ("0", "1")
     ]
-    outs = [process.communicate(timeout=300)[0] for process in both]
+    outs = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
     assert (start["processes"], start["global_batch"]) == (2, 16)
@@ -124,7 +128,7 @@ def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
 def test_distilling_without_anything_says_so_and_uses_embedded_data(tmp_path: Path) -> None:
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), "-m", "lastkd.distill"]
     command += ["--variant", "nano", "--run", "run", "--epochs", "1"]
-    code, out = ran(command, tmp_path)
+    code, out = ran(command, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert code == 0, out
     assert "Neither a store (data/ntu60) nor a teacher" in out
     assert "embedded synthetic data" in out
