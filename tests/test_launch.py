@@ -51,7 +51,7 @@ def train(store: Path, run: str, *options: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_cpu_yaml_trains_in_two_processes_that_stay_equal(tmp_path: Path, store_path: Path) -> None:
+def test_cpu_yaml_trains_in_two_processes_that_say_so(tmp_path: Path, store_path: Path) -> None:
     code, out = ran(
         [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), *train(store_path, "run")], tmp_path
     )
@@ -60,6 +60,16 @@ def test_cpu_yaml_trains_in_two_processes_that_stay_equal(tmp_path: Path, store_
     assert (start["processes"], start["global_batch"]) == (2, 16)
     assert "2 x cpu" in out
     assert "global batch 16 = 8 clips x 2 processes x 1 passes" in out
+
+
+@pytest.mark.slow
+def test_parameters_stay_equal_across_the_ranks(tmp_path: Path, store_path: Path) -> None:
+    worker = Path(__file__).with_name("rank_digest.py")
+    command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), str(worker)]
+    code, out = ran([*command, str(store_path), str(tmp_path / "run")], tmp_path)
+    assert code == 0, out
+    first, second = ((tmp_path / "run" / f"rank{rank}").read_text() for rank in (0, 1))
+    assert first == second
 
 
 @pytest.mark.slow

@@ -1,0 +1,30 @@
+"""Started by test_launch.py on every rank: trains, and leaves a digest of this rank's parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from lastkd.config import TrainSettings, resolve
+from lastkd.data.store import ClipStore
+from lastkd.training.loop import TrainingRun
+from lastkd.training.processes import leave, make_accelerator
+
+
+def main(store: Path, folder: Path) -> None:
+    accelerator = make_accelerator()
+    given = {"model": "last_e_nano", "epochs": 2, "frames": 8, "batch_size": 8}
+    settings = resolve(TrainSettings, given)
+    run = TrainingRun(settings, ClipStore.open(store), None, accelerator, folder)
+    run.run()
+    digest = hashlib.sha256()
+    for parameter in run.model.parameters():
+        digest.update(parameter.detach().numpy().data)
+    (folder / f"rank{accelerator.process_index}").write_text(digest.hexdigest())
+    del run
+    leave(accelerator)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
