@@ -1,4 +1,4 @@
-"""Started by test_launch.py on every rank: trains, and leaves a digest of this rank's parameters."""
+"""Started on every rank by test_launch.py: trains, and leaves a digest of its own parameters."""
 
 from __future__ import annotations
 
