@@ -10,6 +10,7 @@ import click
 
 import lastkd
 from lastkd.errors import UserError
+from lastkd.teacher_cache import teacher_cache_group
 
 _PATH = click.Path(path_type=Path)
 
@@ -180,6 +181,9 @@ def demo(seed: int, out: Path | None) -> None:
             path for n in itertools.count(1) if not (path := Path("runs") / f"demo-{n}").exists()
         )
     run_demo(out, seed)
+
+
+cli.add_command(teacher_cache_group())
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from lastkd.config import RunSettings, defaults
+from lastkd.config import ConfiguredSettings, defaults
 from lastkd.errors import UserError
 
 _CLICK_TYPES: dict[type, Any] = {
@@ -32,26 +32,43 @@ def _click_type(annotation: Any) -> Any:
     return _CLICK_TYPES[annotation]
 
 
-def settings_command(kind: type[RunSettings], run: Callable[..., None]) -> click.Command:
+def settings_command(
+    kind: type[ConfiguredSettings],
+    run: Callable[..., None],
+    **types_: Any,
+) -> click.Command:
     """A command with an option for every setting; `run(given, file)` gets what was said.
 
     `run`'s docstring becomes the help.
+
+    Args:
+        types_: by setting, what its option takes in place of the setting's own type.
     """
     shipped = defaults(kind)
     options: list[click.Parameter] = []
     for name, field in kind.model_fields.items():
         default = shipped.get(name)
         shown = f"  [default: {default}]" if default is not None else ""
+        spelled = name.replace("_", "-")
+        flag = field.annotation is bool
         options.append(
             click.Option(
-                [f"--{name.replace('_', '-')}"],
-                type=_click_type(field.annotation),
+                [f"--{spelled}/--no-{spelled}" if flag else f"--{spelled}"],
+                type=click.BOOL if flag else types_.get(name) or _click_type(field.annotation),
                 default=None,
                 help=f"{field.description}{shown}",
             )
         )
     leading = {"model": 0, "variant": 0, "data": 1, "split": 2, "teacher": 3, "run": 4}
-    leading |= {"epochs": 5, "seed": 6, "batch_size": 7, "lr": 8, "alpha": 9, "tau": 10}
+    leading |= {
+        "teacher_cache": 4,
+        "epochs": 5,
+        "seed": 6,
+        "batch_size": 7,
+        "lr": 8,
+        "alpha": 9,
+        "tau": 10,
+    }
     options.sort(key=lambda option: leading.get(option.name or "", 99))
     options.append(
         click.Option(

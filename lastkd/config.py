@@ -7,27 +7,34 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lastkd.architecture import model_names
 from lastkd.data.synthetic import SyntheticSettings
 from lastkd.data.view_settings import ViewSettings
 from lastkd.errors import UserError, nearest
-from lastkd.models.architecture import model_names
 from lastkd.resources import CONFIGS
 from lastkd.yaml_files import read_mapping, read_model, validated
 
-Settings = TypeVar("Settings", bound="RunSettings")
+Settings = TypeVar("Settings", bound="ConfiguredSettings")
 
 
-class RunSettings(ViewSettings):
-    """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
+class ConfiguredSettings(ViewSettings):
+    """Settings with defaults in `configs/`: which views are drawn of which clips, and when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     data: Path | None = Field(description="prepared store (made by lastkd prepare)")
     split: str = Field(description="split of the store: xsub, xview, xset, ...")
-    run: Path | None = Field(description="folder for events, settings and checkpoints")
     seed: int = Field(ge=0, description="decides weights, order, views and dropout")
     epochs: int = Field(ge=1, description="passes over the training clips")
     batch_size: int = Field(ge=2, description="clips a process and forward pass")
+
+    default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)
+
+
+class RunSettings(ConfiguredSettings):
+    """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
+
+    run: Path | None = Field(description="folder for events, settings and checkpoints")
     accumulation: int = Field(ge=1, description="forward passes a step")
     lr: float = Field(gt=0, description="peak learning rate at the reference batch")
     reference_batch: int = Field(ge=1, description="global batch for which lr is meant")
@@ -37,17 +44,16 @@ class RunSettings(ViewSettings):
     momentum: float = Field(ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(ge=0, description="on weights alone, not on norms and biases")
     clip_grad: float = Field(gt=0, description="largest gradient norm")
+    compile: bool = Field(description="compile the model in training (slow to start)")
     dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
     eval_batch_size: int = Field(ge=1, description="clips a process in evaluation")
     eval_every: int = Field(ge=1, description="epochs between evaluations")
     log_every: int = Field(ge=1, description="steps between step events")
 
-    default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)
-
     @property
     def model_name(self) -> str:
         """The model that is trained."""
-        raise AttributeError("settings of a run without a model")
+        raise NotImplementedError
 
 
 class TrainSettings(RunSettings):
@@ -66,14 +72,25 @@ class TrainSettings(RunSettings):
 class DistillSettings(RunSettings):
     """Distillation of a frozen teacher into a LAST-E."""
 
-    variant: Literal["nano", "small", "base", "large"] = Field(description="size of the student")
+    variant: Literal["nano", "small", "base", "large"] = Field(
+        description="size of the student: nano, small, base, large; several (nano,base) or all"
+    )
     teacher: Path | None = Field(description="checkpoint of the teacher")
+    teacher_cache: Path | None = Field(
+        description="folder of soft labels: read where they are there, filled where they aren't"
+    )
     alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss")
     tau: float = Field(gt=0, description="temperature of the soft labels")
 
     @property
     def model_name(self) -> str:
         return f"last_e_{self.variant}"
+
+
+class SoftLabelSettings(ConfiguredSettings):
+    """All that filling a teacher's cache has to be told."""
+
+    teacher: Path | None = Field(description="checkpoint of the teacher")
 
 
 class Places(BaseModel):
@@ -94,16 +111,18 @@ def embedded_set() -> SyntheticSettings:
     return read_model(SyntheticSettings, CONFIGS / "data" / "synthetic.yaml")
 
 
-def defaults(kind: type[RunSettings], variant: str | None = None) -> dict[str, Any]:
+def defaults(kind: type[ConfiguredSettings], variant: str | None = None) -> dict[str, Any]:
     """What `configs/` says for a kind of run, before a user says anything."""
     values: dict[str, Any] = {}
     files = list(kind.default_files)
     if kind is DistillSettings:
-        values["teacher"] = None
+        values |= {"teacher": None, "teacher_cache": None}
         if variant is not None:
             files.append(f"distillation/{variant}")
     for name in files:
         values |= read_mapping(CONFIGS / f"{name}.yaml")
+    if kind is SoftLabelSettings:  # a part of a distillation's settings
+        values = {"teacher": None} | {k: v for k, v in values.items() if k in kind.model_fields}
     return values
 
 
@@ -134,7 +153,11 @@ def resolve(
     if embedded is not None:
         values |= read_mapping(CONFIGS / "training" / f"{embedded}.yaml")
     values |= said
-    name = {TrainSettings: "model", DistillSettings: "variant"}.get(kind)
+    required: dict[type[ConfiguredSettings], str] = {
+        TrainSettings: "model",
+        DistillSettings: "variant",
+    }
+    name = required.get(kind)
     if name is not None and values.get(name) is None:
         known = model_names() if name == "model" else variants()
         raise UserError(f"which {name}? give --{name} with one of {', '.join(known)}")

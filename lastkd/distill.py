@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from lastkd.command_line import run_command, settings_command
-from lastkd.config import DistillSettings, places, resolve
-from lastkd.errors import UserError
+from lastkd.config import DistillSettings, places, resolve, variants
+from lastkd.errors import UserError, nearest
 
 
 def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
@@ -18,21 +18,42 @@ def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
     return UserError(f"{path}: no such {what}{place}; {way_out}")
 
 
-def find_inputs(settings: DistillSettings) -> tuple[Path, Path] | None:
+class Variants(click.ParamType):  # type: ignore[type-arg]
+    """`large`, `nano,large` or `all`, as a tuple of variants, smallest first."""
+
+    name = "variants"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        said = variants() if value == "all" else [part.strip() for part in value.split(",")]
+        for variant in said:
+            if variant not in variants():
+                self.fail(f"{variant!r} is unknown; {nearest(variant, [*variants(), 'all'])}")
+        return tuple(variant for variant in variants() if variant in said)
+
+
+def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
     """The store and the teacher to use, or None where neither was named nor is at its place.
+
+    The teacher is None where none was named or is at its place, and there is a cache to read from.
 
     Raises:
         UserError: one that was named is missing, or only one of the two is there.
     """
     usual = places()
     data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
-    named = settings.data is not None or settings.teacher is not None
+    named = any((settings.data, settings.teacher, settings.teacher_cache))
     if not named and not data.exists() and not teacher.exists():
         return None
     if not data.exists():
         way_out = f"make one with lastkd prepare SOURCE --out {data} or name yours with --data"
         raise _missing("store", data, settings.data is not None, way_out)
     if not teacher.exists():
+        if settings.teacher is None and settings.teacher_cache is not None:
+            return data, None
         way_out = (
             "train one with accelerate launch -m lastkd.train --model last_v2_base, convert a "
             "public one with lastkd convert, or name yours with --teacher"
@@ -41,23 +62,41 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path] | None:
     return data, teacher
 
 
+def resolve_all(
+    given: dict[str, Any], file: Path | None, embedded: str | None = None
+) -> list[DistillSettings]:
+    """The settings of each student that was asked for; alpha and tau differ by variant."""
+    asked = given.get("variant")
+    if asked is None:  # the file names it, or `resolve` says what is missing
+        return [resolve(DistillSettings, given, file=file, embedded=embedded)]
+    return [
+        resolve(DistillSettings, given | {"variant": variant}, file=file, embedded=embedded)
+        for variant in asked
+    ]
+
+
 def run(given: dict[str, Any], file: Path | None) -> None:
-    """Distils a frozen teacher into a LAST-E student.
+    """Distils a frozen teacher into a LAST-E student, or into several at once.
 
     \b
       accelerate launch --config_file launch_configs/gpu.yaml \\
         -m lastkd.distill --variant large --data data/ntu60 --split xsub \\
         --teacher runs/last_v2_base/best.safetensors
 
+    --variant takes nano, small, base, large, several of them (nano,large) or all: then one pass of
+    the teacher serves all students, each ends as it would have alone, and --run is the folder that
+    holds their run folders. --teacher-cache DIR keeps the teacher's logits; a later run with the
+    same teacher, data, view settings and seed reads them and never loads the teacher.
+
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student). alpha and tau have
     defaults by variant (configs/distillation). Without --data and --teacher the places in
     configs/data/places.yaml are used; where neither is there, the embedded synthetic data.
     """
-    settings = resolve(DistillSettings, given, file=file)
-    inputs = find_inputs(settings)
+    settings = resolve_all(given, file)
+    inputs = find_inputs(settings[0])
     if inputs is None:
         usual = places()
-        settings = resolve(DistillSettings, given, file=file, embedded="synthetic")
+        settings = resolve_all(given, file, embedded="synthetic")
         if int(os.environ.get("RANK", "0")) == 0:
             click.echo(
                 f"Neither a store ({usual.store}) nor a teacher ({usual.teacher}) is here, and "
@@ -71,16 +110,20 @@ def run(given: dict[str, Any], file: Path | None) -> None:
 
     from lastkd.training.processes import leave, make_accelerator
 
-    accelerator = make_accelerator(settings.accumulation)
+    accelerator = make_accelerator(settings[0].accumulation)
     from lastkd.training.loop import train
 
-    folder = settings.run or Path("runs") / settings.variant
-    train(settings, data=data, teacher=teacher, folder=folder, accelerator=accelerator)
+    above = settings[0].run if len(settings) > 1 else None
+    folders = [(above or Path("runs")) / own.variant for own in settings]
+    if len(settings) == 1 and settings[0].run:
+        folders = [settings[0].run]
+    train(settings, data=data, teacher=teacher, folder=folders, accelerator=accelerator)
     leave(accelerator)
 
 
 def main() -> None:
-    run_command(settings_command(DistillSettings, run), "python -m lastkd.distill")
+    command = settings_command(DistillSettings, run, variant=Variants())
+    run_command(command, "python -m lastkd.distill")
 
 
 if __name__ == "__main__":

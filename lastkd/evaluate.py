@@ -12,8 +12,8 @@ from lastkd.data.store import ClipStore
 from lastkd.data.view_settings import ViewSettings
 from lastkd.data.views import Views
 from lastkd.models.checkpoint import read_checkpoint
+from lastkd.training.device import view_device
 from lastkd.training.evaluation import Accuracy, evaluate
-from lastkd.training.loop import view_device
 from lastkd.training.processes import make_accelerator
 from lastkd.training.teacher import check_fit
 

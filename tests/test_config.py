@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lastkd.architecture import get_architecture, model_names
 from lastkd.config import DistillSettings, TrainSettings, places, resolve
 from lastkd.errors import UserError
-from lastkd.models.architecture import get_architecture, model_names
 from lastkd.resources import CONFIGS
 
 

@@ -62,7 +62,7 @@ WAVE = _path(
     pose(right_elbow=(-27, 0, 0), right_shoulder=(0, 5, 0), right_wrist=(-12, 0, 0)),
     one_armed=True,
 )
-NOD = _path(pose(neck=(30, 0, 0), chest=(4, 0, 0)))
+NOD = _path(pose(neck=(40, 0, 0), chest=(9, 0, 0)))
 SQUAT = _path(
     pose(
         left_hip=(84, 10, 0),
@@ -89,7 +89,7 @@ KICK = _path(
 )
 REACH = _path(
     _REACH,
-    pose(right_shoulder=(9, 0, 0), right_elbow=(-13, 0, 0)),
+    pose(right_shoulder=(14, 0, 0), right_elbow=(-20, 0, 0)),
     one_armed=True,
 )
 PUSH = _path(
@@ -120,6 +120,7 @@ WALK = _path(
     pose(right_knee=(46, 0, 0)),
     forward=(0.75,),
 )
+RETREAT = Path(WALK.poses, -WALK.forward)
 
 
 def _rise(t: Array, start: float, length: float) -> Array:
@@ -259,7 +260,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("hand over an object", REACH, _give, "right", 2, gap=0.95),
     Action("push somebody", PUSH, _shove, "right", 2, answer=STAGGER, gap=0.75),
     Action("walk towards each other", WALK, _stride, "right", 2, gap=2.7),
-    Action("walk apart", WALK, _stride, "right", 2, gap=0.75, facing=False),
+    Action("back away from each other", RETREAT, _stride, "right", 2, gap=0.9),
 )
 
 TIMING_PAIRS: tuple[tuple[int, int], ...] = ((1, 2), (3, 4), (5, 6), (7, 8))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lastkd.data.layouts import Layout, get_layout
-from lastkd.models.architecture import (
+from lastkd.architecture import (
     STREAMS,
     Architecture,
     LastEArchitecture,
@@ -11,6 +10,7 @@ from lastkd.models.architecture import (
     get_architecture,
     model_names,
 )
+from lastkd.data.layouts import Layout, get_layout
 from lastkd.models.last_e import LastE
 from lastkd.models.last_v2 import LastV2
 

@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lastkd.architecture import Architecture
 from lastkd.atomic import replacing
 from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
-from lastkd.models.architecture import Architecture
 
 FORMAT = 1
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lastkd.architecture import STAGE_STRIDES, STREAMS, LastV2Architecture
 from lastkd.data.layouts import Layout
-from lastkd.models.architecture import STAGE_STRIDES, STREAMS, LastV2Architecture
 from lastkd.models.blocks import (
     SpatioTemporalAttention,
     depthwise,
@@ -18,6 +18,7 @@ from lastkd.models.blocks import (
     pointwise,
     residual_path,
 )
+from lastkd.models.dropout import Dropout
 from lastkd.models.graph import subset_adjacency, symmetric_normalised
 
 HEADS = 4
@@ -62,7 +63,7 @@ class LinearAttention(nn.Module):
         super().__init__()
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.proj = nn.Linear(channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pool = (
             nn.AvgPool2d((3, 1), stride=(stride, 1), padding=(1, 0))
             if stride > 1
@@ -91,7 +92,7 @@ def _tcn(channels: int, stride: int, dropout: float) -> nn.Sequential:
         nn.ReLU(inplace=True),
         separable,
         nn.BatchNorm2d(channels),
-        nn.Dropout(dropout),
+        Dropout(dropout),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -32,6 +34,13 @@ class PartClock:
             self._spans.setdefault(part, []).append((begun, ended))
         elif isinstance(begun, float) and isinstance(ended, float):
             self._sums[part] = self._sums.get(part, 0.0) + 1000 * (ended - begun)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """The time spent inside, added to `part`."""
+        self.start(part)
+        yield
+        self.stop(part)
 
     def take(self) -> dict[str, float]:
         """Milliseconds by part since the last call; the device must be done with them."""

@@ -31,7 +31,7 @@ _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREA
 def cache_folder() -> Path:
     """The cache of this version with these configs: a change of either starts afresh."""
     digest = hashlib.sha256(lastkd.__version__.encode())
-    for file in ("data/synthetic", "training/recipe", "training/synthetic_teacher"):
+    for file in ("data/synthetic", "training/recipe", "training/synthetic"):
         digest.update((CONFIGS / f"{file}.yaml").read_bytes())
     digest.update((CONFIGS / "model" / f"{TEACHER_MODEL}.yaml").read_bytes())
     return user_cache_path("lastkd") / f"embedded-{digest.hexdigest()[:12]}"
@@ -71,7 +71,7 @@ def embedded_teacher() -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
             command = [sys.executable, "-m", "lastkd.train", "--model", TEACHER_MODEL]
             command += ["--data", str(data), "--run", str(unfinished)]
-            command += ["--config", str(CONFIGS / "training" / "synthetic_teacher.yaml")]
+            command += ["--config", str(CONFIGS / "training" / "synthetic.yaml")]
             if subprocess.run(command, env=environment_alone(), check=False).returncode:
                 raise UserError(f"{unfinished}: the embedded teacher could not be trained")
             unfinished.rename(run)

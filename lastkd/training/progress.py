@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 class RunProgress:
-    """Steps done, rate and time left of one run; silent on all ranks but the first."""
+    """Steps done, state and time left of one run; silent on all ranks but the first."""
 
     def __init__(self, name: str, total_steps: int, *, shown: bool) -> None:
         self._console = Console(quiet=not shown)
@@ -68,11 +68,11 @@ class RunProgress:
         """A line that stays."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def step(self, step: int, epoch: str, loss: float, clips_per_s: float) -> None:
-        """After `step` steps of the whole run."""
+    def step(self, step: int, state: str) -> None:
+        """After `step` steps of the whole run; `state` says how it stands."""
         now = time.monotonic()
         left = duration((now - self._started) / max(step, 1) * (self._total - step))
-        state = f"epoch {epoch} | loss {loss:.3f} | {clips_per_s:.0f} clips/s | {left} left"
+        state = f"{state} | {left} left"
         if self._live:
             self._live.update(self._task, completed=step, state=state)
         elif now - self._last_line >= LINE_EVERY_S:

@@ -22,7 +22,7 @@ from lastkd.training.evaluation import Accuracy
 from lastkd.training.plan import Plan
 from lastkd.training.processes import precision_in_use
 from lastkd.training.progress import RunProgress
-from lastkd.training.teacher import FrozenTeacher
+from lastkd.training.soft_labels import SoftLabels
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 
@@ -34,7 +34,7 @@ class RunRecord:
         self,
         settings: RunSettings,
         store: ClipStore,
-        teacher: FrozenTeacher | None,
+        soft_labels: SoftLabels | None,
         accelerator: Accelerator,
         folder: Path,
         plan: Plan,
@@ -45,7 +45,7 @@ class RunRecord:
         """
         self.settings = settings
         self.store = store
-        self.teacher = teacher
+        self.soft_labels = soft_labels
         self.folder = folder
         self.plan = plan
         self.accelerator = accelerator
@@ -88,12 +88,16 @@ class RunRecord:
                 "mixed_precision": self.precision,
             },
             data_hash=self.store.content_hash,
-            teacher_hash=self.teacher.weights_hash if self.teacher else None,
+            teacher_hash=soft.identity.weights_hash if (soft := self.soft_labels) else None,
         )
         save_checkpoint(self.folder / file, model.state_dict(), info)
 
-    def start(self, model: LastModel, progress: RunProgress) -> None:
-        """The start event, and its gist for the one who watches."""
+    def start(self, model: LastModel, store_place: str, progress: RunProgress) -> None:
+        """The start event, and its gist for the one who watches.
+
+        Args:
+            store_place: where the clips are held, in words.
+        """
         settings, plan, store, accelerator = self.settings, self.plan, self.store, self.accelerator
         parameters = sum(p.numel() for p in model.parameters())
         precision = self.precision
@@ -104,7 +108,7 @@ class RunRecord:
             else platform.processor() or platform.machine()
         )
         peak = settings.lr * plan.global_batch / settings.reference_batch
-        teacher = self.teacher
+        soft_labels = self.soft_labels
         self.event(
             "start",
             run=self.folder.name,
@@ -130,13 +134,7 @@ class RunRecord:
                 "train": len(train_clips),
                 "test": len(test_clips),
             },
-            teacher=teacher
-            and {
-                "model": teacher.name,
-                "hash": teacher.weights_hash,
-                "precision": str(teacher.precision).removeprefix("torch."),
-                "accuracy": teacher.accuracy,
-            },
+            teacher=soft_labels and soft_labels.about(),
         )
         where = f"{accelerator.num_processes} x {accelerator.device.type}"
         progress.say(
@@ -145,12 +143,14 @@ class RunRecord:
         )
         progress.say(
             f"  data: {store.path}, {settings.split}: {len(train_clips):,} training and "
-            f"{len(test_clips):,} test clips, {store.num_classes} classes"
+            f"{len(test_clips):,} test clips, {store.num_classes} classes, "
+            f"held in {store_place}"
         )
-        if teacher and isinstance(settings, DistillSettings):
+        if soft_labels and isinstance(settings, DistillSettings):
+            identity = soft_labels.identity
             progress.say(
-                f"  teacher: {teacher.name}, top-1 {teacher.accuracy.get('top1', 'unknown')}, "
-                f"alpha {settings.alpha}, tau {settings.tau}"
+                f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
+                f"alpha {settings.alpha}, tau {settings.tau}{soft_labels.in_words(settings.epochs)}"
             )
         progress.say(
             f"  global batch {plan.global_batch} = {settings.batch_size} clips x "

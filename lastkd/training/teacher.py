@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +12,36 @@ from torch import Tensor
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams
 from lastkd.errors import UserError
+from lastkd.models import LastV2
 from lastkd.models.checkpoint import read_checkpoint
+from lastkd.models.lean_last_v2 import LeanLastV2
+
+
+@dataclass(frozen=True)
+class TeacherIdentity:
+    """Who the soft labels are of; known without building the model."""
+
+    name: str
+    weights_hash: str
+    body_average: str
+    accuracy: dict[str, Any]
+
+    @classmethod
+    def of(cls, path: Path, store: ClipStore) -> TeacherIdentity:
+        """
+        Raises:
+            UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
+                layout.
+        """
+        checkpoint = read_checkpoint(path)
+        info = checkpoint.info
+        check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
+        average = getattr(info.architecture, "body_average", "first")
+        return cls(info.architecture.name, checkpoint.weights_hash, average, info.accuracy)
 
 
 class FrozenTeacher:
-    """Soft labels of one teacher on one device.
+    """Soft labels of one teacher on one device, by the lean formulation where there is one.
 
     It is no `nn.Module`, so it can't end up inside the student, its DDP wrapper or its checkpoint.
     On a GPU it runs in fp16. On a CPU it stays in float32: bfloat16 moves the logits by about 1e-2
@@ -30,11 +57,10 @@ class FrozenTeacher:
         checkpoint = read_checkpoint(path)
         info = checkpoint.info
         check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
-        self.name = info.architecture.name
-        self.weights_hash = checkpoint.weights_hash
-        self.accuracy = info.accuracy
         self.precision = torch.float16 if device.type == "cuda" else torch.float32
-        self._model = checkpoint.build().requires_grad_(False).to(device, self.precision)
+        model = checkpoint.build().requires_grad_(False)
+        lean = LeanLastV2(model) if isinstance(model, LastV2) else model
+        self._model = lean.to(device, self.precision)
 
     @torch.no_grad()
     def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""`python -m lastkd`, and `accelerate launch -m lastkd` for its commands that train together."""
+
+from lastkd.cli import main
+
+main()

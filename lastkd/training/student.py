@@ -1,0 +1,204 @@
+"""One model in training: weights, optimiser, loss and record."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lastkd import chance
+from lastkd.config import DistillSettings, RunSettings, TrainSettings
+from lastkd.data.store import ClipStore
+from lastkd.data.views import Streams, Views
+from lastkd.errors import UserError
+from lastkd.losses import LossParts, distillation_loss, standalone_loss
+from lastkd.models import LastModel, LastV2Architecture, build_model, get_architecture
+from lastkd.training.evaluation import Accuracy, evaluate
+from lastkd.training.optimisation import learning_rate, make_optimizer
+from lastkd.training.plan import Plan
+from lastkd.training.progress import RunProgress
+from lastkd.training.record import BEST, LAST, RunRecord
+from lastkd.training.soft_labels import SoftLabels
+
+
+class Student:
+    """A model with all that is its own, so that in company it trains as it would alone.
+
+    A teacher in standalone training is a student too: what makes a run is the loss.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        store: ClipStore,
+        soft_labels: SoftLabels | None,
+        accelerator: Accelerator,
+        folder: Path,
+        plan: Plan,
+    ) -> None:
+        self.settings = settings
+        self.accelerator = accelerator
+        self.folder = folder
+        self.plan = plan
+        torch.manual_seed(chance.seed_for(settings.seed, "weights", settings.model_name))
+        architecture = get_architecture(settings.model_name)
+        if isinstance(architecture, LastV2Architecture):
+            architecture = architecture.model_copy(update={"body_average": "present"})
+        self.model: LastModel = build_model(
+            architecture, store.num_classes, store.layout, dropout=settings.dropout
+        )
+        self.wrapped: nn.Module = accelerator.prepare(self.model)
+        self.compute = torch.compile(self.wrapped) if settings.compile else self.wrapped
+        self.optimizer = make_optimizer(self.model, settings)
+        # its own, not Accelerate's one for all: no student's overflow may change another's steps
+        half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"
+        self.scaler = torch.amp.GradScaler("cuda", enabled=half)
+        self.best: tuple[int, Accuracy] | None = None
+        self.norm = torch.zeros(())
+        self.sums = torch.zeros(4, device=accelerator.device)
+        self.record = RunRecord(settings, store, soft_labels, accelerator, folder, plan)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def best_path(self) -> Path:
+        return self.folder / BEST
+
+    def loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> LossParts:
+        settings = self.settings
+        if soft is not None and isinstance(settings, DistillSettings):
+            return distillation_loss(logits, soft, labels, alpha=settings.alpha, tau=settings.tau)
+        smoothing = settings.label_smoothing if isinstance(settings, TrainSettings) else 0
+        return standalone_loss(logits, labels, label_smoothing=smoothing)
+
+    def set_rate(self, epochs_done: float) -> float:
+        """Sets and returns the learning rate of a point of the run."""
+        rate = learning_rate(self.settings, self.plan.global_batch, epochs_done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def forward_backward(
+        self, streams: Streams, bodies: Tensor, labels: Tensor, soft: Tensor | None, place: int
+    ) -> None:
+        """One forward pass and its gradients, with the dropout masks of this place in the run."""
+        settings, rank = self.settings, self.accelerator.process_index
+        torch.manual_seed(
+            chance.seed_for(settings.seed, "dropout", settings.model_name, place, rank)
+        )
+        logits = self.compute(streams, bodies)
+        parts = self.loss(logits, soft, labels)
+        self.scaler.scale(parts.total / settings.accumulation).backward()
+        kl = parts.kl if parts.kl is not None else torch.zeros_like(parts.ce)
+        self.sums += torch.stack((parts.ce, kl, parts.total, torch.ones_like(kl))).detach()
+
+    def step(self) -> None:
+        """Clips the gradients and moves the weights."""
+        self.scaler.unscale_(self.optimizer)
+        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+
+    def take_sums(self) -> Tensor:
+        """Sums of ce, kl, total and passes over all ranks since the last call, on the CPU."""
+        sums, self.sums = self.sums, torch.zeros_like(self.sums)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums, reduction="sum")
+        return sums.cpu()
+
+    def report(
+        self,
+        step: int,
+        epoch: int,
+        sums: Tensor,
+        rate: float,
+        clips_per_s: float,
+        spent: dict[str, float],
+    ) -> float:
+        """Records one step event with the means of `sums`, and returns the mean loss.
+
+        Args:
+            spent: milliseconds a step by part.
+
+        Raises:
+            UserError: the loss isn't finite.
+        """
+        ce, kl, total, passes = sums.tolist()
+        fields: dict[str, Any] = {"step": step, "epoch": epoch, "ce": ce / passes}
+        if "teacher" in spent:
+            fields |= {"kl": kl / passes, "teacher_ms": round(spent["teacher"], 3)}
+        fields |= {
+            "total": total / passes,
+            "lr": rate,
+            "grad_norm": float(self.norm),
+            "clips_per_s": round(clips_per_s, 1),
+            "student_ms": round(spent[self.settings.model_name], 3),
+        }
+        self.record.event("step", **fields)
+        if not np.isfinite(total):
+            raise UserError(
+                f"{self.folder}: the loss is no finite number at step {step}; try a smaller --lr"
+            )
+        return float(total / passes)
+
+    def end_epoch(
+        self, epoch: int, views: Views, clips: NDArray[np.int64], progress: RunProgress
+    ) -> None:
+        """Evaluates, records and saves."""
+        self.share_buffers()
+        settings = self.settings
+        due = epoch % settings.eval_every == 0 or epoch == settings.epochs
+        accuracy: Accuracy | None = None
+        if due:
+            started = time.perf_counter()
+            accuracy = evaluate(
+                self.model,
+                views,
+                clips,
+                batch_size=settings.eval_batch_size,
+                accelerator=self.accelerator,
+            )
+            by_class = [None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class]
+            self.record.event(
+                "epoch",
+                epoch=epoch,
+                step=epoch * self.plan.steps_per_epoch,
+                **accuracy.summary(),
+                by_class=by_class,
+                seconds=round(time.perf_counter() - started, 3),
+            )
+            progress.say(
+                f"{self.name} | epoch {epoch}/{settings.epochs} | top-1 {accuracy.top1:.2f} % | "
+                f"top-5 {accuracy.top5:.2f} % | mean class {accuracy.mean_class:.2f} %"
+            )
+            if self.best is None or accuracy.top1 > self.best[1].top1:
+                self.best = (epoch, accuracy)
+                chosen_by = f"top-1 on the test part of {settings.split}"
+                self.record.save(self.model, BEST, epoch, accuracy, chosen_by)
+        self.record.save(self.model, LAST, epoch, accuracy, "the last epoch")
+
+    def finish(self, progress: RunProgress) -> None:
+        """Records the end and says what was best."""
+        assert self.best is not None  # the last epoch is always evaluated
+        epoch, accuracy = self.best
+        self.record.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
+        progress.say(
+            f"{self.name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on the test "
+            f"part of {self.settings.split}) | {self.best_path}"
+        )
+
+    def share_buffers(self) -> None:
+        """Gives all ranks the first one's running statistics, which is what is saved."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():
+                broadcast(buffer, from_process=0)

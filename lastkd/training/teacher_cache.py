@@ -1,0 +1,211 @@
+"""Soft labels on disk: a teacher's logits of each epoch's views, to be replayed by later runs.
+
+A view is a function of (seed, epoch, clip), so a run with the same teacher, data, view settings and
+seed sees the very views that an earlier one saw, and may read the logits instead of computing them.
+A cache is a folder with `cache.json`, which says what it was made from, and one file an epoch:
+float16 logits `(clips, K)`, a row for each training clip of the split in the store's order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lastkd.atomic import replacing
+from lastkd.data.store import ClipStore
+from lastkd.data.view_settings import ViewSettings
+from lastkd.errors import UserError
+from lastkd.training.teacher import TeacherIdentity
+
+FORMAT = 1
+ABOUT_FILE = "cache.json"
+_IN_WORDS = {
+    "teacher": "teacher's weights (hash)",
+    "body_average": "teacher's average over bodies",
+    "data": "data (content hash)",
+    "clips": "number of training clips",
+    "classes": "number of classes",
+    "crop_min": "shortest crop (--crop-min)",
+    "turn_degrees": "turn (--turn-degrees)",
+    "scale": "change of size (--scale)",
+    "frames": "number of frames (--frames)",
+    "seed": "seed (--seed)",
+    "split": "split (--split)",
+    "format": "format",
+}
+
+
+class CacheKey(BaseModel):
+    """All that a training view's soft labels depend on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teacher: str
+    body_average: str
+    data: str
+    split: str
+    clips: int
+    classes: int
+    seed: int
+    frames: int
+    crop_min: float
+    turn_degrees: float
+    scale: float
+    format: int = FORMAT
+
+    @classmethod
+    def of(
+        cls,
+        identity: TeacherIdentity,
+        store: ClipStore,
+        *,
+        split: str,
+        seed: int,
+        views: ViewSettings,
+    ) -> CacheKey:
+        return cls(
+            teacher=identity.weights_hash,
+            body_average=identity.body_average,
+            data=store.content_hash,
+            split=split,
+            clips=len(store.split(split)[0]),
+            classes=store.num_classes,
+            seed=seed,
+            frames=views.frames,
+            crop_min=views.crop_min,
+            turn_degrees=views.turn_degrees,
+            scale=views.scale,
+        )
+
+
+class CacheAbout(BaseModel):
+    """`cache.json`: the key, and what is said of the teacher where it isn't at hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: CacheKey
+    model: str
+    accuracy: dict[str, Any]
+
+    @property
+    def identity(self) -> TeacherIdentity:
+        return TeacherIdentity(self.model, self.key.teacher, self.key.body_average, self.accuracy)
+
+
+class TeacherCache:
+    """A cache folder, opened for one key."""
+
+    def __init__(self, folder: Path, key: CacheKey) -> None:
+        self.folder = folder
+        self.key = key
+
+    @classmethod
+    def open(cls, folder: Path, key: CacheKey, identity: TeacherIdentity) -> TeacherCache:
+        """Opens a cache or begins one; safe where several processes do so at once.
+
+        Raises:
+            UserError: the folder holds logits of something else (naming what differs), holds
+                something that is no cache, or can't be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                found = cls.read_about(folder)
+                if found is None:
+                    about = CacheAbout(key=key, model=identity.name, accuracy=identity.accuracy)
+                    with replacing(folder / ABOUT_FILE) as part:
+                        part.write_text(about.model_dump_json(indent=1), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+        if found is not None:
+            cls.check(folder, found.key, key)
+        return cls(folder, key)
+
+    @staticmethod
+    def check(folder: Path, found: CacheKey, key: CacheKey) -> None:
+        """
+        Raises:
+            UserError: the two keys differ, naming in what.
+        """
+        differing = [
+            f"{_IN_WORDS[name]} {getattr(found, name)} there and {getattr(key, name)} here"
+            for name in CacheKey.model_fields
+            if getattr(found, name) != getattr(key, name)
+        ]
+        if differing:
+            raise UserError(
+                f"{folder}: holds soft labels of something else ({'; '.join(differing)}); "
+                "choose another --teacher-cache"
+            )
+
+    @staticmethod
+    def read_about(folder: Path) -> CacheAbout | None:
+        """What a cache was made from; None where there is none yet.
+
+        Raises:
+            UserError: `cache.json` is damaged.
+        """
+        about = folder / ABOUT_FILE
+        if not about.exists():
+            return None
+        try:
+            return CacheAbout.model_validate_json(about.read_text(encoding="utf-8"))
+        except (ValueError, OSError):
+            raise UserError(
+                f"{about}: is damaged or of another version; remove {folder} and fill it again"
+            ) from None
+
+    def path(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:04d}.safetensors"
+
+    def has(self, epoch: int) -> bool:
+        return self.path(epoch).exists()
+
+    def missing(self, epochs: int) -> list[int]:
+        """The epochs from 1 to `epochs` that aren't there yet."""
+        return [epoch for epoch in range(1, epochs + 1) if not self.has(epoch)]
+
+    def read(self, epoch: int) -> Tensor:
+        """An epoch's logits `(clips, K)`, float16.
+
+        Raises:
+            UserError: the file is damaged or belongs to another cache.
+        """
+        path = self.path(epoch)
+        try:
+            with safe_open(path, "pt") as file:
+                key = CacheKey.model_validate_json((file.metadata() or {}).get("key", ""))
+                self.check(path, key, self.key)
+                logits: Tensor = file.get_tensor("logits")
+        except (SafetensorError, OSError, ValidationError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path}: is damaged ({reason}); remove it, and a run with --teacher fills it again"
+            ) from None
+        if logits.shape != (self.key.clips, self.key.classes) or logits.dtype != torch.float16:
+            raise UserError(f"{path}: holds {tuple(logits.shape)} logits; remove it")
+        return logits
+
+    def write(self, epoch: int, logits: Tensor) -> None:
+        """Writes an epoch, whole or not at all; one that is there already stays.
+
+        Raises:
+            UserError: the disk is full or the folder can't be written.
+        """
+        path = self.path(epoch)
+        with FileLock(self.folder / ".lock"):
+            if path.exists():
+                return
+            with replacing(path) as part:
+                metadata = {"key": self.key.model_dump_json()}
+                try:
+                    save_file({"logits": logits.cpu().contiguous()}, part, metadata)
+                except SafetensorError as error:  # how the library reports a full disk
+                    raise OSError(str(error)) from error
