@@ -16,7 +16,7 @@ from lastkd.errors import UserError
 from lastkd.events import FILE_NAME, read_events
 from lastkd.models.checkpoint import read_info
 from lastkd.resources import CONFIGS, LAUNCH_CONFIGS
-from lastkd.training.embedded import TEACHER_MODEL, environment_alone
+from lastkd.training.embedded import TEACHER_EPOCHS, TEACHER_MODEL, environment_alone
 
 
 def launch(module: str, *options: str) -> None:
@@ -53,7 +53,8 @@ def run_demo(out: Path, seed: int) -> None:
     given = ["--config", str(CONFIGS / "training" / "synthetic.yaml")]
     given += ["--data", str(store), "--seed", str(seed)]
     teacher, alone, distilled = out / "teacher", out / "nano_standalone", out / "nano_distilled"
-    launch("lastkd.train", "--model", TEACHER_MODEL, *given, "--run", str(teacher))
+    patient = ["--epochs", str(TEACHER_EPOCHS)]
+    launch("lastkd.train", "--model", TEACHER_MODEL, *given, *patient, "--run", str(teacher))
     launch("lastkd.train", "--model", "last_e_nano", *given, "--run", str(alone))
     given += ["--teacher", str(teacher / "last.safetensors")]
     launch("lastkd.distill", "--variant", "nano", *given, "--run", str(distilled))

@@ -168,7 +168,7 @@ def test_two_people_shake_hands_and_walk() -> None:
 
     assert gaps("shake hands", RIGHT_HAND).min() < 0.4 < gaps("shake hands", LEFT_HAND).min()
     towards = gaps("walk towards each other", SPINE_BASE)
-    apart = gaps("walk apart", SPINE_BASE)
+    apart = gaps("back away from each other", SPINE_BASE)
     assert towards[0] - towards[-1] > 1.0 and apart[-1] - apart[0] > 1.0
 
 

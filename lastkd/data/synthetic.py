@@ -107,12 +107,6 @@ class SyntheticSettings(BaseModel):
     distractor_share: float = Field(
         default=0.5, ge=0, le=1, description="share of bodies that make an unrelated small movement"
     )
-    mislabelled_share: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.5,
-        description="share of training clips that show another action than their label says",
-    )
     noise_m: float = Field(default=0.015, ge=0, description="sensor noise per coordinate, metres")
     dropped_joint_share: float = Field(
         default=0.03,
@@ -213,7 +207,7 @@ class SyntheticSource:
 
     def clip(self, subject: int, label: int, repetition: int) -> Clip:
         """One clip; all three count from 0, and performer is `subject + 1`."""
-        settings, action = self.settings, self._performed(subject, label, repetition)
+        settings, action = self.settings, ACTIONS[label]
         key = (settings.seed, subject, label, repetition)
         rng = _generator("clip", *key)
         leader = self._subject(subject)
@@ -233,18 +227,6 @@ class SyntheticSource:
             camera=1,
             setup=1,
         )
-
-    def _performed(self, subject: int, label: int, repetition: int) -> Action:
-        """What a clip really shows: now and then, an annotator has mixed up a subject's takes."""
-        share = self.settings.mislabelled_share
-        rng = _generator("annotator", self.settings.seed, subject, repetition)
-        wrong = np.flatnonzero(rng.random(len(ACTIONS)) < share)
-        training = subject % 2 == 0  # as `splits` has it: performers count from 1
-        if not training or label not in wrong:
-            return ACTIONS[label]
-        # the mixed-up takes trade places, so that every label keeps its number of clips
-        place = int(np.flatnonzero(wrong == label)[0])
-        return ACTIONS[int(wrong[(place + 1) % len(wrong)])]
 
     def _subject(self, subject: int) -> _Subject:
         if subject not in self._subjects:
@@ -295,8 +277,7 @@ def _scene(
         if len(cast) == 2:
             along = turn + flip + 180.0 * role
             start = turned(np.array([0.0, 0.0, -gap / 2.0]), along)
-            heading = along if action.facing else along + 180.0
-            heading += _between(rng, -0.3, 0.3) * settings.turn_degrees
+            heading = along + _between(rng, -0.3, 0.3) * settings.turn_degrees
         bodies.append(turned(joints, heading) + start + place)
     return np.stack(bodies, axis=1)
 

@@ -120,7 +120,8 @@ WALK = _path(
     pose(right_knee=(46, 0, 0)),
     forward=(0.75,),
 )
-RETREAT = Path(WALK.poses, -WALK.forward)
+RETREAT = Path(WALK.poses * np.array([1, -1, 1, 1])[:, None, None], -WALK.forward)
+"""The walk backwards in time: the swing of its gait is the other way round."""
 
 
 def _rise(t: Array, start: float, length: float) -> Array:
@@ -231,7 +232,6 @@ class Action:
         bodies: 1 or 2.
         answer: what the second body does.
         gap: metres between the two bodies at the start.
-        facing: whether they look at each other; else each looks away from the other.
     """
 
     name: str
@@ -241,7 +241,6 @@ class Action:
     bodies: int = 1
     answer: Path | None = None
     gap: float = 0.0
-    facing: bool = True
 
 
 ACTIONS: tuple[Action, ...] = (

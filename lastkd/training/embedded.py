@@ -23,6 +23,8 @@ from lastkd.errors import UserError
 from lastkd.resources import CONFIGS
 
 TEACHER_MODEL = "last_v2_tiny"
+TEACHER_EPOCHS = 12
+"""Twice the students': a teacher is worth its time, which is spent once."""
 # what a launcher tells its children, which a process of its own must not hear
 _LAUNCHED = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_")
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
@@ -72,6 +74,7 @@ def embedded_teacher() -> Path:
             command = [sys.executable, "-m", "lastkd.train", "--model", TEACHER_MODEL]
             command += ["--data", str(data), "--run", str(unfinished)]
             command += ["--config", str(CONFIGS / "training" / "synthetic.yaml")]
+            command += ["--epochs", str(TEACHER_EPOCHS)]
             if subprocess.run(command, env=environment_alone(), check=False).returncode:
                 raise UserError(f"{unfinished}: the embedded teacher could not be trained")
             unfinished.rename(run)
