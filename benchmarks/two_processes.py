@@ -28,9 +28,8 @@ from lastkd.data.synthetic import SyntheticSettings
 from lastkd.events import read_events
 from lastkd.resources import LAUNCH_CONFIGS
 from lastkd.training.embedded import environment_alone
-from lastkd.training.loop import TrainingRun, train
+from lastkd.training.loop import TrainingRun, open_soft_labels, train
 from lastkd.training.processes import leave, make_accelerator
-from lastkd.training.teacher import FrozenTeacher
 
 SHOWN = 20
 COMMON = {"frames": 16, "log_every": 1, "warmup_epochs": 1, "epochs": 5, "eval_every": 5, "seed": 0}
@@ -50,17 +49,19 @@ def worker(work: Path, folder: Path, batch_size: int, norms: str) -> None:
     given = {"variant": "nano", "batch_size": batch_size, "dropout": 0.0, "lr": 0.02}
     settings = resolve(DistillSettings, COMMON | given | {"reference_batch": 32})
     store = ClipStore.open(work / "store")
-    teacher = FrozenTeacher(work / "teacher" / "last.safetensors", store, accelerator.device)
-    run = TrainingRun(settings, store, teacher, accelerator, folder)
+    teacher = work / "teacher" / "last.safetensors"
+    soft_labels = open_soft_labels([settings], store, teacher, accelerator)
+    run = TrainingRun([settings], store, soft_labels, accelerator, [folder])
+    (student,) = run.students
     if norms == "held":
-        hold_norms(run.model)
+        hold_norms(student.model)
     run.run()
     digest = hashlib.sha256()
-    for parameter in run.model.parameters():
+    for parameter in student.model.parameters():
         digest.update(parameter.detach().cpu().numpy())
     rank = accelerator.process_index
     (folder / f"rank{rank}.json").write_text(json.dumps(digest.hexdigest()))
-    del run, teacher
+    del run, student, parameter
     leave(accelerator)
 
 

@@ -16,10 +16,10 @@ def main(store: Path, folder: Path) -> None:
     accelerator = make_accelerator()
     given = {"model": "last_e_nano", "epochs": 2, "frames": 8, "batch_size": 8}
     settings = resolve(TrainSettings, given)
-    run = TrainingRun(settings, ClipStore.open(store), None, accelerator, folder)
+    run = TrainingRun([settings], ClipStore.open(store), None, accelerator, [folder])
     run.run()
     digest = hashlib.sha256()
-    for parameter in run.model.parameters():
+    for parameter in run.students[0].model.parameters():
         digest.update(parameter.detach().numpy().data)
     (folder / f"rank{accelerator.process_index}").write_text(digest.hexdigest())
     del run
