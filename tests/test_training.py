@@ -85,7 +85,7 @@ def test_a_run_folder_holds_settings_events_and_two_checkpoints(
         "last.safetensors",
         "settings.yaml",
     ]
-    assert best == folder / "best.safetensors"
+    assert best == [folder / "best.safetensors"]
     again = resolve(DistillSettings, {"variant": "nano"}, file=folder / "settings.yaml")
     assert again == settings
 
@@ -106,7 +106,7 @@ def test_a_run_folder_holds_settings_events_and_two_checkpoints(
     assert all(event["clips"] == 32 and len(event["by_class"]) == 16 for event in epochs)
     assert end["state"] == "finished"
 
-    info = read_checkpoint(best).info
+    info = read_checkpoint(best[0]).info
     assert info.architecture.name == "last_e_nano"
     assert info.class_names == ClipStore.open(store_path).class_names
     assert info.teacher_hash == start["teacher"]["hash"]
