@@ -1,93 +1,17 @@
-"""What the entry points share: options made from typed settings, and how errors end a command."""
+"""What every command shares: how a path is taken, and how a user's mistake ends it."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-import types
-import typing
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from lastkd.config import ConfiguredSettings, defaults
 from lastkd.errors import UserError
 
-_CLICK_TYPES: dict[type, Any] = {
-    int: click.INT,
-    float: click.FLOAT,
-    str: click.STRING,
-    Path: click.Path(path_type=Path),
-}
-
-
-def _click_type(annotation: Any) -> Any:
-    if typing.get_origin(annotation) is typing.Literal:
-        return click.Choice(typing.get_args(annotation))
-    if isinstance(annotation, types.UnionType):
-        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
-    return _CLICK_TYPES[annotation]
-
-
-def settings_command(
-    kind: type[ConfiguredSettings],
-    run: Callable[..., None],
-    **types_: Any,
-) -> click.Command:
-    """A command with an option for every setting; `run(given, file)` gets what was said.
-
-    `run`'s docstring becomes the help.
-
-    Args:
-        types_: by setting, what its option takes in place of the setting's own type.
-    """
-    shipped = defaults(kind)
-    options: list[click.Parameter] = []
-    for name, field in kind.model_fields.items():
-        default = shipped.get(name)
-        shown = f"  [default: {default}]" if default is not None else ""
-        spelled = name.replace("_", "-")
-        flag = field.annotation is bool
-        options.append(
-            click.Option(
-                [f"--{spelled}/--no-{spelled}" if flag else f"--{spelled}"],
-                type=click.BOOL if flag else types_.get(name) or _click_type(field.annotation),
-                default=None,
-                help=f"{field.description}{shown}",
-            )
-        )
-    leading = {"model": 0, "variant": 0, "data": 1, "split": 2, "teacher": 3, "run": 4}
-    leading |= {
-        "teacher_cache": 4,
-        "epochs": 5,
-        "seed": 6,
-        "batch_size": 7,
-        "lr": 8,
-        "alpha": 9,
-        "tau": 10,
-    }
-    options.sort(key=lambda option: leading.get(option.name or "", 99))
-    options.append(
-        click.Option(
-            ["--config"],
-            type=click.Path(path_type=Path),
-            help="YAML file with settings; the command line goes before it",
-        )
-    )
-
-    def callback(config: Path | None, **given: Any) -> None:
-        run({name: value for name, value in given.items() if value is not None}, config)
-
-    return click.Command(
-        kind.__name__,
-        params=options,
-        callback=callback,
-        help=run.__doc__,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
+PATH = click.Path(path_type=Path)
 
 
 def run_command(command: click.Command, program: str) -> None:

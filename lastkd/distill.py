@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from lastkd.command_line import run_command, settings_command
+from lastkd.command_line import run_command
 from lastkd.config import DistillSettings, places, resolve, variants
 from lastkd.errors import UserError, nearest
+from lastkd.settings_command import settings_command
 
 
 def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lastkd.command_line import run_command, settings_command
+from lastkd.command_line import run_command
 from lastkd.config import TrainSettings, places, resolve
 from lastkd.errors import UserError
+from lastkd.settings_command import settings_command
 
 
 def run(given: dict[str, Any], file: Path | None) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lastkd.command_line import settings_command
+from lastkd.command_line import PATH
 from lastkd.config import SoftLabelSettings, places, resolve
 from lastkd.errors import UserError
+from lastkd.settings_command import settings_command
 
 if TYPE_CHECKING:
     from lastkd.training.fill import Filler
@@ -78,21 +79,16 @@ def verify(given: dict[str, Any], file: Path | None) -> None:
 def _command(name: str, run: Any) -> click.Command:
     command = settings_command(SoftLabelSettings, run)
     command.name = name
-    command.params.insert(
-        0, click.Argument(["folder"], metavar="DIR", type=click.Path(path_type=Path))
-    )
+    command.params.insert(0, click.Argument(["folder"], metavar="DIR", type=PATH))
     return command
 
 
-def teacher_cache_group() -> click.Group:
-    group = click.Group(
-        "teacher-cache", help="Makes a teacher's soft labels ahead of the runs that read them."
-    )
-    group.add_command(_command("build", build))
-    check = _command("verify", verify)
-    count = click.Option(
-        ["--clips"], type=click.IntRange(1), help="Rows to recompute. [default: 256]"
-    )
-    check.params.append(count)
-    group.add_command(check)
-    return group
+check = _command("verify", verify)
+check.params.append(
+    click.Option(["--clips"], type=click.IntRange(1), help="Rows to recompute. [default: 256]")
+)
+teacher_cache = click.Group(
+    "teacher-cache",
+    help="Makes a teacher's soft labels ahead of the runs that read them.",
+    commands=[_command("build", build), check],
+)
