@@ -14,6 +14,7 @@ COMMANDS = {
     "convert": "lastkd.commands.convert:convert",
     "evaluate": "lastkd.commands.evaluate:evaluate",
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",
+    "bench": "lastkd.commands.bench:bench",
     "demo": "lastkd.commands.demo:demo",
 }
 """By name, in the order of the help: where the command stands."""

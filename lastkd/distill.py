@@ -9,31 +9,14 @@ from typing import Any
 import click
 
 from lastkd.command_line import run_command
-from lastkd.config import DistillSettings, places, resolve, variants
-from lastkd.errors import UserError, nearest
-from lastkd.settings_command import settings_command
+from lastkd.config import DistillSettings, places, resolve
+from lastkd.errors import UserError
+from lastkd.settings_command import Variants, settings_command
 
 
 def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
     place = "" if named else " at the place that configs/data/places.yaml names"
     return UserError(f"{path}: no such {what}{place}; {way_out}")
-
-
-class Variants(click.ParamType):  # type: ignore[type-arg]
-    """`large`, `nano,large` or `all`, as a tuple of variants, smallest first."""
-
-    name = "variants"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        said = variants() if value == "all" else [part.strip() for part in value.split(",")]
-        for variant in said:
-            if variant not in variants():
-                self.fail(f"{variant!r} is unknown; {nearest(variant, [*variants(), 'all'])}")
-        return tuple(variant for variant in variants() if variant in said)
 
 
 def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from lastkd.command_line import PATH
-from lastkd.config import ConfiguredSettings, defaults
+from lastkd.config import ConfiguredSettings, defaults, variants
+from lastkd.errors import nearest
 
 _CLICK_TYPES: dict[type, Any] = {
     int: click.INT,
@@ -19,6 +20,23 @@ _CLICK_TYPES: dict[type, Any] = {
     str: click.STRING,
     Path: PATH,
 }
+
+
+class Variants(click.ParamType):  # type: ignore[type-arg]
+    """`large`, `nano,large` or `all`, as a tuple of variants, smallest first."""
+
+    name = "variants"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        said = variants() if value == "all" else [part.strip() for part in value.split(",")]
+        for variant in said:
+            if variant not in variants():
+                self.fail(f"{variant!r} is unknown; {nearest(variant, [*variants(), 'all'])}")
+        return tuple(variant for variant in variants() if variant in said)
 
 
 def _click_type(annotation: Any) -> Any:

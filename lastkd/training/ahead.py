@@ -5,20 +5,37 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
-Item = TypeVar("Item")
+
+class OnDevice(Protocol):
+    """What holds tensors on the training device."""
+
+    def used_on(self, stream: torch.cuda.Stream) -> None:
+        """Says of each tensor that `stream` reads it, so that its memory isn't reused before."""
+
+
+Item = TypeVar("Item", bound=OnDevice)
 DEPTH = 2
-_END = object()
+
+
+@dataclass(frozen=True)
+class _Given(Generic[Item]):
+    """An item on its way, and what to wait for before it is read."""
+
+    item: Item
+    copied: torch.cuda.Event | None
 
 
 def ahead(items: Iterable[Item], device: torch.device, made_on: torch.device) -> Iterator[Item]:
     """`items`, up to two of them made beforehand by a thread if `device` isn't where they are made.
 
-    On one and the same device nothing is gained: a GPU queues by itself, and on a CPU the thread
-    would take from the step what it spends.
+    On a GPU the thread's copies run on a stream of their own, beside the step; the step's stream
+    waits for those of its own item alone. On one and the same device nothing is gained: a GPU
+    queues by itself, and on a CPU the thread would take from the step what it spends.
 
     Raises:
         whatever making an item raises, at its place in the order.
@@ -26,10 +43,11 @@ def ahead(items: Iterable[Item], device: torch.device, made_on: torch.device) ->
     if device.type == made_on.type:
         yield from items
         return
-    made: queue.Queue[object] = queue.Queue(DEPTH)
+    made: queue.Queue[_Given[Item] | BaseException | None] = queue.Queue(DEPTH)
     stopped = threading.Event()
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def put(item: object) -> bool:
+    def put(item: _Given[Item] | BaseException | None) -> bool:
         while not stopped.is_set():
             try:
                 made.put(item, timeout=0.1)
@@ -40,20 +58,25 @@ def ahead(items: Iterable[Item], device: torch.device, made_on: torch.device) ->
 
     def make() -> None:
         try:
-            for item in items:
-                if not put(item):
-                    return
+            with torch.cuda.stream(side):  # None changes nothing
+                for item in items:
+                    if not put(_Given(item, side.record_event() if side else None)):
+                        return
         except BaseException as error:  # handed over, and raised where the item was wanted
             put(error)
-        put(_END)
+        put(None)
 
     thread = threading.Thread(target=make, name="views", daemon=True)
     thread.start()
     try:
-        while (item := made.get()) is not _END:
-            if isinstance(item, BaseException):
-                raise item
-            yield item  # type: ignore[misc]
+        while (given := made.get()) is not None:
+            if isinstance(given, BaseException):
+                raise given
+            if given.copied is not None:
+                current = torch.cuda.current_stream(device)
+                current.wait_event(given.copied)
+                given.item.used_on(current)
+            yield given.item
     finally:
         stopped.set()
         thread.join()

@@ -17,7 +17,8 @@ from lastkd.config import SoftLabelSettings
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.errors import UserError
-from lastkd.training.device import to_device, view_device
+from lastkd.training.batch import Batch
+from lastkd.training.device import view_device
 from lastkd.training.progress import RunProgress
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
@@ -89,9 +90,8 @@ class Filler:
             progress.say(f"{self.cache.folder}: all {settings.epochs} epochs are there")
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, Tensor]:
-        device = self.accelerator.device
-        streams = to_device(self.views.training(clips, draws), device)
-        return streams, self.views.bodies(clips).to(device)
+        batch = Batch.of(clips, self.views, draws, self.accelerator.device)
+        return batch.streams, batch.bodies
 
     def verify(self, count: int) -> tuple[int, float]:
         """Recomputes rows of the cache, spread over its epochs.

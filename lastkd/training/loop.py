@@ -12,10 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,26 +21,18 @@ from torch import Tensor
 from lastkd import chance
 from lastkd.config import DistillSettings, RunSettings
 from lastkd.data.store import ClipStore
-from lastkd.data.views import Streams, Views
+from lastkd.data.views import Views
 from lastkd.errors import UserError
 from lastkd.training.ahead import ahead
+from lastkd.training.batch import Batch
 from lastkd.training.clock import PartClock
-from lastkd.training.device import to_device, view_device
+from lastkd.training.device import view_device
 from lastkd.training.plan import make_plan
 from lastkd.training.progress import RunProgress, duration
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.student import Student
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
-
-
-class Batch(NamedTuple):
-    """What one forward pass is given, on the training device."""
-
-    clips: NDArray[np.int64]
-    streams: Streams
-    bodies: Tensor
-    labels: Tensor
 
 
 class TrainingRun:
@@ -86,10 +76,7 @@ class TrainingRun:
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> Batch:
         """The epoch's training views of some clips, on the training device."""
-        device = self.accelerator.device
-        streams = to_device(self.views.training(clips, draws), device)
-        labels = self.views.labels[torch.from_numpy(clips).to(self.views.device)]
-        return Batch(clips, streams, self.views.bodies(clips).to(device), labels.to(device))
+        return Batch.of(clips, self.views, draws, self.accelerator.device)
 
     # --- the loop ---------------------------------------------------------------------------
 

@@ -28,8 +28,8 @@ def duration(seconds: float) -> str:
 class RunProgress:
     """Steps done, state and time left of one run; silent on all ranks but the first."""
 
-    def __init__(self, name: str, total_steps: int, *, shown: bool) -> None:
-        self._console = Console(quiet=not shown)
+    def __init__(self, name: str, total_steps: int, *, shown: bool, stderr: bool = False) -> None:
+        self._console = Console(quiet=not shown, stderr=stderr)
         self._name = name
         self._total = total_steps
         self._started = self._last_line = time.monotonic()

@@ -18,6 +18,7 @@ from lastkd.errors import UserError
 from lastkd.events import FILE_NAME, EventLog
 from lastkd.models import LastModel
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+from lastkd.training.device import device_name
 from lastkd.training.evaluation import Accuracy
 from lastkd.training.plan import Plan
 from lastkd.training.processes import precision_in_use
@@ -102,11 +103,7 @@ class RunRecord:
         parameters = sum(p.numel() for p in model.parameters())
         precision = self.precision
         train_clips, test_clips = store.split(settings.split)
-        device = (
-            torch.cuda.get_device_name()
-            if accelerator.device.type == "cuda"
-            else platform.processor() or platform.machine()
-        )
+        device = device_name(accelerator.device)
         peak = settings.lr * plan.global_batch / settings.reference_batch
         soft_labels = self.soft_labels
         self.event(
