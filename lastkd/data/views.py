@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
@@ -28,7 +29,8 @@ class Views:
         self.store = store
         self.max_bodies = store.max_bodies
         with safe_open(store.path / CLIPS_FILE, "pt") as file:
-            self._joints: Tensor = file.get_tensor("joints").to(device)
+            joints: Tensor = file.get_tensor("joints").to(device)
+            self._rows = joints.flatten(1)  # a body-frame's joints side by side
             self._present: Tensor = file.get_tensor("present").bool().to(device)
         self._offsets = torch.as_tensor(store.offsets, device=device)
         self._frames = torch.as_tensor(store.frames, device=device)
@@ -52,28 +54,33 @@ class Views:
         index = torch.from_numpy(clips).to(self.device)
         length, start, turn, size = draws[index].unbind(dim=1)
         share = self.settings.crop_min + (1 - self.settings.crop_min) * length
-        x, present = self._resample(index, share, start)
-        scale = 1 + self.settings.scale * (2 * size - 1)
-        scale = scale[:, None, None, None]
+        rows, present = self._resample(index, share, start)
+        scale = (1 + self.settings.scale * (2 * size - 1))[:, None, None, None]
+        joint = torch.empty_like(rows.movedim(-1, 1), memory_format=torch.contiguous_format)
+        x, y, z = rows.unbind(dim=-1)
         if self._planar:
             # a flat skeleton can't be turned about y; its third channel is a score, not a length
-            flat = torch.cat((x[:, :2] * scale[..., None], x[:, 2:]), dim=1)
-            return self._streams(flat, present)
+            torch.mul(x, scale, out=joint[:, 0])
+            torch.mul(y, scale, out=joint[:, 1])
+            joint[:, 2] = z
+            return self._streams(joint, present)
         angle = (2 * turn - 1) * float(np.deg2rad(self.settings.turn_degrees))
         cos = angle.cos()[:, None, None, None] * scale
         sin = angle.sin()[:, None, None, None] * scale
-        right, up, forward = x.unbind(dim=1)
-        turned = (cos * right + sin * forward, scale * up, cos * forward - sin * right)
-        return self._streams(torch.stack(turned, dim=1), present)
+        torch.mul(x, cos, out=joint[:, 0]).addcmul_(z, sin)
+        torch.mul(y, scale, out=joint[:, 1])
+        torch.mul(z, cos, out=joint[:, 2]).addcmul_(x, sin, value=-1)
+        return self._streams(joint, present)
 
     def evaluation(self, clips: NDArray[np.int64]) -> Streams:
         """The centre crop of `clips` `(B,)`, unturned and unscaled."""
         index = torch.from_numpy(clips).to(self.device)
         share = torch.full((len(clips),), self.settings.test_crop, device=self.device)
-        return self._streams(*self._resample(index, share, torch.full_like(share, 0.5)))
+        rows, present = self._resample(index, share, torch.full_like(share, 0.5))
+        return self._streams(rows.movedim(-1, 1).contiguous(), present)
 
     def _resample(self, index: Tensor, share: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Linear resampling of a crop: joints `(B, 3, T, V, M)` and presence `(B, T, M)`.
+        """Linear resampling of a crop: joints `(B, T, M, V, 3)` and presence `(B, T, M)`.
 
         Args:
             index: clips `(B,)`.
@@ -97,19 +104,32 @@ class Views:
         # where a body comes or goes, the nearer frame counts: a mixture with zeros is no pose
         weight = torch.where(seen_here & seen_there, weight, weight.round())
         present = torch.where(weight < 0.5, seen_here, seen_there) | (seen_here & seen_there)
-        x = torch.lerp(self._joints[here], self._joints[there], weight[..., None, None])
-        x = x * present[..., None, None]
-        return x.permute(0, 4, 1, 3, 2), present
+        # gather and interpolation in one pass: each row is a weighted sum of two of the store's
+        x = F.embedding_bag(
+            torch.stack((here, there), dim=-1).view(-1, 2),
+            self._rows,
+            mode="sum",
+            per_sample_weights=torch.stack((1 - weight, weight), dim=-1)
+            .mul_(present[..., None])
+            .view(-1, 2),
+        )
+        return x.view(*present.shape, -1, 3), present
 
     def _streams(self, joint: Tensor, present: Tensor) -> Streams:
-        """Velocity and bone from joints; a body that comes or goes has no velocity there."""
-        joint = joint.contiguous()
-        velocity = torch.zeros_like(joint)
-        both = (present[:, 1:] & present[:, :-1])[:, None, :, None]
-        velocity[:, :, :-1] = (joint[:, :, 1:] - joint[:, :, :-1]) * both
-        parent = joint[:, :, :, self._parents]
+        """Velocity and bone from joints; a body that comes or goes has no velocity there.
+
+        Args:
+            joint: `(B, 3, T, M, V)`, in memory too: so that a body's joints lie side by side.
+            present: `(B, T, M)`.
+        """
+        velocity = torch.empty_like(joint)
+        velocity[:, :, -1] = 0
+        both = (present[:, 1:] & present[:, :-1])[:, None, :, :, None]
+        torch.sub(joint[:, :, 1:], joint[:, :, :-1], out=velocity[:, :, :-1]).mul_(both)
+        parent = joint.gather(-1, self._parents.expand_as(joint))
         bone = joint - parent
         if self._planar:
             velocity[:, 2, :-1] = torch.minimum(joint[:, 2, 1:], joint[:, 2, :-1])
             bone[:, 2] = torch.minimum(joint[:, 2], parent[:, 2])
-        return {"joint": joint, "velocity": velocity, "bone": bone}
+        streams = {"joint": joint, "velocity": velocity, "bone": bone}
+        return {name: stream.transpose(3, 4) for name, stream in streams.items()}
