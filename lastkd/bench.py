@@ -129,7 +129,7 @@ def made_up_teacher(path: Path, name: str, store: ClipStore, frames: int) -> Pat
     assert isinstance(architecture, LastV2Architecture)
     both = architecture.model_copy(update={"body_average": "all"})
     model = build_model(both, store.num_classes, store.layout)
-    views = Views(store, _view_settings(frames), torch.device("cpu"))
+    views = Views(store, view_settings(frames), torch.device("cpu"))
     clips = np.arange(min(4, len(store)))
     with torch.no_grad():
         for _ in range(2):
@@ -144,7 +144,8 @@ def made_up_teacher(path: Path, name: str, store: ClipStore, frames: int) -> Pat
     return path
 
 
-def _view_settings(frames: int) -> ViewSettings:
+def view_settings(frames: int) -> ViewSettings:
+    """The recipe's views at another length."""
     recipe = resolve(TrainSettings, {"model": "last_e_nano", "frames": frames})
     return ViewSettings.model_validate(recipe.model_dump(include=set(ViewSettings.model_fields)))
 
@@ -251,7 +252,7 @@ class Bench:
 
     def _views(self) -> Views:
         store = self.stores["long"]
-        return Views(store, _view_settings(self.settings.frames), view_device(store, self.device))
+        return Views(store, view_settings(self.settings.frames), view_device(store, self.device))
 
     def _ms(self, call: Callable[[], Any]) -> float:
         started = time.perf_counter()
