@@ -28,8 +28,9 @@ from lastkd.data.synthetic import SyntheticSettings
 from lastkd.events import read_events
 from lastkd.resources import LAUNCH_CONFIGS
 from lastkd.training.embedded import environment_alone
-from lastkd.training.loop import TrainingRun, open_soft_labels, train
+from lastkd.training.loop import TrainingRun, train
 from lastkd.training.processes import leave, make_accelerator
+from lastkd.training.soft_labels import open_soft_labels
 
 SHOWN = 20
 COMMON = {"frames": 16, "log_every": 1, "warmup_epochs": 1, "epochs": 5, "eval_every": 5, "seed": 0}

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import lastkd.origin  # noqa: F401 - it notes the time and the parent before slow imports
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "build_model", "load_model"]
 

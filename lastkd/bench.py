@@ -29,8 +29,9 @@ from lastkd.models import LastV2Architecture, build_model, get_architecture
 from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
 from lastkd.training.batch import Batch
 from lastkd.training.device import device_name, view_device
-from lastkd.training.loop import TrainingRun, open_soft_labels
+from lastkd.training.loop import TrainingRun
 from lastkd.training.progress import RunProgress
+from lastkd.training.soft_labels import open_soft_labels
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
@@ -203,6 +204,7 @@ class Bench:
             "frames": settings.frames,
             "epochs": settings.rounds + 1,
             "log_every": 10**6,  # one report an epoch, as its end
+            "checkpoint_minutes": 10**6,
             "compile": settings.compile,
             **more,
         }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lastkd.architecture import model_names
 from lastkd.data.synthetic import SyntheticSettings
@@ -15,6 +16,27 @@ from lastkd.resources import CONFIGS
 from lastkd.yaml_files import read_mapping, read_model, validated
 
 Settings = TypeVar("Settings", bound="ConfiguredSettings")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def in_seconds(duration: str) -> float:
+    """Seconds of a duration such as 11h, 10h30m or 45s.
+
+    Raises:
+        ValueError: it isn't one, or it is no time at all.
+    """
+    found = _DURATION.fullmatch(duration.strip())
+    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not seconds:
+        raise ValueError("is no duration; say it as 11h, 10h30m, 90m or 45s")
+    return seconds
+
+
+def _duration(value: str | None) -> str | None:
+    if value is not None:
+        in_seconds(value)
+    return value
 
 
 class ConfiguredSettings(ViewSettings):
@@ -31,10 +53,27 @@ class ConfiguredSettings(ViewSettings):
     default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)
 
 
-class RunSettings(ConfiguredSettings):
-    """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
+class ConductSettings(BaseModel):
+    """How a run is conducted: none of it changes the result, and a resumed run may have others."""
 
     run: Path | None = Field(description="folder for events, settings and checkpoints")
+    resume: Literal["auto", "never", "must"] = Field(
+        description="auto goes on with the run that the folder holds, if any; never refuses a "
+        "folder that holds one, must one that doesn't"
+    )
+    checkpoint_minutes: float = Field(
+        gt=0, description="minutes between checkpoints to resume from; each epoch ends with one too"
+    )
+    time_budget: Annotated[str | None, AfterValidator(_duration)] = Field(
+        description="stop with a checkpoint when so much time is over: 11h, 90m, 10h30m"
+    )
+    eval_batch_size: int = Field(ge=1, description="clips a process in evaluation")
+    log_every: int = Field(ge=1, description="steps between step events")
+
+
+class RunSettings(ConfiguredSettings, ConductSettings):
+    """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
+
     accumulation: int = Field(ge=1, description="forward passes a step")
     lr: float = Field(gt=0, description="peak learning rate at the reference batch")
     reference_batch: int = Field(ge=1, description="global batch for which lr is meant")
@@ -46,9 +85,7 @@ class RunSettings(ConfiguredSettings):
     clip_grad: float = Field(gt=0, description="largest gradient norm")
     compile: bool = Field(description="compile the model in training (slow to start)")
     dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
-    eval_batch_size: int = Field(ge=1, description="clips a process in evaluation")
     eval_every: int = Field(ge=1, description="epochs between evaluations")
-    log_every: int = Field(ge=1, description="steps between step events")
 
     @property
     def model_name(self) -> str:

@@ -92,7 +92,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
         inputs = embedded_store(), embedded_teacher()
     data, teacher = inputs
 
-    from lastkd.training.processes import leave, make_accelerator
+    from lastkd.training.processes import make_accelerator, run_and_leave
 
     accelerator = make_accelerator(settings[0].accumulation)
     from lastkd.training.loop import train
@@ -101,8 +101,12 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     folders = [(above or Path("runs")) / own.variant for own in settings]
     if len(settings) == 1 and settings[0].run:
         folders = [settings[0].run]
-    train(settings, data=data, teacher=teacher, folder=folders, accelerator=accelerator)
-    leave(accelerator)
+    run_and_leave(
+        accelerator,
+        lambda: train(
+            settings, data=data, teacher=teacher, folder=folders, accelerator=accelerator
+        ),
+    )
 
 
 def main() -> None:

@@ -9,8 +9,16 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake that the user can mend: one sentence with the file, the value and the way out.
 
-    Entry points print it without a traceback and exit with code 2.
+    Entry points print it without a traceback and exit with `exit_code`.
     """
+
+    exit_code = 2
+
+
+class LostRankError(UserError):
+    """Another process of the run is gone; what is left can't be ended in an orderly way."""
+
+    exit_code = 1
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ describes every event.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -20,6 +21,8 @@ from lastkd.errors import UserError
 
 SCHEMA = 1
 FILE_NAME = "events.jsonl"
+STEPPED = ("step", "epoch", "skipped")
+"""Events that belong to a step, and come again when it is done again."""
 
 
 def _plain(value: Any, key: str, not_finite: list[str]) -> Any:
@@ -37,39 +40,87 @@ def _plain(value: Any, key: str, not_finite: list[str]) -> Any:
 
 
 class EventLog:
-    """Appends events to a run's log, each as one whole line in one write."""
+    """Appends events to a run's log, each as one whole line in one write.
+
+    One process at a time may have a log open. A log that exists is continued: what a dying process
+    or machine left at its end and is no whole event is cut off, and steps that were recorded before
+    are marked `redone` where they come again.
+    """
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            UserError: the file can't be opened for writing.
+            UserError: the file can't be opened for writing, or a line within it isn't an event.
         """
         self.path = path
         self.run_id = uuid.uuid4().hex
+        self.begun = False
+        """Whether the log held a start event when it was opened."""
+        self._last_step: dict[str, int] = {}
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            if path.stat().st_size:
+                self._continue()
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+    def _continue(self) -> None:
+        os.ftruncate(self._file, _whole_length(self.path.read_bytes()))
+        for record in read_events(self.path):
+            if record["event"] == "start":
+                self.begun = True
+                self.run_id = record.get("run_id", self.run_id)
+            if record["event"] in STEPPED and isinstance(record.get("step"), int):
+                last = self._last_step.get(record["event"], 0)
+                self._last_step[record["event"]] = max(last, record["step"])
 
     def write(self, event: str, **fields: Any) -> None:
         """Appends one event; a full disk is a `UserError`."""
         record: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
         if event == "start":
-            record |= {"schema": SCHEMA, "run_id": self.run_id}
+            record |= {"schema": SCHEMA}
+        if event in ("start", "resume"):
+            record |= {"run_id": self.run_id}
         not_finite: list[str] = []
         record |= _plain(fields, "", not_finite)
+        if fields.get("step", math.inf) <= self._last_step.get(event, 0):
+            record["redone"] = True
         if not_finite:
             record["not_finite"] = not_finite
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
         try:
-            os.write(self._file, line.encode())
+            if (written := os.write(self._file, line)) < len(line):
+                # a part of it found room; a log holds whole lines, so even that goes
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot be written ({error.strerror}); free some space"
             ) from None
 
+    def sync(self) -> None:
+        """Has the disk take what was written."""
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror})") from None
+
     def close(self) -> None:
         os.close(self._file)
+
+
+def _whole_length(content: bytes) -> int:
+    """Up to where a log's content is whole: a power cut leaves half a line, or one of zeros."""
+    end = content.rfind(b"\n") + 1
+    while end:
+        start = content.rfind(b"\n", 0, end - 1) + 1
+        try:
+            if isinstance(json.loads(content[start:end]), dict):
+                break
+        except ValueError:
+            pass
+        end = start
+    return end
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

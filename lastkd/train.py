@@ -20,7 +20,8 @@ def run(given: dict[str, Any], file: Path | None) -> None:
       python -m lastkd.train --model last_e_nano --data data/ntu60
 
     The run's folder gets settings.yaml, events.jsonl, best.safetensors (the best epoch by top-1 on
-    the split's test part) and last.safetensors.
+    the split's test part) and last.safetensors. The same command on a folder whose run was stopped
+    goes on from its last checkpoint.
     """
     settings = resolve(TrainSettings, given, file=file)
     data = settings.data or places().store
@@ -30,14 +31,16 @@ def run(given: dict[str, Any], file: Path | None) -> None:
             f"{data}: no such store{named}; make one with lastkd prepare SOURCE --out {data} "
             "or name yours with --data"
         )
-    from lastkd.training.processes import leave, make_accelerator
+    from lastkd.training.processes import make_accelerator, run_and_leave
 
     accelerator = make_accelerator(settings.accumulation)
     from lastkd.training.loop import train
 
     folder = settings.run or Path("runs") / settings.model_name
-    train(settings, data=data, teacher=None, folder=folder, accelerator=accelerator)
-    leave(accelerator)
+    run_and_leave(
+        accelerator,
+        lambda: train(settings, data=data, teacher=None, folder=folder, accelerator=accelerator),
+    )
 
 
 def main() -> None:

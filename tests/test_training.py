@@ -193,27 +193,6 @@ def test_a_teacher_that_does_not_fit_is_an_error(tmp_path: Path, store_path: Pat
         FrozenTeacher(tmp_path / "nowhere.safetensors", store, CPU)
 
 
-def test_a_run_folder_is_never_written_twice(
-    tmp_path: Path, store_path: Path, accelerator: Accelerator
-) -> None:
-    weights(standalone(epochs=1), store_path, tmp_path / "run", accelerator, None)
-    before = (tmp_path / "run" / "events.jsonl").read_bytes()
-    with pytest.raises(UserError, match="holds a run already"):
-        weights(standalone(epochs=1), store_path, tmp_path / "run", accelerator, None)
-    assert (tmp_path / "run" / "events.jsonl").read_bytes() == before
-
-
-def test_a_loss_that_is_no_number_ends_the_run_and_is_recorded(
-    tmp_path: Path, store_path: Path, accelerator: Accelerator
-) -> None:
-    with pytest.raises(UserError, match="no finite number"):
-        weights(
-            standalone(lr=1e30, clip_grad=1e30), store_path, tmp_path / "run", accelerator, None
-        )
-    *_, end = read_events(tmp_path / "run" / "events.jsonl")
-    assert (end["event"], end["state"]) == ("end", "failed")
-
-
 def test_nothing_named_and_nothing_there_means_embedded_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,19 +84,27 @@ def evaluate(
     *,
     batch_size: int,
     accelerator: Accelerator,
+    between: Callable[[], None] | None = None,
 ) -> Accuracy:
     """Evaluates `model` on the centre views of `clips`; every process gets the whole result.
 
     Rank r takes every world-size-th clip from r on, and counts are summed. Nothing is padded, so
     each clip counts once, whatever the number of processes.
+
+    Args:
+        between: called before each batch, on every rank equally often.
     """
     was_training = model.training
     model.eval()
     K = views.store.num_classes
     mine = clips[accelerator.process_index :: accelerator.num_processes]
     counts = torch.zeros(K * K + 1, dtype=torch.int64, device=views.device)
-    for start in range(0, len(mine), batch_size):
+    for start in range(0, -(-len(clips) // accelerator.num_processes), batch_size):
+        if between is not None:
+            between()
         batch = mine[start : start + batch_size]
+        if not len(batch):  # the others have one clip more
+            continue
         labels = views.labels[torch.from_numpy(batch).to(views.device)]
         streams = {k: v.to(accelerator.device) for k, v in views.evaluation(batch).items()}
         with accelerator.autocast():

@@ -4,13 +4,14 @@
     accelerate launch -m lastkd.distill --variant large --data data/ntu60 --teacher T.safetensors
 
 Views, order, dropout and learning rate are functions of place (seed, epoch, step, rank), so the
-loop carries nothing along but weights and momentum.
+loop carries nothing along but weights and momentum, and goes on from any step where it was stopped.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,21 @@ from lastkd import chance
 from lastkd.config import DistillSettings, RunSettings
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Views
-from lastkd.errors import UserError
+from lastkd.training.agreement import first_decides
 from lastkd.training.ahead import ahead
 from lastkd.training.batch import Batch
 from lastkd.training.clock import PartClock
 from lastkd.training.device import view_device
+from lastkd.training.guard import SOFT_LABELS, Guard
 from lastkd.training.plan import make_plan
 from lastkd.training.progress import RunProgress, duration
-from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.rank_watch import RankWatch
+from lastkd.training.record import BEST, LAST
+from lastkd.training.resume import Resumed, Start, find_start
+from lastkd.training.run_state import Place
+from lastkd.training.soft_labels import SoftLabels, open_soft_labels
+from lastkd.training.stopping import Stopped
 from lastkd.training.student import Student
-from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
-from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 
 class TrainingRun:
@@ -59,11 +64,14 @@ class TrainingRun:
         self.plan = make_plan(self.settings, len(self.train_clips), accelerator.num_processes)
         self.views = Views(store, self.settings, view_device(store, accelerator.device))
         self.clock = PartClock(accelerator.device)
-        self.reported = 0  # steps done at the last report
+        self.place = Place(0, 0)
+        self.resumed_at = 0  # steps done by earlier processes
+        self.kept_labels: Tensor | None = None  # of the epoch in which an earlier process stopped
         self.students = [
             Student(own, store, soft_labels, accelerator, folder, self.plan)
             for own, folder in zip(settings, folders, strict=True)
         ]
+        self.guard = Guard(self.settings, self.students, soft_labels, accelerator, self.clip_names)
 
     # --- what is trained on -----------------------------------------------------------------
 
@@ -73,6 +81,18 @@ class TrainingRun:
         start = step * self.plan.global_batch + pass_ * size * world
         start += self.accelerator.process_index * size
         return clip_order[start : start + size]
+
+    def clip_order(self, epoch: int) -> NDArray[np.int64]:
+        """The training clips as an epoch takes them."""
+        count = len(self.train_clips)
+        return self.train_clips[chance.order(self.settings.seed, "order", epoch, count=count)]
+
+    def clip_names(self, step: int) -> list[str]:
+        """The clips of a step's global batch; steps are counted from 1."""
+        epoch, step_of_epoch = divmod(step - 1, self.plan.steps_per_epoch)
+        start = step_of_epoch * self.plan.global_batch
+        clips = self.clip_order(epoch + 1)[start : start + self.plan.global_batch]
+        return [self.store.names[clip] for clip in clips]
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> Batch:
         """The epoch's training views of some clips, on the training device."""
@@ -84,41 +104,140 @@ class TrainingRun:
         """Trains to the end and returns the best checkpoints.
 
         Raises:
-            UserError: a loss isn't finite any more, or the disk is full; what was saved stays.
+            Stopped: it was asked to stop; a checkpoint is written.
+            UserError: the folders hold something else, ten steps in a row had numbers that aren't
+                finite, the disk is full, or another rank is lost; what was saved stays.
         """
         name = ", ".join(student.name for student in self.students)
-        with RunProgress(
-            name, self.plan.total_steps, shown=self.accelerator.is_main_process
-        ) as progress:
+        shown = self.accelerator.is_main_process
+        with RunProgress(name, self.plan.total_steps, shown=shown) as progress:
             try:
-                where = "the device" if self.views.device.type == "cuda" else "main memory"
+                if self.begin(progress):
+                    self.train_on(progress)
+            finally:
                 for student in self.students:
-                    student.record.start(student.model, where, progress)
-                for epoch in range(1, self.settings.epochs + 1):
-                    self.train_epoch(epoch, progress)
-                    for student in self.students:
-                        student.end_epoch(epoch, self.views, self.test_clips, progress)
-            except BaseException as error:
-                state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-                for student in self.students:
-                    reason = str(error) or type(error).__name__
-                    student.record.event("end", state=state, reason=reason)
-                raise
-            for student in self.students:
-                student.finish(progress)
+                    student.record.close()
         return [student.best_path for student in self.students]
 
+    def begin(self, progress: RunProgress) -> bool:
+        """Begins the run or takes up the one that the folders hold; False if that is finished."""
+        tensors: list[dict[str, Tensor]] = []
+
+        def decide() -> Start:
+            records = [student.record for student in self.students]
+            identities = [student.record.identity(student.model) for student in self.students]
+            folders = [record.run_folder for record in records]
+            start = find_start(folders, identities, self.settings, tensors)
+            if start != "finished":
+                for record in records:
+                    record.open()
+            return start
+
+        start = first_decides(self.accelerator, decide)
+        if start == "finished":
+            for student in self.students:
+                progress.say(f"{student.folder}: the run is finished; there is nothing left to do")
+            return False
+        where = "the device" if self.views.device.type == "cuda" else "main memory"
+        for student in self.students:
+            if isinstance(start, Resumed) and student.record.begun:
+                student.record.resume(start, progress)
+            else:
+                student.record.start(student.model, where, progress)
+        if isinstance(start, Resumed):
+            self.take_up(start, tensors)
+            progress.begin(start.place.step)
+        return True
+
+    def take_up(self, start: Resumed, tensors: list[dict[str, Tensor]]) -> None:
+        """Goes on where a run stopped."""
+
+        def put_back() -> None:
+            for student in self.students:
+                checkpoints = student.record.run_folder.checkpoints
+                checkpoints.restore_files(start.place, (BEST, LAST))
+                checkpoints.drop_after(start.place)
+
+        first_decides(self.accelerator, put_back)
+        self.place = start.place
+        self.resumed_at = start.place.step
+        for number, (student, state) in enumerate(
+            zip(self.students, start.states or (), strict=False)
+        ):
+            own = tensors[number] if tensors else {}
+            student.load(state, own)
+            self.guard.reported = state.reported
+        self.kept_labels = tensors[0].get(SOFT_LABELS) if tensors else None
+
+    def train_on(self, progress: RunProgress) -> None:
+        """From the run's place to its end, which is recorded, whichever it is."""
+        with self.guard.requests, RankWatch(self.accelerator, self.record_failure) as watch:
+            try:
+                while (epoch := self.place.epochs + 1) <= self.settings.epochs:
+                    self.train_epoch(epoch, progress)
+                    for student in self.students:
+                        student.end_epoch(
+                            epoch,
+                            self.views,
+                            self.test_clips,
+                            progress,
+                            between=lambda: self.guard.look(self.place),
+                        )
+                    self.place = Place(self.place.step, epoch)
+                    self.guard.save(self.place)
+                self.finish(progress)
+            except Stopped as stop:
+                for student in self.students:
+                    student.record.end(state="stopped", reason=stop.reason)
+                progress.say(
+                    f"Stopped after step {self.place.step} of {self.plan.total_steps}: "
+                    f"{stop.reason}. Start it again, and it goes on there."
+                )
+                raise
+            except KeyboardInterrupt:
+                for student in self.students:
+                    student.record.end(state="stopped", reason="SIGINT, at once")
+                raise
+            except BaseException as error:
+                lost = watch.blame(error)
+                self.record_failure(str(lost or error) or type(error).__name__)
+                if lost is not None:
+                    raise lost from None
+                raise
+
+    def record_failure(self, reason: str) -> None:
+        for student in self.students:
+            student.record.end(state="failed", reason=reason)
+
+    def finish(self, progress: RunProgress) -> None:
+        for student in self.students:
+            student.finish(progress)
+
+        def conclude() -> None:
+            for student in self.students:
+                student.record.sync()
+            for student in self.students:  # once every end is safe
+                student.record.run_folder.checkpoints.clear()
+
+        first_decides(self.accelerator, conclude)
+
     def train_epoch(self, epoch: int, progress: RunProgress) -> None:
+        """The epoch's steps from the run's place on."""
         settings, plan, soft_labels = self.settings, self.plan, self.soft_labels
         draws = self.views.draw(settings.seed, epoch)
-        shuffled = chance.order(settings.seed, "order", epoch, count=len(self.train_clips))
-        clip_order = self.train_clips[shuffled]
+        clip_order = self.clip_order(epoch)
+        before = self.place.step - (epoch - 1) * plan.steps_per_epoch  # this epoch's steps done
         if soft_labels:
             soft_labels.begin_epoch(epoch)
-        since, passes = time.perf_counter(), 0
+            soft_labels.go_on(self.kept_labels)
+        since, passes = time.perf_counter(), before * settings.accumulation
         for student in self.students:
             student.wrapped.train()
-        places = ((s, p) for s in range(plan.steps_per_epoch) for p in range(settings.accumulation))
+        places = (
+            (s, p)
+            for s in range(before, plan.steps_per_epoch)
+            for p in range(settings.accumulation)
+        )
         batches = (self.view(self.clips(clip_order, *place), draws) for place in places)
         for batch in ahead(batches, self.accelerator.device, self.views.device):
             step, pass_ = divmod(passes, settings.accumulation)
@@ -135,19 +254,35 @@ class TrainingRun:
                         place = done * settings.accumulation + pass_
                         student.forward_backward(*batch[1:], soft, place)
                         if self.accelerator.sync_gradients:
-                            student.step()
+                            student.step(done + 1)
             if pass_ + 1 < settings.accumulation:
                 continue
+            self.place = Place(done + 1, epoch - 1)
             if (done + 1) % settings.log_every == 0 or step + 1 == plan.steps_per_epoch:
                 self.report(done + 1, epoch, since, rates, progress)
                 since = time.perf_counter()
+            self.guard.look(self.place)
         if soft_labels:
-            left_out = clip_order[plan.steps_per_epoch * plan.global_batch :]
-            for _ in soft_labels.compute(
-                left_out, settings.batch_size, lambda some: self.view(some, draws)[1:3]
-            ):
-                pass
+            self.label_the_rest(soft_labels, clip_order, draws, before)
             soft_labels.end_epoch()
+        self.kept_labels = None
+
+    def label_the_rest(
+        self, soft_labels: SoftLabels, clip_order: NDArray[np.int64], draws: Tensor, before: int
+    ) -> None:
+        """Computes the soft labels that are to be cached and that no step has computed.
+
+        Args:
+            before: steps of the epoch that an earlier process did.
+        """
+        size = self.plan.global_batch
+        rest = clip_order[self.plan.steps_per_epoch * size :]
+        if before and soft_labels.filling:
+            kept = first_decides(self.accelerator, lambda: self.kept_labels is not None)
+            rest = rest if kept else np.concatenate((clip_order[: before * size], rest))
+        view = partial(self.view, draws=draws)
+        for _ in soft_labels.compute(rest, self.settings.batch_size, lambda some: view(some)[1:3]):
+            pass
 
     def report(
         self,
@@ -157,8 +292,12 @@ class TrainingRun:
         rates: list[float],
         progress: RunProgress,
     ) -> None:
-        """A step event for each student, for the steps since the last one."""
-        steps, self.reported = done - self.reported, done
+        """A step event for each student, for the steps since the last one.
+
+        Losses are means over all these steps, times over those that this process did.
+        """
+        steps = done - max(self.guard.reported, self.resumed_at)  # those of this process
+        self.guard.reported = done
         sums = [student.take_sums() for student in self.students]  # waits for the device
         elapsed = time.perf_counter() - since
         spent = {part: ms / steps for part, ms in self.clock.take().items()}
@@ -170,50 +309,6 @@ class TrainingRun:
         shown = " ".join(f"{loss:.3f}" for loss in losses)
         at = f"epoch {epoch}/{self.settings.epochs} | loss {shown} | {clips_per_s:.0f} clips/s"
         progress.step(done, at)
-
-
-def open_soft_labels(
-    settings: Sequence[DistillSettings],
-    store: ClipStore,
-    teacher: Path | None,
-    accelerator: Accelerator,
-) -> SoftLabels:
-    """The soft labels that a run's settings ask for.
-
-    Args:
-        teacher: its checkpoint; None where a cache is to hold all epochs.
-
-    Raises:
-        UserError: teacher or cache are missing, damaged or don't fit, or the cache lacks epochs and
-            no teacher was named.
-    """
-    common = settings[0]
-    folder = common.teacher_cache
-    if teacher is not None:
-        identity = TeacherIdentity.of(teacher, store)
-    else:
-        about = TeacherCache.read_about(folder) if folder else None
-        if about is None:
-            raise UserError(f"{folder}: holds no soft labels yet, and no teacher was named")
-        identity = about.identity
-    clips, _ = store.split(common.split)
-    cache: TeacherCache | None = None
-    if folder is not None:
-        key = CacheKey.of(identity, store, split=common.split, seed=common.seed, views=common)
-        cache = TeacherCache.open(folder, key, identity)
-        missing = cache.missing(common.epochs)
-        if missing and teacher is None:
-            raise UserError(
-                f"{folder}: lacks epoch {missing[0]} (and {len(missing) - 1} more of "
-                f"{common.epochs}); name the --teacher, or fill it with lastkd teacher-cache build"
-            )
-
-    def load() -> FrozenTeacher:
-        if teacher is None:
-            raise UserError(f"{folder}: an epoch has vanished, and no teacher was named")
-        return FrozenTeacher(teacher, store, accelerator.device)
-
-    return SoftLabels(identity, load, store, clips, accelerator, cache)
 
 
 def train(
@@ -230,8 +325,7 @@ def train(
         settings, folder: one, or one for each of several students.
 
     Raises:
-        UserError: data or teacher are missing or don't fit, the folder is taken, and as in
-            `TrainingRun.run`.
+        Stopped, UserError: data or teacher are missing or don't fit, and as in `TrainingRun.run`.
     """
     several = [settings] if isinstance(settings, RunSettings) else list(settings)
     folders = [folder] if isinstance(folder, Path) else list(folder)

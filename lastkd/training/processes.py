@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections.abc import Callable
 
 import torch
 import torch.distributed
@@ -11,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
 from lastkd.errors import UserError
+from lastkd.training.stopping import Stopped
 
 
 def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) -> Accelerator:
@@ -56,6 +59,22 @@ def leave(accelerator: Accelerator) -> None:
     accelerator.free_memory()
     gc.collect()
     accelerator.end_training()
+
+
+def run_and_leave(accelerator: Accelerator, work: Callable[[], object]) -> None:
+    """Runs `work` to its end and ends the process group.
+
+    A run that stopped on request ends the process with the exit code for it. `work` must hold the
+    last reference to model and optimiser.
+    """
+    code = 0
+    try:
+        work()
+    except Stopped as stop:
+        code = stop.exit_code
+    leave(accelerator)
+    if code:
+        sys.exit(code)
 
 
 def precision_in_use(accelerator: Accelerator) -> str:

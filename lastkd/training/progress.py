@@ -32,6 +32,7 @@ class RunProgress:
         self._console = Console(quiet=not shown, stderr=stderr)
         self._name = name
         self._total = total_steps
+        self._begun_at = 0
         self._started = self._last_line = time.monotonic()
         self._live = (
             Progress(
@@ -64,6 +65,13 @@ class RunProgress:
         if self._live:
             self._live.stop()
 
+    def begin(self, step: int) -> None:
+        """Says that the run goes on after `step`, which took no time."""
+        self._begun_at = step
+        self._started = time.monotonic()
+        if self._live:
+            self._live.update(self._task, completed=step)
+
     def say(self, text: str) -> None:
         """A line that stays."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -71,7 +79,8 @@ class RunProgress:
     def step(self, step: int, state: str) -> None:
         """After `step` steps of the whole run; `state` says how it stands."""
         now = time.monotonic()
-        left = duration((now - self._started) / max(step, 1) * (self._total - step))
+        took = (now - self._started) / max(step - self._begun_at, 1)
+        left = duration(took * (self._total - step))
         state = f"{state} | {left} left"
         if self._live:
             self._live.update(self._task, completed=step, state=state)

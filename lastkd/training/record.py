@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from pathlib import Path
 from typing import Any
 
 import accelerate
 import torch
-import yaml
 from accelerate import Accelerator
 
 import lastkd
 from lastkd.config import DistillSettings, RunSettings
 from lastkd.data.store import ClipStore
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME, EventLog
+from lastkd.events import EventLog
 from lastkd.models import LastModel
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+from lastkd.training.agreement import first_decides
 from lastkd.training.device import device_name
 from lastkd.training.evaluation import Accuracy
 from lastkd.training.plan import Plan
 from lastkd.training.processes import precision_in_use
 from lastkd.training.progress import RunProgress
+from lastkd.training.resume import Resumed, identity
+from lastkd.training.run_folder import RunFolder
 from lastkd.training.soft_labels import SoftLabels
 
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -40,10 +43,6 @@ class RunRecord:
         folder: Path,
         plan: Plan,
     ) -> None:
-        """
-        Raises:
-            UserError: the folder holds a run already or can't be written.
-        """
         self.settings = settings
         self.store = store
         self.soft_labels = soft_labels
@@ -51,30 +50,73 @@ class RunRecord:
         self.plan = plan
         self.accelerator = accelerator
         self.precision = precision_in_use(accelerator)
-        taken = (folder / FILE_NAME).exists()
-        accelerator.wait_for_everyone()
-        if taken:
-            raise UserError(f"{folder}: holds a run already; choose another --run or remove it")
+        self.run_folder = RunFolder(folder)
+        self.failure: UserError | None = None
         self._log: EventLog | None = None
-        if accelerator.is_main_process:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-                (folder / "settings.yaml").write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-            self._log = EventLog(folder / FILE_NAME)
+
+    def open(self) -> None:
+        """Begins to record; for the first rank, which has locked the folder.
+
+        Raises:
+            UserError: the folder can't be written.
+        """
+        self._log = self.run_folder.open(self.settings)
+
+    def close(self) -> None:
+        """Leaves the folder to others."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        self.run_folder.release()
+
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier process recorded the start; known to the first rank."""
+        return self._log is not None and self._log.begun
+
+    @property
+    def run_id(self) -> str:
+        return self._log.run_id if self._log is not None else ""
 
     def event(self, event: str, **fields: Any) -> None:
-        if self._log is not None:
+        """Records an event.
+
+        A log that can't be written is noted as `failure`: all ranks must hear of it, and end at the
+        same place.
+        """
+        if self._log is None or self.failure is not None:
+            return
+        try:
             self._log.write(event, **fields)
+        except UserError as error:
+            self.failure = error
+
+    def sync(self) -> None:
+        """
+        Raises:
+            UserError: the log can't be written.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self._log is not None:
+            self._log.sync()
+
+    def end(self, **fields: Any) -> None:
+        """Records the end as far as that is still possible."""
+        if self._log is None:
+            return
+        with contextlib.suppress(UserError):
+            self._log.write("end", **fields)
+            self._log.sync()
 
     def save(
         self, model: LastModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str
     ) -> None:
-        """Writes a checkpoint of `model` as it is after `epoch`."""
-        if not self.accelerator.is_main_process:
-            return
+        """Writes a checkpoint of `model` as it is after `epoch`; every rank must call it.
+
+        Raises:
+            UserError: the disk is full or the folder can't be written.
+        """
         measured = {"split": self.settings.split, **accuracy.summary()} if accuracy else {}
         info = CheckpointInfo(
             architecture=model.architecture,
@@ -85,13 +127,78 @@ class RunRecord:
             epoch=epoch,
             chosen_by=chosen_by,
             settings={
-                **self.settings.model_dump(mode="json"),
+                # how often the run was stopped doesn't make another checkpoint
+                **self.settings.model_dump(mode="json", exclude={"resume", "time_budget"}),
                 "mixed_precision": self.precision,
             },
             data_hash=self.store.content_hash,
             teacher_hash=soft.identity.weights_hash if (soft := self.soft_labels) else None,
         )
-        save_checkpoint(self.folder / file, model.state_dict(), info)
+        first_decides(
+            self.accelerator, lambda: save_checkpoint(self.folder / file, model.state_dict(), info)
+        )
+
+    def identity(self, model: LastModel) -> dict[str, Any]:
+        """What the run is known by."""
+        return identity(
+            self.settings.model_dump(mode="json"),
+            data=self.store.content_hash,
+            teacher=soft.identity.weights_hash if (soft := self.soft_labels) else None,
+            architecture=model.architecture.model_dump(mode="json"),
+            global_batch=self.plan.global_batch,
+            precision=self.precision,
+        )
+
+    def conditions(self) -> dict[str, str | int]:
+        """On which the rounding depends."""
+        device = self.accelerator.device
+        conditions: dict[str, str | int] = {
+            "processes": self.accelerator.num_processes,
+            "clips a pass": self.settings.batch_size,
+            "passes a step": self.settings.accumulation,
+            "device": device_name(device),
+            "torch": torch.__version__,
+            "lastkd": lastkd.__version__,
+        }
+        if device.type == "cpu":
+            conditions["threads"] = torch.get_num_threads()
+        return conditions
+
+    def resume(self, resumed: Resumed, progress: RunProgress) -> None:
+        """The resume event, and the same for the one who watches."""
+        place, accelerator = resumed.place, self.accelerator
+        notes = list(resumed.notes)
+        if resumed.states:
+            there = resumed.states[0].conditions
+            differing = [
+                f"{name} {there[name]} before and {value} now"
+                for name, value in self.conditions().items()
+                if there.get(name, value) != value
+            ]
+            if differing:
+                notes.append(
+                    f"goes on under other conditions ({'; '.join(differing)}): the result will not "
+                    "be byte for byte that of an undisturbed run"
+                )
+        self.event(
+            "resume",
+            step=place.step,
+            epoch=place.epochs + 1,
+            processes=accelerator.num_processes,
+            device={
+                "type": accelerator.device.type,
+                "name": device_name(accelerator.device),
+                "precision": self.precision,
+            },
+            reason=resumed.ended,
+        )
+        progress.say(
+            f"{self.folder.name}: goes on after step {place.step} of {self.plan.total_steps} "
+            f"(the last process ended: {resumed.ended})"
+        )
+        for note in notes:
+            self.event("warning", text=note)
+            progress.say(f"  {note}")
 
     def start(self, model: LastModel, store_place: str, progress: RunProgress) -> None:
         """The start event, and its gist for the one who watches.
@@ -111,6 +218,7 @@ class RunRecord:
             run=self.folder.name,
             model=settings.model_name,
             parameters=parameters,
+            architecture=model.architecture.model_dump(mode="json"),
             settings=settings.model_dump(mode="json"),
             versions={
                 "lastkd": lastkd.__version__,

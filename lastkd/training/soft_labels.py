@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lastkd.config import DistillSettings
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams
+from lastkd.errors import UserError
+from lastkd.training.agreement import first_decides
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
-from lastkd.training.teacher_cache import TeacherCache
+from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 View = Callable[[NDArray[np.int64]], tuple[Streams, Tensor]]
 """Clips to their streams and numbers of bodies in this epoch."""
@@ -55,6 +59,28 @@ class SoftLabels:
         self._replayed: Tensor | None = None
         self._filled: Tensor | None = None
         self._epoch = 0
+
+    @property
+    def filling(self) -> bool:
+        """Whether this epoch's labels are kept to be written."""
+        return self._filled is not None
+
+    def so_far(self) -> Tensor | None:
+        """The labels kept of this epoch, float16 on the CPU; zero where there are none yet.
+
+        Every rank must call it.
+        """
+        if self._filled is None:
+            return None
+        filled = self._filled
+        if self._accelerator.num_processes > 1:  # a row is one rank's, and zero on the others
+            filled = self._accelerator.reduce(filled, reduction="sum")
+        return filled.half().cpu()
+
+    def go_on(self, labels: Tensor | None) -> None:
+        """Takes over the labels of this epoch that a stopped run had kept; on the first rank."""
+        if self._filled is not None and labels is not None:
+            self._filled.copy_(labels)
 
     def agree(self, value: bool) -> bool:
         """The first rank's answer, on all ranks: another run may be filling the cache just now."""
@@ -135,12 +161,10 @@ class SoftLabels:
         """
         if self.cache is None or self._filled is None:
             return
-        filled, self._filled = self._filled, None
-        if self._accelerator.num_processes > 1:  # a row is one rank's, and zero on the others
-            filled = self._accelerator.reduce(filled, reduction="sum")
-        if self._accelerator.is_main_process:
-            self.cache.write(self._epoch, filled.half())
-        self._accelerator.wait_for_everyone()
+        filled, self._filled = self.so_far(), None
+        cache = self.cache
+        assert filled is not None
+        first_decides(self._accelerator, lambda: cache.write(self._epoch, filled))
 
     def about(self) -> dict[str, Any]:
         """What an event says of the teacher."""
@@ -151,3 +175,47 @@ class SoftLabels:
             "accuracy": identity.accuracy,
             "cache": str(self.cache.folder) if self.cache else None,
         }
+
+
+def open_soft_labels(
+    settings: Sequence[DistillSettings],
+    store: ClipStore,
+    teacher: Path | None,
+    accelerator: Accelerator,
+) -> SoftLabels:
+    """The soft labels that a run's settings ask for.
+
+    Args:
+        teacher: its checkpoint; None where a cache is to hold all epochs.
+
+    Raises:
+        UserError: teacher or cache are missing, damaged or don't fit, or the cache lacks epochs and
+            no teacher was named.
+    """
+    common = settings[0]
+    folder = common.teacher_cache
+    if teacher is not None:
+        identity = TeacherIdentity.of(teacher, store)
+    else:
+        about = TeacherCache.read_about(folder) if folder else None
+        if about is None:
+            raise UserError(f"{folder}: holds no soft labels yet, and no teacher was named")
+        identity = about.identity
+    clips, _ = store.split(common.split)
+    cache: TeacherCache | None = None
+    if folder is not None:
+        key = CacheKey.of(identity, store, split=common.split, seed=common.seed, views=common)
+        cache = TeacherCache.open(folder, key, identity)
+        missing = cache.missing(common.epochs)
+        if missing and teacher is None:
+            raise UserError(
+                f"{folder}: lacks epoch {missing[0]} (and {len(missing) - 1} more of "
+                f"{common.epochs}); name the --teacher, or fill it with lastkd teacher-cache build"
+            )
+
+    def load() -> FrozenTeacher:
+        if teacher is None:
+            raise UserError(f"{folder}: an epoch has vanished, and no teacher was named")
+        return FrozenTeacher(teacher, store, accelerator.device)
+
+    return SoftLabels(identity, load, store, clips, accelerator, cache)

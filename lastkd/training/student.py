@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,16 @@ from lastkd import chance
 from lastkd.config import DistillSettings, RunSettings, TrainSettings
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.errors import UserError
 from lastkd.losses import LossParts, distillation_loss, standalone_loss
 from lastkd.models import LastModel, LastV2Architecture, build_model, get_architecture
+from lastkd.training.agreement import first_decides
 from lastkd.training.evaluation import Accuracy, evaluate
 from lastkd.training.optimisation import learning_rate, make_optimizer
 from lastkd.training.plan import Plan
 from lastkd.training.progress import RunProgress
 from lastkd.training.record import BEST, LAST, RunRecord
+from lastkd.training.run_state import Best, Place, RunState
+from lastkd.training.skipping import FlagReader, RunningStatistics, Skips
 from lastkd.training.soft_labels import SoftLabels
 
 
@@ -63,6 +67,10 @@ class Student:
         self.best: tuple[int, Accuracy] | None = None
         self.norm = torch.zeros(())
         self.sums = torch.zeros(4, device=accelerator.device)
+        self.statistics = RunningStatistics(self.model)
+        self.flags = FlagReader(accelerator.device)
+        self.skips = Skips(scaled=half)
+        self._loss_fine = torch.ones((), dtype=torch.bool, device=accelerator.device)
         self.record = RunRecord(settings, store, soft_labels, accelerator, folder, plan)
 
     @property
@@ -95,19 +103,41 @@ class Student:
         torch.manual_seed(
             chance.seed_for(settings.seed, "dropout", settings.model_name, place, rank)
         )
+        if place % settings.accumulation == 0:
+            self.statistics.keep()
         logits = self.compute(streams, bodies)
         parts = self.loss(logits, soft, labels)
-        self.scaler.scale(parts.total / settings.accumulation).backward()
+        total = parts.total.detach()
+        # 1 for a finite loss; for another NaN, so that every rank gets its gradient and skips
+        fine = 1 + 0 * total
+        self.scaler.scale(parts.total * fine / settings.accumulation).backward()
         kl = parts.kl if parts.kl is not None else torch.zeros_like(parts.ce)
-        self.sums += torch.stack((parts.ce, kl, parts.total, torch.ones_like(kl))).detach()
+        finite = total.isfinite()
+        self._loss_fine = self._loss_fine & finite
+        sums = torch.stack((parts.ce, kl, parts.total, torch.ones_like(kl))).detach()
+        self.sums += torch.where(finite, sums, 0)
 
-    def step(self) -> None:
-        """Clips the gradients and moves the weights."""
+    def step(self, number: int) -> None:
+        """Clips the gradients and moves the weights, unless a loss or gradient isn't finite.
+
+        Whether it was is known later (`flags`): only the device need know at once.
+
+        Args:
+            number: the step's, counted from 1.
+        """
         self.scaler.unscale_(self.optimizer)
         self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
-        self.scaler.step(self.optimizer)
+        skipped = ~self.norm.isfinite()
+        if self.optimizer.defaults["fused"]:
+            self.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not skipped:
+            self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad()
+        self.statistics.give_back(skipped)
+        self.flags.put(number, torch.stack((~self._loss_fine, skipped)))
+        self._loss_fine = torch.ones_like(self._loss_fine)
 
     def take_sums(self) -> Tensor:
         """Sums of ce, kl, total and passes over all ranks since the last call, on the CPU."""
@@ -129,11 +159,9 @@ class Student:
 
         Args:
             spent: milliseconds a step by part.
-
-        Raises:
-            UserError: the loss isn't finite.
         """
         ce, kl, total, passes = sums.tolist()
+        passes = passes or math.nan  # every step was skipped: there is no mean
         fields: dict[str, Any] = {"step": step, "epoch": epoch, "ce": ce / passes}
         if "teacher" in spent:
             fields |= {"kl": kl / passes, "teacher_ms": round(spent["teacher"], 3)}
@@ -145,16 +173,21 @@ class Student:
             "student_ms": round(spent[self.settings.model_name], 3),
         }
         self.record.event("step", **fields)
-        if not np.isfinite(total):
-            raise UserError(
-                f"{self.folder}: the loss is no finite number at step {step}; try a smaller --lr"
-            )
         return float(total / passes)
 
     def end_epoch(
-        self, epoch: int, views: Views, clips: NDArray[np.int64], progress: RunProgress
+        self,
+        epoch: int,
+        views: Views,
+        clips: NDArray[np.int64],
+        progress: RunProgress,
+        between: Callable[[], None],
     ) -> None:
-        """Evaluates, records and saves."""
+        """Evaluates, records and saves.
+
+        Args:
+            between: called before each batch of the evaluation.
+        """
         self.share_buffers()
         settings = self.settings
         due = epoch % settings.eval_every == 0 or epoch == settings.epochs
@@ -167,6 +200,7 @@ class Student:
                 clips,
                 batch_size=settings.eval_batch_size,
                 accelerator=self.accelerator,
+                between=between,
             )
             by_class = [None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class]
             self.record.event(
@@ -186,6 +220,62 @@ class Student:
                 chosen_by = f"top-1 on the test part of {settings.split}"
                 self.record.save(self.model, BEST, epoch, accuracy, chosen_by)
         self.record.save(self.model, LAST, epoch, accuracy, "the last epoch")
+
+    def state(self, place: Place, reported: int) -> tuple[RunState, dict[str, Tensor]]:
+        """All that training goes on from, but for the soft labels; every rank must call it.
+
+        Args:
+            reported: steps done at the last step event.
+        """
+        sums = self.sums[None]
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.gather(sums)
+        tensors = self._carried() | {"sums": sums}
+        best = None
+        if self.best is not None:
+            epoch, accuracy = self.best
+            best = Best(epoch=epoch, top5_hits=accuracy.top5_hits)
+            tensors["best.confusion"] = torch.from_numpy(accuracy.confusion)
+        state = RunState(
+            run_id=self.record.run_id,
+            step=place.step,
+            epochs=place.epochs,
+            reported=reported,
+            skipped=self.skips.state(),
+            best=best,
+            scaler=self.scaler.state_dict(),
+            conditions=self.record.conditions(),
+        )
+        return state, {key: x.detach().to("cpu", copy=True) for key, x in tensors.items()}
+
+    def load(self, state: RunState, tensors: dict[str, Tensor]) -> None:
+        """Takes over a state; every rank must call it, and only the first needs the tensors."""
+        accelerator = self.accelerator
+        for key, tensor in self._carried().items():
+            if accelerator.is_main_process:
+                tensor.copy_(tensors[key])
+            if accelerator.num_processes > 1:
+                tensor.copy_(broadcast(tensor, from_process=0))
+        few = ("sums", "best.confusion")
+        shared = first_decides(accelerator, lambda: {k: tensors[k] for k in few if k in tensors})
+        sums = shared["sums"]
+        if len(sums) == accelerator.num_processes:
+            self.sums.copy_(sums[accelerator.process_index])
+        elif accelerator.is_main_process:  # what each had can't be given back to others
+            self.sums.copy_(sums.sum(dim=0))
+        self.skips.load(state.skipped)
+        self.scaler.load_state_dict(state.scaler)
+        if state.best is not None:
+            confusion = shared["best.confusion"].numpy()
+            self.best = state.best.epoch, Accuracy(confusion, state.best.top5_hits)
+
+    def _carried(self) -> dict[str, Tensor]:
+        """The tensors that training carries along, as they are: weights, buffers, momentum."""
+        carried = {f"model.{key}": tensor for key, tensor in self.model.state_dict().items()}
+        if self.settings.momentum:
+            for name, parameter in self.model.named_parameters():
+                carried[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        return carried
 
     def finish(self, progress: RunProgress) -> None:
         """Records the end and says what was best."""

@@ -1,0 +1,298 @@
+"""Runs that are killed, stopped and starved of disk, and what is left of them: a line per trial.
+
+    python benchmarks/survive.py                          # 30 kills, 20 SIGTERMs, 10 full disks
+    python benchmarks/survive.py --kills 4 --terms 2 --full 1
+
+Each trial is a whole run on a small synthetic store, started as a user starts it: by `accelerate
+launch`, in one process and in two by turns, with and without a teacher whose cache it fills.
+
+kills: SIGKILL to all processes at a random moment, once or several times, some of them while a
+    checkpoint is being written; then resumed to the end. The weights and the teacher's cache must
+    be those of the run that was never disturbed, byte for byte, and the event log whole.
+terms: SIGTERM to the launcher (to its process group in every third trial). A checkpoint must be
+    there that isn't older than the step at which the signal came, and the end be recorded.
+full: no file may grow beyond a limit that the next checkpoint exceeds. The checkpoint before must
+    be whole, the event log too, and the run resumed must end like the undisturbed one.
+
+Ends with exit code 1 if any trial failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lastkd.data.prepare import open_source, prepare
+from lastkd.data.synthetic import SyntheticSettings
+from lastkd.errors import UserError
+from lastkd.events import FILE_NAME, read_events
+from lastkd.models.checkpoint import read_checkpoint
+from lastkd.resources import LAUNCH_CONFIGS
+from lastkd.training.embedded import environment_alone
+from lastkd.training.run_folder import RunFolder
+
+PATIENCE_S = 300
+EPOCHS = 3
+QUICK = ["--epochs", str(EPOCHS), "--frames", "8", "--warmup-epochs", "1", "--log-every", "1"]
+# so small that checkpoints are written within epochs too, and a kill often meets one
+QUICK += ["--lr", "0.05", "--checkpoint-minutes", "0.005"]
+
+
+class Trial:
+    """One run folder, and the command that starts it."""
+
+    def __init__(self, work: Path, name: str, processes: int, *, cached: bool) -> None:
+        self.folder = work / "runs" / name
+        self.cache = work / "caches" / name
+        self.processes = processes
+        self.cached = cached
+        self.command = [sys.executable, "-m", "accelerate.commands.launch"]
+        self.command += ["--config_file", str(LAUNCH_CONFIGS / "cpu.yaml")]
+        self.command += ["--num_processes", str(processes)]
+        self.command += ["--num_cpu_threads_per_process", "1"]
+        if cached:
+            self.command += ["-m", "lastkd.distill", "--variant", "nano"]
+            self.command += ["--teacher", str(work / "teacher" / "last.safetensors")]
+            self.command += ["--teacher-cache", str(self.cache)]
+        else:
+            self.command += ["-m", "lastkd.train", "--model", "last_e_nano"]
+        self.command += ["--data", str(work / "store"), "--run", str(self.folder), *QUICK]
+        self.command += ["--batch-size", str(10 // processes)]
+
+    def start(self, limit: int | None = None) -> subprocess.Popen[str]:
+        def before() -> None:
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        return subprocess.Popen(
+            self.command,
+            env=environment_alone(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=before,  # noqa: PLW1509 - there are no threads here
+        )
+
+    def to_the_end(self) -> str:
+        """Starts it again and waits; returns what it said."""
+        process = self.start()
+        out, _ = process.communicate(timeout=PATIENCE_S)
+        if process.returncode:
+            raise RuntimeError(f"exit code {process.returncode}: {out[-2000:]}")
+        return out
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        path = self.folder / FILE_NAME
+        found = list(read_events(path)) if path.exists() else []
+        return [event for event in found if kind is None or event["event"] == kind]
+
+    def last_step(self) -> int:
+        """The last step that was recorded."""
+        with contextlib.suppress(UserError):
+            return max((event["step"] for event in self.events("step")), default=0)
+        return 0
+
+    def end(self) -> dict[str, Any]:
+        """All that must come out the same."""
+        files = ("best.safetensors", "last.safetensors")
+        weights = {name: read_checkpoint(self.folder / name).weights_hash for name in files}
+        cached = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.cache.glob("epoch-*"))
+        }
+        curve = {event["step"]: event["total"] for event in self.events("step")}
+        accuracy = {event["epoch"]: event["top1"] for event in self.events("epoch")}
+        return {"weights": weights, "cache": cached, "losses": curve, "accuracy": accuracy}
+
+    def log_is_whole(self) -> bool:
+        content = (self.folder / FILE_NAME).read_bytes()
+        return content.endswith(b"\n") and all(
+            "event" in json.loads(line) for line in content.splitlines()
+        )
+
+
+def processes_of(session: int) -> list[int]:
+    """The processes of a session, from /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            after_name = path.read_text().rsplit(")", 1)[1].split()
+            if int(after_name[3]) == session and after_name[0] != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill_all(session: int) -> None:
+    while found := processes_of(session):
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def wait_until(process: subprocess.Popen[str], true: Callable[[], bool]) -> bool:
+    """Whether it came true before the process ended."""
+    until = time.monotonic() + PATIENCE_S
+    while process.poll() is None and time.monotonic() < until:
+        if true():
+            return True
+        time.sleep(0.002)
+    return true()
+
+
+def killed(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) -> tuple[bool, str]:
+    moments: list[str] = []
+    writing = trial.folder / "checkpoints"
+    for _ in range(chance.choice((1, 1, 2, 3))):
+        process = trial.start()
+        how = chance.choice(("step", "step", "write", "start"))
+        if how == "start":
+            time.sleep(chance.uniform(0.5, 6))
+        else:
+            aim = trial.last_step() + chance.randint(1, 3)
+            wait_until(process, lambda aim=aim: trial.last_step() >= aim)  # type: ignore[misc]
+            if how == "write":
+                wait_until(process, lambda: any(writing.glob(".*.part")))
+            else:
+                time.sleep(chance.uniform(0, 0.15))
+        in_write = any(writing.glob(".*.part"))
+        kill_all(process.pid)
+        process.communicate()
+        moments.append(f"step {trial.last_step()}{' in a checkpoint' if in_write else ''}")
+    trial.to_the_end()
+    end = trial.end()
+    wrong = [name for name, value in undisturbed.items() if end[name] != value]
+    if not trial.log_is_whole():
+        wrong.append("event log")
+    return not wrong, f"killed at {', '.join(moments)}; differs: {', '.join(wrong) or 'nothing'}"
+
+
+def termed(trial: Trial, chance: random.Random, number: int) -> tuple[bool, str]:
+    process = trial.start()
+    aim = chance.randint(1, 6)
+    wait_until(process, lambda: trial.last_step() >= aim)
+    time.sleep(chance.uniform(0, 0.1))
+    came = trial.last_step()
+    started = time.monotonic()
+    if number % 3 == 2:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
+    while processes_of(process.pid) and time.monotonic() - started < PATIENCE_S:
+        time.sleep(0.05)  # a launcher of one process doesn't wait for it
+    took = time.monotonic() - started
+    places = RunFolder(trial.folder).checkpoints.places()
+    newest = places[0].step if places else -1
+    (*_, last) = trial.events()
+    ended = last["event"] == "end" and last["state"] == "stopped"
+    reason = last.get("reason", "no end recorded")
+    text = f"signal at step {came}, checkpoint at {newest}, {reason}, gone after {took:.1f} s"
+    return ended and newest >= came and trial.log_is_whole(), text
+
+
+def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) -> tuple[bool, str]:
+    process = trial.start()
+    aim = chance.randint(1, 6)
+    wait_until(process, lambda: trial.last_step() >= aim)
+    kill_all(process.pid)
+    process.communicate()
+    folder = RunFolder(trial.folder)
+    before = {p.name: (folder.checkpoints.path(p)) for p in folder.checkpoints.places()}
+    whole = {name: sorted(x.read_bytes() for x in path.iterdir()) for name, path in before.items()}
+    process = trial.start(
+        limit=chance.randint(1_000, 600_000) + (trial.folder / FILE_NAME).stat().st_size
+    )
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    said = next((line for line in out.splitlines() if line.startswith("Error:")), "no error")
+    left = folder.checkpoints.places()
+    kept = [place for place in left if place.name in whole]
+    intact = all(
+        sorted(x.read_bytes() for x in folder.checkpoints.path(place).iterdir())
+        == whole[place.name]
+        for place in kept
+    )
+    intact = intact and bool(left or not whole) and trial.log_is_whole()
+    for place in left:
+        folder.checkpoints.read(place)
+    trial.to_the_end()
+    end = trial.end()
+    wrong = [name for name, value in undisturbed.items() if end[name] != value]
+    fine = process.returncode != 0 and intact and not wrong and "cannot be written" in said
+    text = f"{len(left)} checkpoints left, differs: {', '.join(wrong) or 'nothing'}; {said[:150]}"
+    return fine, text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--terms", type=int, default=20)
+    parser.add_argument("--full", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    said = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        sys.exit(0 if run_all(Path(temporary), said) else 1)
+
+
+def run_all(work: Path, said: argparse.Namespace) -> bool:
+    settings = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
+    prepare(open_source("synthetic", synthetic=settings), work / "store")
+    teach = [sys.executable, "-m", "lastkd.train", "--model", "last_v2_tiny", *QUICK]
+    teach += ["--data", str(work / "store"), "--run", str(work / "teacher"), "--epochs", "1"]
+    subprocess.run(teach, env=environment_alone(), check=True, stdout=subprocess.DEVNULL)
+    kinds = [(processes, cached) for cached in (False, True) for processes in (1, 2)]
+    undisturbed: dict[tuple[int, bool], dict[str, Any]] = {}
+    good: dict[str, int] = {}
+
+    def name(kind: tuple[int, bool]) -> str:
+        return f"{kind[0]} process{'es' if kind[0] > 1 else ''}{', cache' if kind[1] else ''}"
+
+    for what, count in (("kills", said.kills), ("terms", said.terms), ("full", said.full)):
+        good[what] = 0
+        for number in range(count):
+            kind = kinds[number % len(kinds)]
+            if what != "terms" and kind not in undisturbed:
+                plain = Trial(work, f"undisturbed-{kind[0]}-{kind[1]}", kind[0], cached=kind[1])
+                plain.to_the_end()
+                undisturbed[kind] = plain.end()
+            chance = random.Random(f"{said.seed}/{what}/{number}")
+            trial = Trial(work, f"{what}-{number}", kind[0], cached=kind[1])
+            started = time.monotonic()
+            try:
+                if what == "kills":
+                    fine, text = killed(trial, chance, undisturbed[kind])
+                elif what == "terms":
+                    fine, text = termed(trial, chance, number)
+                else:
+                    fine, text = starved(trial, chance, undisturbed[kind])
+            except (RuntimeError, UserError, ValueError, subprocess.TimeoutExpired) as error:
+                fine, text = False, f"{type(error).__name__}: {error}"
+            good[what] += fine
+            took = time.monotonic() - started
+            verdict = "good" if fine else "BAD"
+            print(f"{what} {number + 1}/{count} | {name(kind)} | {verdict} | {text} | {took:.0f} s")
+            sys.stdout.flush()
+            if fine:
+                shutil.rmtree(trial.folder)
+    wanted = {"kills": said.kills, "terms": said.terms, "full": said.full}
+    print(", ".join(f"{what}: {good[what]} of {count} good" for what, count in wanted.items()))
+    return good == wanted
+
+
+if __name__ == "__main__":
+    main()

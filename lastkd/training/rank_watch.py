@@ -1,0 +1,158 @@
+"""Noticing a lost rank: every rank gives signs of life, and every rank looks for the others'."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from lastkd.errors import LostRankError
+from lastkd.training.agreement import first_decides
+from lastkd.training.stopping import Stopped
+
+BEAT_S = 1.0
+PATIENCE_S = 30.0
+SHORT_PATIENCE_S = 5.0
+"""Where an exchange with the others has failed already."""
+
+
+class RankWatch:
+    """A thread a rank, and a small store on the first rank that holds the counts of their beats.
+
+    NCCL waits ten minutes for a rank that is gone, and its error doesn't name it. Here it is named
+    after 30 silent seconds, also if it only hangs. If the main thread doesn't come to hear of it,
+    since it waits inside an exchange, the process is ended from here.
+    """
+
+    def __init__(self, accelerator: Accelerator, on_lost: Callable[[str], None]) -> None:
+        """
+        Args:
+            on_lost: told what happened before the process is ended from the thread.
+        """
+        self.accelerator = accelerator
+        self.on_lost = on_lost
+        self.lost: int | None = None
+        self._rank, self._world = accelerator.process_index, accelerator.num_processes
+        self._store: TCPStore | None = None
+        self._silent_since: dict[int, float] = {}
+        self._leaving = threading.Event()
+        self._heard = threading.Event()  # the main thread knows of the loss
+
+    def __enter__(self) -> RankWatch:
+        if self._world == 1:
+            return self
+        host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+
+        def open_store() -> int:
+            self._store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
+            return self._store.port
+
+        port = first_decides(self.accelerator, open_store)
+        if self._store is None:
+            self._store = TCPStore(host, port, is_master=False)
+        self._store.add(f"beat/{self._rank}", 1)
+        self.accelerator.wait_for_everyone()
+        self._thread = threading.Thread(target=self._watch, name="ranks", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._world == 1:
+            return
+        self._heard.set()
+        self._leaving.set()
+        self._thread.join(timeout=2 * BEAT_S)
+        if error is None or isinstance(error, Stopped):
+            self._part()  # the others leave too; after any other end, they may be waiting still
+
+    def _part(self) -> None:
+        """Says goodbye, so that no one is taken for lost; the first rank's store goes last."""
+        assert self._store is not None
+        try:
+            self._store.add("left", 1)
+            until = time.monotonic() + SHORT_PATIENCE_S
+            while self._rank == 0 and time.monotonic() < until:
+                if self._store.add("left", 0) == self._world:
+                    return
+                time.sleep(0.05)
+        except RuntimeError:
+            pass  # the first rank has left
+
+    def _watch(self) -> None:
+        assert self._store is not None
+        beats: dict[int, int] = {}
+        now = time.monotonic()
+        others = [rank for rank in range(self._world) if rank != self._rank]
+        self._silent_since = dict.fromkeys(others, now)
+        while not self._leaving.wait(BEAT_S):
+            try:
+                self._store.add(f"beat/{self._rank}", 1)
+                for rank in others:
+                    beat = self._store.add(f"beat/{rank}", 0)
+                    if beats.get(rank) != beat:
+                        beats[rank], self._silent_since[rank] = beat, time.monotonic()
+                if self._store.add("left", 0):
+                    return  # the run is over, for whatever reason; who is still here will hear it
+            except RuntimeError:
+                if self._leaving.is_set():
+                    return
+                self.lost = 0  # the store was in its process
+            for rank, since in self._silent_since.items():
+                if time.monotonic() - since > PATIENCE_S:
+                    self.lost = rank
+            if self.lost is not None:
+                self._end_if_unheard()
+                return
+
+    def _end_if_unheard(self) -> None:
+        if self._heard.wait(SHORT_PATIENCE_S) or self._leaving.is_set():
+            return
+        text = str(self._error())
+        self.on_lost(text)
+        print(f"Error: {text}", file=sys.stderr, flush=True)
+        os._exit(LostRankError.exit_code)
+
+    def _error(self) -> LostRankError:
+        return LostRankError(
+            f"rank {self.lost} of {self._world} is lost (its process ended or hangs, or its "
+            "machine can't be reached); start the run again, and it goes on from its last "
+            "checkpoint"
+        )
+
+    def blame(self, error: BaseException) -> LostRankError | None:
+        """The lost rank behind an error of the main thread, if that is what is behind it."""
+        if self._world == 1 or not _of_an_exchange(error):
+            return None
+        self._heard.set()
+        until = time.monotonic() + 2 * SHORT_PATIENCE_S
+        while time.monotonic() < until and self._thread.is_alive():
+            now = time.monotonic()
+            silent = [
+                r for r, since in self._silent_since.items() if now - since > SHORT_PATIENCE_S
+            ]
+            if self.lost is None and silent:
+                self.lost = silent[0]
+            if self.lost is not None:
+                return self._error()
+            time.sleep(0.1)
+        return self._error() if self.lost is not None else None
+
+
+def _of_an_exchange(error: BaseException) -> bool:
+    words = str(error).lower()
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError)
+        and any(word in words for word in ("gloo", "nccl", "connection", "timed out"))
+    )

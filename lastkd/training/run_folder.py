@@ -1,0 +1,106 @@
+"""A run's folder: who may write to it, and what an earlier process left in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from lastkd.atomic import replacing
+from lastkd.config import RunSettings
+from lastkd.errors import UserError
+from lastkd.events import FILE_NAME, EventLog, read_events
+from lastkd.training.run_state import Checkpoints
+
+SETTINGS = "settings.yaml"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the event log says of a run that was begun."""
+
+    start: dict[str, Any]
+    finished: bool
+    ended: str
+    """How its last process ended, in words."""
+
+
+class RunFolder:
+    """One run's folder; only the process that has locked it may write to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = Checkpoints(path)
+        self._lock: FileLock | None = None
+
+    def found(self) -> Found | None:
+        """The run in the folder; None where none was begun.
+
+        Raises:
+            UserError: the event log is damaged, or there are checkpoints without one.
+        """
+        log = self.path / FILE_NAME
+        events = list(read_events(log)) if log.exists() else []
+        start = next((event for event in events if event["event"] == "start"), None)
+        if start is None:
+            if self.checkpoints.places():
+                raise UserError(
+                    f"{log}: is missing or empty, but there are checkpoints beside it; bring the "
+                    "log back, or remove the folder to begin anew"
+                )
+            return None
+        last = events[-1]
+        finished = last["event"] == "end" and last.get("state") == "finished"
+        ended = "killed or lost"
+        if last["event"] == "end":
+            ended = str(last.get("reason") or last.get("state"))
+        return Found(start, finished, ended)
+
+    def lock(self) -> None:
+        """Keeps every other process from writing, until `release` or until this process ends.
+
+        Raises:
+            UserError: another process writes here, or the folder can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK, timeout=0)
+            lock.acquire()
+            self._lock = lock
+        except Timeout:
+            raise UserError(
+                f"{self.path}: a live run is writing there; wait for its end, stop it, or choose "
+                "another --run"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError(
+                f"{self.path}: cannot be written ({reason}); choose another --run"
+            ) from None
+
+    def release(self) -> None:
+        """Lets others write; a finished run's folder keeps no trace of the lock."""
+        if self._lock is not None:
+            if not self.checkpoints.folder.exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def open(self, settings: RunSettings) -> EventLog:
+        """The event log, to be continued; settings are written, and remains of writing removed.
+
+        Raises:
+            UserError: the folder can't be written.
+        """
+        for remains in (*self.path.glob(".*.part"), *self.checkpoints.folder.glob(".*.part")):
+            if remains.is_file():  # a folder's remains go when it is written again
+                remains.unlink()
+        log = EventLog(self.path / FILE_NAME)
+        with replacing(self.path / SETTINGS) as part:
+            text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+            part.write_text(text, encoding="utf-8")
+        return log

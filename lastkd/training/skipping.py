@@ -1,0 +1,119 @@
+"""Steps that are not taken since a number in them isn't finite."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from torch import Tensor, nn
+
+IN_A_ROW = 10
+"""So many skipped steps stop a run."""
+HALVINGS = 24
+"""As often can fp16's loss scale be halved until it can't be the reason any more."""
+
+
+class RunningStatistics:
+    """A model's running means and variances, to be given back after a step that wasn't taken.
+
+    One forward pass with a number that isn't finite would leave them unusable for good.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers = [
+            buffer
+            for name, buffer in model.named_buffers()
+            if name.endswith(("running_mean", "running_var"))
+        ]
+        self._kept: Tensor | None = None
+
+    def keep(self) -> None:
+        """Notes them as they are."""
+        if self._buffers:
+            self._kept = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
+
+    def give_back(self, skipped: Tensor) -> None:
+        """Takes them back to the last `keep` where `skipped` (a truth value) says so.
+
+        On a GPU nobody waits to learn which it is.
+        """
+        if self._kept is None:
+            return
+        if skipped.device.type == "cpu" and not skipped:
+            return
+        now = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
+        chosen = torch.where(skipped, self._kept, now).split([b.numel() for b in self._buffers])
+        shaped = [x.view_as(buffer) for x, buffer in zip(chosen, self._buffers, strict=True)]
+        torch._foreach_copy_(self._buffers, shaped)
+
+
+class FlagReader:
+    """Truth values of past steps, read from a device without making it wait.
+
+    On a GPU they are read two steps later, at the same step on every rank.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._lag = 2 if device.type == "cuda" else 0
+        self._queue: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+
+    def put(self, step: int, flags: Tensor) -> None:
+        """Hands in a step's flags, a tensor of truth values."""
+        if not self._lag:
+            self._queue.append((step, flags.cpu(), None))
+            return
+        host = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
+        host.copy_(flags, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._queue.append((step, host, copied))
+
+    def take(self, *, all_: bool = False) -> tuple[int, list[int]] | None:
+        """The oldest step that may be read by now, with its flags."""
+        if len(self._queue) <= (0 if all_ else self._lag):
+            return None
+        step, flags, copied = self._queue.popleft()
+        if copied is not None:
+            copied.synchronize()
+        return step, flags.int().flatten().tolist()
+
+
+class Skips:
+    """Counts a model's skipped steps and tells their reasons apart."""
+
+    def __init__(self, *, scaled: bool) -> None:
+        """
+        Args:
+            scaled: whether the loss is scaled for fp16, where a gradient may just overflow.
+        """
+        self.scaled = scaled
+        self.count = self.in_a_row = self.overflows_in_a_row = 0
+
+    def tell(self, *, loss: bool, gradient: bool) -> str | None:
+        """Takes note of a step, and returns why it was skipped; None if it was taken.
+
+        Args:
+            loss, gradient: whether it wasn't finite, on any rank.
+        """
+        if not (loss or gradient):
+            self.in_a_row = self.overflows_in_a_row = 0
+            return None
+        self.count += 1
+        if self.scaled and not loss and self.overflows_in_a_row < HALVINGS:
+            # fp16's way to find its scale, and no sign that anything is wrong
+            self.overflows_in_a_row += 1
+            return "overflow"
+        self.in_a_row += 1
+        return "loss" if loss else "gradient"
+
+    def state(self) -> dict[str, int]:
+        return {
+            "count": self.count,
+            "in_a_row": self.in_a_row,
+            "overflows_in_a_row": self.overflows_in_a_row,
+        }
+
+    def load(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+        self.in_a_row = state["in_a_row"]
+        self.overflows_in_a_row = state["overflows_in_a_row"]

@@ -1,0 +1,666 @@
+"""Runs that are stopped and go on: the same end, byte for byte, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from filelock import FileLock
+
+from lastkd.config import DistillSettings, RunSettings, TrainSettings, in_seconds, resolve
+from lastkd.data.prepare import open_source, prepare
+from lastkd.data.store import ClipStore
+from lastkd.data.synthetic import SyntheticSettings
+from lastkd.errors import UserError
+from lastkd.events import read_events
+from lastkd.models import build_model
+from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from lastkd.training.loop import TrainingRun
+from lastkd.training.processes import make_accelerator
+from lastkd.training.run_state import Checkpoints, DamagedError
+from lastkd.training.soft_labels import open_soft_labels
+from lastkd.training.stopping import Stopped
+
+# 32 training clips in batches of 10: three steps an epoch, and two clips in no batch
+SMALL: dict[str, Any] = {
+    "epochs": 3,
+    "frames": 8,
+    "batch_size": 10,
+    "log_every": 2,
+    "warmup_epochs": 1,
+    "lr": 0.05,
+    "seed": 5,
+}
+TOTAL = 9
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Iterator[Accelerator]:
+    yield make_accelerator()
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "t.safetensors"
+    store = ClipStore.open(store_path)
+    torch.manual_seed(0)
+    model = build_model("last_v2_tiny", store.num_classes, store.layout)
+    info = CheckpointInfo(
+        architecture=model.architecture,
+        num_classes=store.num_classes,
+        layout=store.layout,
+        class_names=store.class_names,
+    )
+    save_checkpoint(path, model.state_dict(), info)
+    return path
+
+
+def standalone(**given: Any) -> TrainSettings:
+    return resolve(TrainSettings, SMALL | {"model": "last_e_nano"} | given)
+
+
+def distilled(**given: Any) -> DistillSettings:
+    return resolve(DistillSettings, SMALL | {"variant": "nano"} | given)
+
+
+class Start:
+    """Starts runs on one store, as a user does who repeats a command."""
+
+    def __init__(self, data: Path, teacher: Path, accelerator: Accelerator) -> None:
+        self.data, self.teacher, self.accelerator = data, teacher, accelerator
+
+    def __call__(
+        self,
+        settings: RunSettings | list[DistillSettings],
+        folder: Path | list[Path],
+        between: Callable[[TrainingRun], None] | None = None,
+        before: Callable[[TrainingRun], None] | None = None,
+    ) -> None:
+        """To the end, unless `between`, which is called after each step, stops it."""
+        several = settings if isinstance(settings, list) else [settings]
+        folders = folder if isinstance(folder, list) else [folder]
+        store = ClipStore.open(self.data)
+        ours = [own for own in several if isinstance(own, DistillSettings)]
+        soft = open_soft_labels(ours, store, self.teacher, self.accelerator) if ours else None
+        run = TrainingRun(several, store, soft, self.accelerator, folders)
+        look = run.guard.look
+
+        def look_and(place: Any) -> None:
+            if between is not None:
+                between(run)
+            look(place)
+
+        run.guard.look = look_and  # type: ignore[method-assign]
+        if before is not None:
+            before(run)
+        run.run()
+
+    def until(
+        self,
+        step: int,
+        settings: RunSettings | list[DistillSettings],
+        folder: Path | list[Path],
+        *,
+        by: int = signal.SIGTERM,
+    ) -> None:
+        """Stopped by a signal after `step`."""
+
+        def ask(run: TrainingRun) -> None:
+            if run.place.step == step:
+                os.kill(os.getpid(), by)
+
+        with pytest.raises(Stopped):
+            self(settings, folder, ask)
+
+
+@pytest.fixture(scope="module")
+def start(store_path: Path, teacher: Path, accelerator: Accelerator) -> Start:
+    return Start(store_path, teacher, accelerator)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    start(standalone(), folder)
+    return folder
+
+
+def weights(folder: Path, file: str = "last.safetensors") -> str:
+    return read_checkpoint(folder / file).weights_hash
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(folder / "events.jsonl") if event["event"] == kind]
+
+
+def curve(folder: Path) -> dict[int, float]:
+    """The loss by step, as a reader draws it: the latest event of each step."""
+    return {event["step"]: event["total"] for event in events(folder, "step")}
+
+
+def same_end(folder: Path, undisturbed: Path) -> bool:
+    return all(
+        weights(folder, file) == weights(undisturbed, file)
+        and read_checkpoint(folder / file).info.accuracy
+        == read_checkpoint(undisturbed / file).info.accuracy
+        for file in ("best.safetensors", "last.safetensors")
+    )
+
+
+@pytest.fixture(scope="module")
+def after_5(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    start.until(5, standalone(), folder)
+    return folder
+
+
+@pytest.fixture
+def stopped(after_5: Path, tmp_path: Path) -> Path:
+    """The folder of a run that was stopped after step 5, in its second epoch."""
+    shutil.copytree(after_5, tmp_path / "run")
+    return tmp_path / "run"
+
+
+# within an epoch before and after a report; before an evaluation; before the last one
+@pytest.mark.parametrize("steps", [[1, 2, 3, 5], [9]])
+def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(
+    tmp_path: Path, start: Start, undisturbed: Path, steps: list[int]
+) -> None:
+    folder = tmp_path / "run"
+    for step in steps:
+        start.until(step, standalone(), folder)
+        (end,) = events(folder, "end")[-1:]
+        assert (end["state"], end["reason"]) == ("stopped", "SIGTERM")
+        assert events(folder, "checkpoint")[-1]["step"] == step
+    start(standalone(), folder)
+    assert same_end(folder, undisturbed)
+    assert curve(folder) == curve(undisturbed)
+    resumes = events(folder, "resume")
+    assert [event["step"] for event in resumes] == steps
+    assert {event["run_id"] for event in resumes} == {events(folder, "start")[0]["run_id"]}
+    assert events(folder, "end")[-1]["state"] == "finished"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.safetensors",
+        "events.jsonl",
+        "last.safetensors",
+        "settings.yaml",
+    ]
+
+
+def test_steps_that_are_done_again_are_marked(
+    tmp_path: Path, start: Start, undisturbed: Path
+) -> None:
+    def die(run: TrainingRun) -> None:
+        if run.place.step == 5:
+            raise RuntimeError("as if killed")
+
+    folder = tmp_path / "run"
+    with pytest.raises(RuntimeError):
+        start(standalone(log_every=1), folder, die)
+    (end,) = events(folder, "end")
+    assert (end["state"], end["reason"]) == ("failed", "as if killed")
+    start(standalone(log_every=1), folder)
+    (resume,) = events(folder, "resume")
+    assert (resume["step"], resume["epoch"], resume["reason"]) == (3, 2, "as if killed")
+    steps = [(event["step"], event.get("redone", False)) for event in events(folder, "step")]
+    assert [step for step, _ in steps] == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]
+    assert [redone for _, redone in steps] == [False] * 5 + [True] * 2 + [False] * 4
+    assert same_end(folder, undisturbed)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+    tmp_path: Path, start: Start, undisturbed: Path
+) -> None:
+    def die(run: TrainingRun) -> None:
+        raise RuntimeError("as if killed")
+
+    folder = tmp_path / "run"
+    with pytest.raises(RuntimeError):
+        start(standalone(), folder, die)
+    with (folder / "events.jsonl").open("ab") as log:
+        log.write(b'{"event": "st')  # the line that the kill cut off
+    (folder / ".last.safetensors.1.part").touch()
+    start(standalone(), folder)
+    assert events(folder, "resume")[0]["step"] == 0
+    assert len(events(folder, "start")) == 1
+    assert same_end(folder, undisturbed)
+    assert not list(folder.glob(".*"))
+
+
+def test_checkpoints_come_by_the_clock_within_an_epoch_too(tmp_path: Path, start: Start) -> None:
+    kept: list[list[str]] = []
+
+    def see(run: TrainingRun) -> None:
+        kept.append([place.name for place in Checkpoints(tmp_path / "run").places()])
+
+    start(standalone(checkpoint_minutes=1e-6, epochs=1), tmp_path / "run", see)
+    steps = [event["step"] for event in events(tmp_path / "run", "checkpoint")]
+    assert set(steps) == {1, 2, 3}
+    assert max(map(len, kept)) == 2  # the two newest are kept
+    for event in events(tmp_path / "run", "checkpoint"):
+        assert event["mb"] > 0
+        assert event["seconds"] > 0
+
+
+def test_several_students_go_on_together_and_end_as_alone(tmp_path: Path, start: Start) -> None:
+    both = [distilled(variant=variant) for variant in ("nano", "small")]
+    for variant in both:
+        start(variant, tmp_path / f"alone-{variant.variant}")
+    folders = [tmp_path / own.variant for own in both]
+    start.until(4, both, folders)
+    # the second has a checkpoint that the first one hasn't got any more
+    shutil.rmtree(next((folders[0] / "checkpoints").glob("step-00000004*")))
+    start(both, folders)
+    for folder, own in zip(folders, both, strict=True):
+        assert events(folder, "resume")[0]["step"] == 3
+        assert weights(folder) == weights(tmp_path / f"alone-{own.variant}")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_teacher_cache_that_was_being_filled_comes_out_the_same(
+    tmp_path: Path, start: Start, lost: bool
+) -> None:
+    """Also if the labels were replayed before, and the cache is gone when the run goes on."""
+    start(distilled(teacher_cache=tmp_path / "whole"), tmp_path / "undisturbed")
+    cache = tmp_path / "cache"
+    if lost:
+        shutil.copytree(tmp_path / "whole", cache)
+    start.until(5, distilled(teacher_cache=cache), tmp_path / "run")
+    assert (cache / "epoch-0002.safetensors").exists() is lost
+    if lost:
+        (cache / "epoch-0002.safetensors").unlink()
+    start(distilled(teacher_cache=cache), tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(tmp_path / "undisturbed")
+    for epoch in (1, 2, 3):
+        name = f"epoch-{epoch:04d}.safetensors"
+        assert (cache / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_accumulated_passes_are_resumed_between_steps(tmp_path: Path, start: Start) -> None:
+    settings = standalone(batch_size=5, accumulation=2)
+    start(settings, tmp_path / "undisturbed")
+    start.until(4, settings, tmp_path / "run")
+    start(settings, tmp_path / "run")
+    assert same_end(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def damage_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: damage_byte(folder / "tensors.safetensors"),
+        lambda folder: damage_byte(folder / "last.safetensors"),
+        lambda folder: damage_byte(folder / "manifest.json"),
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        lambda folder: (folder / "manifest.json").write_text("{}"),
+        lambda folder: (folder / "manifest.json").unlink(),
+        lambda folder: (folder / "state.json").unlink(),
+        lambda folder: (folder / "state.json").write_text("{}"),
+        lambda folder: (folder / "tensors.safetensors").write_bytes(b""),
+    ],
+    ids=list("abcdefghi"),
+)
+def test_a_checkpoint_that_is_not_as_it_was_written_is_damaged(
+    stopped: Path, damage: Callable[[Path], None]
+) -> None:
+    checkpoints = Checkpoints(stopped)
+    newest = checkpoints.places()[0]
+    checkpoints.read(newest)
+    damage(checkpoints.path(newest))
+    with pytest.raises(DamagedError, match=f"{newest.name}: is damaged"):
+        checkpoints.read(newest)
+
+
+def test_a_damaged_checkpoint_is_named_and_passed_over(
+    stopped: Path, start: Start, undisturbed: Path
+) -> None:
+    newest = stopped / "checkpoints" / "step-00000005-epoch-0001"
+    damage_byte(newest / "tensors.safetensors")
+    start(standalone(), stopped)
+    (warning,) = (w["text"] for w in events(stopped, "warning") if "damaged" in w["text"])
+    assert str(newest) in warning
+    assert events(stopped, "resume")[0]["step"] == 3
+    assert same_end(stopped, undisturbed)
+
+
+def test_without_any_whole_checkpoint_nothing_is_thrown_away(
+    stopped: Path, start: Start, undisturbed: Path
+) -> None:
+    for path in (stopped / "checkpoints").glob("*/tensors.safetensors"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"no checkpoint is whole.*remove these folders"):
+        start(standalone(), stopped)
+    shutil.rmtree(stopped / "checkpoints")
+    start(standalone(), stopped)
+    assert same_end(stopped, undisturbed)
+
+
+def test_best_and_last_go_back_to_where_the_run_goes_on(
+    stopped: Path, start: Start, undisturbed: Path
+) -> None:
+    before = {name: weights(stopped, name) for name in ("best.safetensors", "last.safetensors")}
+    for name in before:  # as a later process left them, whose checkpoints are lost
+        shutil.copyfile(undisturbed / name, stopped / f"{name}.new")
+        (stopped / f"{name}.new").replace(stopped / name)
+    seen: dict[str, str] = {}
+
+    def see(run: TrainingRun) -> None:
+        if not seen:
+            seen.update({name: weights(stopped, name) for name in before})
+
+    start(standalone(), stopped, see)
+    assert seen == before
+    assert same_end(stopped, undisturbed)
+
+
+def test_other_settings_are_refused_by_what_differs(stopped: Path, start: Start) -> None:
+    before = (stopped / "events.jsonl").read_bytes()
+    with pytest.raises(UserError) as caught:
+        start(standalone(lr=0.1, seed=6, batch_size=8), stopped)
+    for words in ("--lr 0.05 there and 0.1 here", "--seed 5 there", "global batch 10 there"):
+        assert words in str(caught.value)
+    assert (stopped / "events.jsonl").read_bytes() == before
+
+
+def test_settings_that_do_not_change_the_result_may_differ(
+    stopped: Path, start: Start, undisturbed: Path
+) -> None:
+    more = {"log_every": 1, "eval_batch_size": 7, "checkpoint_minutes": 3, "resume": "must"}
+    start(standalone(**more), stopped)
+    assert weights(stopped) == weights(undisturbed)
+    assert resolve(TrainSettings, {}, file=stopped / "settings.yaml").log_every == 1
+
+
+def test_another_store_or_teacher_is_refused(
+    tmp_path: Path, start: Start, accelerator: Accelerator
+) -> None:
+    start.until(4, distilled(), tmp_path / "run")
+    settings = SyntheticSettings(subjects=4, clips_per_subject_and_action=1, seed=9)
+    prepare(open_source("synthetic", synthetic=settings), tmp_path / "other")
+    with pytest.raises(UserError, match="data's content hash"):
+        Start(tmp_path / "other", start.teacher, accelerator)(distilled(), tmp_path / "run")
+    checkpoint = read_checkpoint(start.teacher)
+    moved = {key: tensor + 1 for key, tensor in checkpoint.tensors.items()}
+    save_checkpoint(tmp_path / "t.safetensors", moved, checkpoint.info)
+    with pytest.raises(UserError, match="teacher's weights hash"):
+        Start(start.data, tmp_path / "t.safetensors", accelerator)(distilled(), tmp_path / "run")
+
+
+def test_other_shares_of_the_same_global_batch_go_on_and_say_so(
+    stopped: Path, start: Start
+) -> None:
+    start(standalone(batch_size=5, accumulation=2), stopped)
+    (text,) = (w["text"] for w in events(stopped, "warning") if "conditions" in w["text"])
+    assert "clips a pass 10 before and 5 now" in text
+    assert "not be byte for byte" in text
+
+
+def test_a_finished_run_is_said_to_be_finished_and_left_alone(
+    tmp_path: Path, start: Start, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    start(standalone(), folder)
+    assert "the run is finished" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with pytest.raises(UserError, match="--epochs 3 there and 4 here"):
+        start(standalone(epochs=4), folder)
+
+
+def test_resume_never_and_must(tmp_path: Path, start: Start) -> None:
+    with pytest.raises(UserError, match="holds no run to go on with"):
+        start(standalone(resume="must"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    start.until(1, standalone(resume="never"), tmp_path / "run")
+    with pytest.raises(UserError, match="holds a run already"):
+        start(standalone(resume="never"), tmp_path / "run")
+
+
+def test_a_live_run_is_not_written_by_another_process(stopped: Path, start: Start) -> None:
+    before = (stopped / "events.jsonl").read_bytes()
+    # a process holds an advisory lock on the file, as a live run does
+    with (
+        FileLock(stopped / ".lock", timeout=0),
+        pytest.raises(UserError, match="a live run is writing there"),
+    ):
+        start(standalone(), stopped)
+    assert (stopped / "events.jsonl").read_bytes() == before
+
+
+def test_a_time_budget_stops_with_a_checkpoint_and_exit_code_0(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
+) -> None:
+    from lastkd import origin
+    from lastkd.training import stopping
+
+    clock = {"now": origin.STARTED}
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: clock["now"])
+
+    def pass_time(run: TrainingRun) -> None:
+        clock["now"] += 900
+
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped) as caught:
+        start(standalone(time_budget="1h"), folder, pass_time)
+    assert caught.value.exit_code == 0
+    (end,) = events(folder, "end")
+    assert (end["state"], end["reason"]) == ("stopped", "time budget")
+    assert events(folder, "checkpoint")[-1]["step"] == 3  # 45 of 60 minutes; the reserve is 30 s
+    monkeypatch.undo()
+    start(standalone(), folder)
+    assert same_end(folder, undisturbed)
+
+
+def test_durations_are_said_with_their_units() -> None:
+    assert [in_seconds(said) for said in ("11h", "10h30m", "90m", "45s")] == [
+        39600,
+        37800,
+        5400,
+        45,
+    ]
+    for said in ("11", "h", "", "eleven hours"):
+        with pytest.raises(UserError, match=r"time_budget.*11h"):
+            standalone(time_budget=said)
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path: Path, start: Start) -> None:
+    asked: list[int] = []
+
+    def interrupt(run: TrainingRun) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        asked.append(1)
+        run.guard.requests._interrupted = -10.0  # as if it had been some seconds ago
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        start(standalone(), tmp_path / "run", interrupt)
+    assert asked == [1]
+    (end,) = events(tmp_path / "run", "end")
+    assert end["state"] == "stopped"
+    assert not events(tmp_path / "run", "checkpoint")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_log_whole(
+    tmp_path: Path, start: Start, undisturbed: Path
+) -> None:
+    folder = tmp_path / "run"
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(run: TrainingRun) -> None:
+        if run.place.step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+            run.guard.save(run.place)
+
+    try:
+        with pytest.raises(UserError, match=r"step-00000005.*cannot be written"):
+            start(standalone(), folder, fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert events(folder, "end")[-1]["state"] == "failed"
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == [
+        "step-00000003-epoch-0001"
+    ]
+    start(standalone(), folder)
+    assert same_end(folder, undisturbed)
+
+
+def test_a_log_that_cannot_grow_ends_the_run_with_whole_lines(
+    tmp_path: Path, start: Start, undisturbed: Path
+) -> None:
+    folder = tmp_path / "run"
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(run: TrainingRun) -> None:
+        if run.place.step == 4:
+            # room for a part of the next line
+            size = (folder / "events.jsonl").stat().st_size + 50
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    try:
+        with pytest.raises(UserError, match=r"events.jsonl: cannot be written"):
+            start(standalone(log_every=1), folder, fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert (folder / "events.jsonl").read_bytes().endswith(b"}\n")
+    start(standalone(log_every=1), folder)
+    assert same_end(folder, undisturbed)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_a_sentence(tmp_path: Path, start: Start) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written"):
+        start(standalone(), tmp_path / "run")
+
+
+def poison(run: TrainingRun, what: str) -> None:
+    """Makes the next step's loss or gradient no number."""
+    (student,) = run.students
+    parameter = next(student.model.parameters())
+    if what == "loss":
+        loss = student.loss
+
+        def spoilt(*given: Any) -> Any:
+            student.loss = loss  # type: ignore[method-assign]
+            parts = loss(*given)
+            return parts._replace(total=parts.total * torch.inf)
+
+        student.loss = spoilt  # type: ignore[method-assign]
+    else:
+
+        def hook(gradient: torch.Tensor) -> torch.Tensor:
+            handle.remove()
+            return gradient * torch.nan
+
+        handle = parameter.register_hook(hook)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_with_bad_numbers_is_skipped_counted_and_leaves_no_trace(
+    tmp_path: Path, start: Start, what: str
+) -> None:
+    states: list[dict[str, Any]] = []
+
+    def spoil(run: TrainingRun) -> None:
+        (student,) = run.students
+        kept = {
+            name: tensor.clone()
+            for name, tensor in student._carried().items()
+            if "num_batches" not in name
+        }
+        states.append(kept)
+        if run.place.step == 4:
+            poison(run, what)
+
+    folder = tmp_path / "run"
+    start(standalone(log_every=1, eval_every=3, eval_batch_size=99), folder, spoil)
+    assert all(torch.equal(states[4][name], states[3][name]) for name in states[3])
+    assert not all(torch.equal(states[5][name], states[4][name]) for name in states[3])
+    (skipped,) = events(folder, "skipped")
+    assert (skipped["step"], skipped["epoch"], skipped["reason"]) == (5, 2, what)
+    assert skipped["count"] == 1
+    by_step = {event["step"]: event for event in events(folder, "step")}
+    assert (by_step[5]["total"] is None) is (what == "loss")
+    assert by_step[6]["total"] > 0
+    assert all(
+        torch.isfinite(t).all()
+        for t in read_checkpoint(folder / "last.safetensors").tensors.values()
+    )
+
+
+def test_ten_skipped_steps_in_a_row_stop_the_run_with_the_clips_names(
+    tmp_path: Path, start: Start
+) -> None:
+    seen: list[list[str]] = []
+
+    def spoil(run: TrainingRun) -> None:
+        if run.place.step >= 2:
+            poison(run, "loss")
+            seen.append(run.clip_names(run.place.step + 1))
+
+    settings = standalone(epochs=5, eval_every=5)
+    with pytest.raises(UserError, match="10 steps in a row had a loss that is no finite") as caught:
+        start(settings, tmp_path / "run", spoil)
+    assert all(name in str(caught.value) for name in seen[9])
+    (end,) = events(tmp_path / "run", "end")
+    assert end["state"] == "failed"
+    skipped = events(tmp_path / "run", "skipped")
+    assert [event["step"] for event in skipped] == list(range(3, 13))
+    assert [event["count"] for event in skipped] == list(range(1, 11))
+
+
+def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) -> None:
+    def stop(run: TrainingRun) -> None:
+        poison(run, "loss")
+        if run.place.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = standalone(epochs=5, eval_every=5)
+    with pytest.raises(Stopped):
+        start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
+    with pytest.raises(UserError, match="up to step 10"):
+        start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
+
+
+def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
+    from lastkd.training.skipping import HALVINGS, IN_A_ROW, Skips
+
+    skips = Skips(scaled=True)
+    reasons = [skips.tell(loss=False, gradient=True) for _ in range(HALVINGS + IN_A_ROW)]
+    assert reasons == ["overflow"] * HALVINGS + ["gradient"] * IN_A_ROW
+    assert skips.in_a_row == IN_A_ROW
+    assert skips.tell(loss=False, gradient=False) is None
+    assert skips.in_a_row == 0
+    assert skips.tell(loss=True, gradient=True) == "loss"
+    assert Skips(scaled=False).tell(loss=False, gradient=True) == "gradient"
+
+
+def test_a_checkpoint_says_what_it_holds(stopped: Path, start: Start) -> None:
+    (path,) = (stopped / "checkpoints").glob("step-00000005*")
+    assert sorted(p.name for p in path.iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "manifest.json",
+        "state.json",
+        "tensors.safetensors",
+    ]
+    state = json.loads((path / "state.json").read_text())
+    assert (state["step"], state["epochs"], state["conditions"]["processes"]) == (5, 1, 1)
