@@ -53,3 +53,33 @@ def test_a_log_that_exists_is_continued(tmp_path: Path) -> None:
         log.write(name)
         log.close()
     assert [e["event"] for e in read_events(tmp_path / "events.jsonl")] == ["start", "end"]
+
+
+def test_what_a_kill_left_half_is_cut_off_before_the_log_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    whole = b'{"event": "start", "run_id": "one"}\n'
+    for left in (b'{"event": "st', b"\0\0\0\0", b'{"event"\n{"ev', b"\0\0\n"):
+        path.write_bytes(whole + left)
+        log = EventLog(path)
+        log.write("resume", step=0)
+        log.close()
+        assert path.read_bytes().startswith(whole)
+        start, resume = read_events(path)
+        assert (resume["event"], resume["run_id"]) == ("resume", start["run_id"])
+
+
+def test_events_of_a_step_that_was_recorded_before_are_marked(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    first = EventLog(path)
+    first.write("start")
+    for step in (1, 2, 3):
+        first.write("step", step=step)
+    first.close()
+    again = EventLog(path)
+    for step in (3, 4):
+        again.write("step", step=step)
+    again.write("epoch", step=3)  # no epoch was recorded yet
+    again.write("checkpoint", step=3)
+    again.close()
+    marked = [(e["event"], e["step"]) for e in read_events(path) if e.get("redone")]
+    assert marked == [("step", 3)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,8 +68,7 @@ def embedded_teacher() -> Path:
     best = run / "best.safetensors"
     with FileLock(run.with_suffix(".lock")):
         if not best.exists():
-            unfinished = run.with_name("teacher.part")
-            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished = run.with_name("teacher.part")  # one that was stopped goes on
             command = [sys.executable, "-m", "lastkd.train", "--model", TEACHER_MODEL]
             command += ["--data", str(data), "--run", str(unfinished)]
             command += ["--config", str(CONFIGS / "training" / "synthetic.yaml")]

@@ -1,0 +1,142 @@
+"""Processes that are killed, stopped and left behind, started as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastkd.events import read_events
+from lastkd.models.checkpoint import read_checkpoint
+from lastkd.resources import LAUNCH_CONFIGS
+from lastkd.training.embedded import environment_alone
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+LAUNCH += [str(LAUNCH_CONFIGS / "cpu.yaml"), "--num_cpu_threads_per_process", "1"]
+PATIENCE_S = 300
+LONG, SHORT = 500, 2
+"""Epochs: never reached, or soon."""
+
+
+def train(store: Path, epochs: int) -> list[str]:
+    options = ["--frames", "8", "--batch-size", "8", "--warmup-epochs", "1", "--log-every", "1"]
+    options += ["--lr", "0.05", "--epochs", str(epochs), "--eval-every", str(epochs)]
+    return ["-m", "lastkd.train", "--model", "last_e_nano", "--data", str(store), *options]
+
+
+def started(command: list[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command, "--run", str(folder)],
+        env=environment_alone() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    path = folder / "events.jsonl"
+    found = list(read_events(path)) if path.exists() else []
+    return [event for event in found if event["event"] == kind]
+
+
+def wait_for(true: Callable[[], Any]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_to_the_launcher_ends_with_a_checkpoint(
+    tmp_path: Path, store_path: Path, processes: int
+) -> None:
+    """With one process the launcher dies without telling it."""
+    folder = tmp_path / "run"
+    command = [*LAUNCH, "--num_processes", str(processes), *train(store_path, LONG)]
+    launcher = started(command, folder)
+    wait_for(lambda: len(events(folder, "step")) >= 2)
+    if processes == 1:
+        second = started(command, folder)
+        out, _ = second.communicate(timeout=PATIENCE_S)
+        assert second.returncode != 0
+        assert "a live run is writing there" in out
+        assert "Traceback" not in out.split("accelerate")[0]
+    came = events(folder, "step")[-1]["step"]
+    launcher.send_signal(signal.SIGTERM)
+    out, _ = launcher.communicate(timeout=PATIENCE_S)
+    wait_for(lambda: events(folder, "end"))
+    (end,) = events(folder, "end")
+    assert end["state"] == "stopped"
+    assert end["reason"] in ("SIGTERM", "launcher gone")
+    assert came <= events(folder, "checkpoint")[-1]["step"] <= came + 20
+
+
+def alone(rank: int, port: int) -> dict[str, str]:
+    """What makes a process one of two without a launcher, which would clear up after it."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_others_end_and_name_a_rank_that_is_lost(
+    tmp_path: Path, store_path: Path, lost: int
+) -> None:
+    folder = tmp_path / "run"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, *train(store_path, LONG)]
+    ranks = [started(command, folder, **alone(rank, port)) for rank in (0, 1)]
+    wait_for(lambda: len(events(folder, "step")) >= 2)
+    ranks[lost].kill()
+    killed = time.monotonic()
+    out, _ = ranks[1 - lost].communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - killed < 60
+    assert ranks[1 - lost].returncode == 1
+    assert out.splitlines()[-1].startswith(f"Error: rank {lost} of 2 is lost")
+    assert "Traceback" not in out
+    if lost == 1:
+        (end,) = events(folder, "end")
+        assert (end["state"], end["reason"][:16]) == ("failed", "rank 1 of 2 is l")
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_processes_ends_as_if_it_had_not_been_killed(
+    tmp_path: Path, store_path: Path
+) -> None:
+    command = [*LAUNCH, *train(store_path, SHORT), "--checkpoint-minutes", "0.001"]
+    whole = started(command, tmp_path / "whole")
+    folder = tmp_path / "run"
+    for again in (True, False):
+        process = started(command, folder)
+        if again:
+            wait_for(lambda: events(folder, "checkpoint"))
+            os.kill(process.pid, signal.SIGKILL)  # its processes notice, and stop
+        out, _ = process.communicate(timeout=PATIENCE_S)
+        wait_for(lambda: events(folder, "end"))
+        assert again or process.returncode == 0, out
+    assert whole.wait(PATIENCE_S) == 0
+    hashes = {
+        read_checkpoint(f / "last.safetensors").weights_hash for f in (folder, tmp_path / "whole")
+    }
+    assert len(hashes) == 1
+    (resume,) = events(folder, "resume")
+    assert (resume["processes"], resume["reason"]) == (2, "launcher gone")
