@@ -45,6 +45,15 @@ from lastkd.resources import LAUNCH_CONFIGS
 from lastkd.training.embedded import environment_alone
 from lastkd.training.run_folder import RunFolder
 
+# started without torch's agent, as one GPU is: the launcher doesn't pass a signal on
+ONE_PROCESS = """\
+compute_environment: LOCAL_MACHINE
+distributed_type: 'NO'
+use_cpu: true
+num_machines: 1
+num_processes: 1
+mixed_precision: 'no'
+"""
 PATIENCE_S = 300
 EPOCHS = 3
 QUICK = ["--epochs", str(EPOCHS), "--frames", "8", "--warmup-epochs", "1", "--log-every", "1"]
@@ -61,8 +70,8 @@ class Trial:
         self.processes = processes
         self.cached = cached
         self.command = [sys.executable, "-m", "accelerate.commands.launch"]
-        self.command += ["--config_file", str(LAUNCH_CONFIGS / "cpu.yaml")]
-        self.command += ["--num_processes", str(processes)]
+        config = work / "one.yaml" if processes == 1 else LAUNCH_CONFIGS / "cpu.yaml"
+        self.command += ["--config_file", str(config)]
         self.command += ["--num_cpu_threads_per_process", "1"]
         if cached:
             self.command += ["-m", "lastkd.distill", "--variant", "nano"]
@@ -126,19 +135,18 @@ class Trial:
         )
 
 
-def processes_of(session: int) -> list[int]:
-    """The processes of a session, from /proc."""
+def processes_of(trial: Trial) -> list[int]:
+    """The launcher and all that it started: the processes that were told the trial's folder."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            after_name = path.read_text().rsplit(")", 1)[1].split()
-            if int(after_name[3]) == session and after_name[0] != "Z":
+            if str(trial.folder).encode() in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
 
 
-def kill_all(session: int) -> None:
-    while found := processes_of(session):
+def kill_all(trial: Trial) -> None:
+    while found := processes_of(trial):
         for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -171,7 +179,7 @@ def killed(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) -> 
             else:
                 time.sleep(chance.uniform(0, 0.15))
         in_write = any(writing.glob(".*.part"))
-        kill_all(process.pid)
+        kill_all(trial)
         process.communicate()
         moments.append(f"step {trial.last_step()}{' in a checkpoint' if in_write else ''}")
     trial.to_the_end()
@@ -194,7 +202,7 @@ def termed(trial: Trial, chance: random.Random, number: int) -> tuple[bool, str]
     else:
         process.send_signal(signal.SIGTERM)
     process.communicate(timeout=PATIENCE_S)
-    while processes_of(process.pid) and time.monotonic() - started < PATIENCE_S:
+    while processes_of(trial) and time.monotonic() - started < PATIENCE_S:
         time.sleep(0.05)  # a launcher of one process doesn't wait for it
     took = time.monotonic() - started
     places = RunFolder(trial.folder).checkpoints.places()
@@ -210,7 +218,7 @@ def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) ->
     process = trial.start()
     aim = chance.randint(1, 6)
     wait_until(process, lambda: trial.last_step() >= aim)
-    kill_all(process.pid)
+    kill_all(trial)
     process.communicate()
     folder = RunFolder(trial.folder)
     before = {p.name: (folder.checkpoints.path(p)) for p in folder.checkpoints.places()}
@@ -252,6 +260,7 @@ def main() -> None:
 def run_all(work: Path, said: argparse.Namespace) -> bool:
     settings = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
     prepare(open_source("synthetic", synthetic=settings), work / "store")
+    (work / "one.yaml").write_text(ONE_PROCESS)
     teach = [sys.executable, "-m", "lastkd.train", "--model", "last_v2_tiny", *QUICK]
     teach += ["--data", str(work / "store"), "--run", str(work / "teacher"), "--epochs", "1"]
     subprocess.run(teach, env=environment_alone(), check=True, stdout=subprocess.DEVNULL)

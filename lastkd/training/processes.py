@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
 from lastkd.errors import UserError
-from lastkd.training.stopping import Stopped
+from lastkd.training.stopping import Stopped, end_if_orphaned
 
 
 def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) -> Accelerator:
@@ -26,6 +26,7 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
     Raises:
         UserError: more processes were started than really train together.
     """
+    end_if_orphaned()
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     device_at_hand = torch.cuda.is_available() or torch.backends.mps.is_available()
     asked_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")

@@ -18,6 +18,40 @@ _SAME_PRESS_S = 2.0
 """A launcher repeats to its processes what a terminal has told them already."""
 
 
+_looked_after = threading.Event()
+
+
+def launched() -> bool:
+    """Whether a launcher started this process."""
+    return any(name in os.environ for name in ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"))
+
+
+def orphaned() -> bool:
+    """Whether a launcher started this process and is gone.
+
+    A launcher that is killed while it has one process leaves that process behind and unaware (with
+    several processes, so does one that is killed hard). The system gives an orphan another parent,
+    which is what is looked for; only under a launcher, since a run started by hand may outlive its
+    shell.
+    """
+    return launched() and os.getppid() != origin.PARENT
+
+
+def end_if_orphaned() -> None:
+    """From now until a run looks after it, ends this process when its launcher is gone.
+
+    It would wait for minutes for a group that never comes about.
+    """
+
+    def watch() -> None:
+        while not _looked_after.wait(1.0):
+            if orphaned():
+                os._exit(128 + signal.SIGTERM)
+
+    if launched():
+        threading.Thread(target=watch, name="launcher", daemon=True).start()
+
+
 class Stopped(Exception):  # noqa: N818 - it is no error
     """A run stopped on request, with a checkpoint."""
 
@@ -38,12 +72,7 @@ class StopRequests:
     """Whether this process was asked to stop; to be looked at between steps.
 
     SIGTERM, SIGHUP and the first SIGINT only leave a note. A second SIGINT raises
-    `KeyboardInterrupt` where the program stands.
-
-    A launcher that is killed while it has one process leaves that process behind and unaware (with
-    several processes, so does one that is killed hard). The system gives an orphan another parent,
-    which is what is looked for; only under a launcher, since a run started by hand may outlive its
-    shell.
+    `KeyboardInterrupt` where the program stands. A launcher that is gone counts as a request.
     """
 
     def __init__(self, budget_s: float | None = None) -> None:
@@ -56,11 +85,9 @@ class StopRequests:
         self._code = 0
         self._interrupted: float | None = None
         self._before: dict[int, object] = {}
-        self._launched = any(
-            name in os.environ for name in ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
-        )
 
     def __enter__(self) -> StopRequests:
+        _looked_after.set()
         if threading.current_thread() is not threading.main_thread():
             return self  # only a main thread can be told
         for name in _SIGNALS:
@@ -93,7 +120,7 @@ class StopRequests:
         """The index in `REASONS` of what was asked for; 0 if nothing was."""
         if self._code:
             return self._code
-        if self._launched and os.getppid() != origin.PARENT:
+        if orphaned():
             return REASONS.index("launcher gone")
         if self.budget_s is not None and self.time_left() <= 0:
             return REASONS.index("time budget")
