@@ -13,7 +13,7 @@ from rich.progress import (
     Progress,
     TaskProgressColumn,
     TextColumn,
-    TimeRemainingColumn,
+    TimeElapsedColumn,
 )
 
 from lastkd.data.clip import Clip
@@ -22,26 +22,32 @@ LINE_EVERY_S = 10.0
 
 
 class Counter:
-    """Clips done so far, with rate and time left."""
+    """Samples done so far, with rate and time left. What an earlier start did counts as done, and
+    not for the rate."""
 
-    def __init__(self, total: int, console: Console, live: Progress | None) -> None:
+    def __init__(self, total: int, unit: str, console: Console, live: Progress | None) -> None:
         self._total = total
+        self._unit = unit
         self._console = console
         self._live = live
-        self._task = live.add_task("clips", total=total, rate="") if live else None
+        self._task = live.add_task(unit, total=total, state="") if live else None
         self._started = self._last_line = time.monotonic()
+        self._first: int | None = None
+        self.done = 0
 
     def to(self, count: int) -> None:
+        if self._first is None:
+            self._first = count
+        self.done = count
         now = time.monotonic()
-        rate = count / max(now - self._started, 1e-9)
+        rate = (count - self._first) / max(now - self._started, 1e-9)
+        left = f"{(self._total - count) / rate:.0f} s left" if rate else ""
+        state = f"{rate:,.0f} {self._unit}/s, {left}"
         if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=count, rate=f"{rate:.0f} clips/s")
+            self._live.update(self._task, completed=count, state=state if rate else "")
         elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            left = (self._total - count) / rate
-            self._console.print(
-                f"  {count:,} of {self._total:,} clips, {rate:.0f} clips/s, {left:.0f} s left"
-            )
+            self._console.print(f"  {count:,} of {self._total:,} {self._unit}, {state}")
 
     def each(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         for count, clip in enumerate(clips, start=1):
@@ -50,19 +56,19 @@ class Counter:
 
 
 @contextmanager
-def counted(total: int) -> Iterator[Counter]:
+def counted(total: int, unit: str = "clips") -> Iterator[Counter]:
     """A counter that shows itself while the block runs."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield Counter(total, console, None)
+        yield Counter(total, unit, console, None)
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as live:
-        yield Counter(total, console, live)
+        yield Counter(total, unit, console, live)

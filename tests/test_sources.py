@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lastkd.data.sources.ntu_skeleton import NtuSkeletonFolder, read_skeleton
+from lastkd.data.sources.ntu_skeleton import NtuSkeletons, read_skeleton
+from lastkd.data.sources.places import FolderOfTexts
 from lastkd.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -22,6 +23,11 @@ NUMBERS += [
     "-1.234567890123456",
     "0.12345678901234567890",
 ]
+
+
+def NtuSkeletonFolder(path: Path) -> NtuSkeletons:  # noqa: N802
+    return NtuSkeletons([FolderOfTexts(path)])
+
 
 Frame = dict[int, np.ndarray]
 """Body id -> joints `(25, 3)`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ SPREAD = "bodies wider than tall left out"
 OVERLAP = "bodies beside two actors left out"
 EMPTY = "frames without a body left out"
 
+ACTORS = ("actor 1", "actor 2")
+CONTINUED = ("actor 1, going on from another id", "actor 2, going on from another id")
+
 
 @dataclass(frozen=True)
 class BodyTrack:
@@ -34,10 +38,26 @@ class BodyTrack:
     Attributes:
         frames: `(N,)` ints from 0, ascending; where one comes twice, its last row holds.
         joints: `(N, V, 3)` metres, y up.
+        body_id: as the recording names it.
     """
 
     frames: NDArray[np.intp]
     joints: NDArray[np.floating]
+    body_id: str = ""
+
+
+class BodyFate(NamedTuple):
+    """What became of one body id.
+
+    Attributes:
+        frames: in which it was seen.
+        fate: one of `ACTORS` or `CONTINUED` where it was kept; else the reason, one of `SHORT`,
+            `SPREAD` and `OVERLAP`.
+    """
+
+    body_id: str
+    frames: int
+    fate: str
 
 
 @dataclass(frozen=True)
@@ -48,10 +68,12 @@ class ChosenBodies:
         joints: `(T, M, V, 3)` float32, actor 1 first, M 1 where there is no actor 2; zeros where an
             actor is absent; T 0 where the clip holds no body at all.
         left_out: what was dropped -> how often.
+        fates: of every id, in the order of the tracks.
     """
 
     joints: FloatArray
     left_out: dict[str, int] = field(default_factory=dict)
+    fates: tuple[BodyFate, ...] = ()
 
 
 def motion(points: NDArray[np.floating]) -> float:
@@ -88,58 +110,67 @@ def choose_bodies(tracks: Sequence[BodyTrack], total_frames: int, num_joints: in
         total_frames: T of the recording; `tracks` count within it.
         num_joints: V.
     """
-    left_out = dict.fromkeys((SHORT, SPREAD, OVERLAP, EMPTY), 0)
+    fates = [SHORT] * len(tracks)
     kept = _long_enough(tracks)
-    left_out[SHORT] = len(tracks) - len(kept)
-
-    ordered = _by_motion(kept)
-    left_out[SPREAD] = len(kept) - len(ordered)
+    for index in kept:
+        fates[index] = SPREAD
 
     joints = np.zeros((total_frames, 2, num_joints, 3), np.float32)
     taken = np.zeros((2, total_frames), bool)
-    for track in ordered:
+    for index in _by_motion(tracks, kept):
+        track = tracks[index]
         free = np.flatnonzero(~taken[:, track.frames].any(axis=1))
         if len(free):
-            joints[track.frames, free[0]] = track.joints
-            taken[free[0], track.frames] = True
+            actor = int(free[0])
+            fates[index] = (CONTINUED if taken[actor].any() else ACTORS)[actor]
+            joints[track.frames, actor] = track.joints
+            taken[actor, track.frames] = True
         else:
-            left_out[OVERLAP] += 1
+            fates[index] = OVERLAP
 
     # a tracked body whose joints are all zero is as absent as one that wasn't tracked
     present: NDArray[np.bool_] = np.any(joints, axis=(2, 3))
     filled = present.any(axis=1)
-    left_out[EMPTY] = int(total_frames - filled.sum())
+    empty = int(total_frames - filled.sum())
     actors = 2 if present[:, 1].any() else 1
-    if left_out[EMPTY]:
+    if empty:
         joints = joints[filled]
+    left_out = {reason: fates.count(reason) for reason in (SHORT, SPREAD, OVERLAP)}
+    left_out[EMPTY] = empty
     return ChosenBodies(
         np.ascontiguousarray(joints[:, :actors]),
         {reason: count for reason, count in left_out.items() if count},
+        tuple(
+            BodyFate(track.body_id, len(track.frames), fate)
+            for track, fate in zip(tracks, fates, strict=True)
+        ),
     )
 
 
-def _long_enough(tracks: Sequence[BodyTrack]) -> list[BodyTrack]:
+def _long_enough(tracks: Sequence[BodyTrack]) -> list[int]:
+    """Indices of the tracks that aren't too short to be a person."""
     if len(tracks) <= 1:
-        return list(tracks)
-    kept = [track for track in tracks if len(track.frames) > LONGEST_NOISE]
-    return kept or [max(tracks, key=lambda track: len(track.frames))]
+        return list(range(len(tracks)))
+    seen = [len(track.frames) for track in tracks]
+    return [i for i, frames in enumerate(seen) if frames > LONGEST_NOISE] or [seen.index(max(seen))]
 
 
-def _by_motion(tracks: Sequence[BodyTrack]) -> list[BodyTrack]:
-    """Tracks that aren't noise, the one that moves most first."""
-    if len(tracks) <= 1:
-        return list(tracks)
-    moved: list[tuple[float, BodyTrack]] = []
-    left = len(tracks)
-    for track in tracks:
-        amount = motion(track.joints)
+def _by_motion(tracks: Sequence[BodyTrack], among: list[int]) -> list[int]:
+    """Indices of the tracks `among` which aren't noise, the one that moves most first."""
+    if len(among) <= 1:
+        return among
+    moved: list[tuple[float, int]] = []
+    left = len(among)
+    for index in among:
+        joints = tracks[index].joints
+        amount = motion(joints)
         # the last one left is kept, however noisy: a clip needs somebody
         if left > 1:
-            clean = clean_frames(track.joints)
+            clean = clean_frames(joints)
             if (~clean).mean() >= NOISY_SHARE:
                 left -= 1
                 continue
             if not clean.all():
-                amount = min(amount, motion(track.joints[clean]))
-        moved.append((amount, track))
-    return [track for _, track in sorted(moved, key=lambda pair: pair[0], reverse=True)]
+                amount = min(amount, motion(joints[clean]))
+        moved.append((amount, index))
+    return [index for _, index in sorted(moved, key=lambda pair: pair[0], reverse=True)]

@@ -7,7 +7,7 @@ Liu et al., "NTU RGB+D 120" (TPAMI 2020).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -71,8 +71,8 @@ class Benchmark:
     Attributes:
         title: as people call it.
         samples, used: published samples, and those left without the missing ones.
-        splits: the two that the benchmark defines, the first is the usual one.
-        train_samples, test_samples: of xsub without the missing ones, where the field states them.
+        sizes: of the two splits that the benchmark defines, the usual one first: training and test
+            samples without the missing ones.
     """
 
     title: str
@@ -81,14 +81,20 @@ class Benchmark:
     setups: int
     samples: int
     used: int
-    splits: tuple[str, str]
-    train_samples: int | None = None
-    test_samples: int | None = None
+    sizes: Mapping[str, tuple[int, int]]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.sizes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The official names, by label."""
         return _lines("ntu_classes.txt")[: self.num_classes]
+
+    def has(self, sample: SampleName) -> bool:
+        """Whether a sample is one of this set, by its action and setup."""
+        return sample.action <= self.num_classes and sample.setup <= self.setups
 
     def trains(self, split: str, sample: SampleName | Clip) -> bool:
         """Whether a sample belongs to the train part of `xsub`, `xview` or `xset`."""
@@ -112,8 +118,16 @@ class Benchmark:
         return parts
 
 
-NTU_60 = Benchmark("NTU RGB+D 60", 60, 40, 17, 56_880, 56_578, ("xsub", "xview"), 40_091, 16_487)
-NTU_120 = Benchmark("NTU RGB+D 120", 120, 106, 32, 114_480, 113_945, ("xsub", "xset"))
+NTU_60 = Benchmark(
+    "NTU RGB+D 60", 60, 40, 17, 56_880, 56_578,
+    {"xsub": (40_091, 16_487), "xview": (37_646, 18_932)},
+)  # fmt: skip
+NTU_120 = Benchmark(
+    "NTU RGB+D 120", 120, 106, 32, 114_480, 113_945,
+    {"xsub": (63_026, 50_919), "xset": (54_468, 59_477)},
+)  # fmt: skip
+DATASETS = {"ntu60": NTU_60, "ntu120": NTU_120}
+"""As `--dataset` names them."""
 
 
 def benchmark_of(names: Iterable[SampleName]) -> Benchmark:

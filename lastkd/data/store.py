@@ -1,191 +1,51 @@
 """The packed clip store: all frames of all clips in one array, opened in milliseconds.
 
-A store is a folder with `clips.safetensors` and `store.json`. The rows of `joints` are body-frames:
+A store is a folder with `clips.safetensors`, `store.json` and `details.jsonl`. The rows of `joints`
+are body-frames:
 clip i with F frames and M bodies owns M * F rows from `offsets[i]`, body 0's frames first. A body
 that is absent from the whole clip has no rows, so nothing is spent on it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import struct
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
-from lastkd.data.clip import Clip
 from lastkd.data.layouts import Layout
-from lastkd.data.sources.base import Splits
+from lastkd.data.ntu import DATASETS, Benchmark
 from lastkd.errors import UserError, nearest
 
 FORMAT = 1
 CLIPS_FILE = "clips.safetensors"
 ABOUT_FILE = "store.json"
+DETAILS_FILE = "details.jsonl"
 CHANNELS = 3
-_HEADER_SPACE = 4096  # room for the header, which is known only after the last clip
-_PER_CLIP = ("offsets", "frames", "bodies", "labels", "performers", "cameras", "setups")
+COLUMNS = ("offsets", "frames", "bodies", "labels", "performers", "cameras", "setups")
 
 
-class StoreWriter:
-    """Writes clips one after the other; the folder appears at `finish`, whole or not at all."""
+class StoreAbout(BaseModel):
+    """`store.json`."""
 
-    def __init__(self, out: Path, layout: Layout) -> None:
-        """
-        Raises:
-            UserError: `out` exists already, or its parent can't be written.
-        """
-        if out.exists():
-            raise UserError(f"{out}: exists already; remove it or choose another --out")
-        self.out = out
-        self.layout = layout
-        self.rows = 0
-        self._columns: dict[str, list[int]] = {name: [] for name in _PER_CLIP}
-        self._names: dict[str, int] = {}
-        self._present: list[NDArray[np.uint8]] = []
-        self._digest = hashlib.sha256(layout.model_dump_json().encode())
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        except OSError as error:
-            raise UserError(
-                f"{out}: cannot be made ({error.strerror}); choose another --out"
-            ) from None
-        self._file = (self._folder / CLIPS_FILE).open("wb")
-        self._file.write(b" " * _HEADER_SPACE)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def add(self, clip: Clip) -> None:
-        """Appends a clip; bodies that are absent throughout take no room.
-
-        Raises:
-            UserError: its name is taken, its coordinates aren't finite, or its shape doesn't fit.
-        """
-        T, M, V, C = clip.joints.shape
-        if self.layout.num_joints != V or C != CHANNELS or T == 0:
-            raise UserError(
-                f"clip {clip.name}: shape {clip.joints.shape} doesn't fit layout "
-                f"{self.layout.name} of {self.layout.num_joints} joints"
-            )
-        if clip.name in self._names:
-            raise UserError(f"clip {clip.name}: occurs twice; names must be unique")
-        if not np.isfinite(clip.joints).all():
-            raise UserError(f"clip {clip.name}: holds a coordinate that isn't a finite number")
-        present: NDArray[np.bool_] = np.any(clip.joints, axis=(2, 3))
-        kept = [m for m in range(M) if m == 0 or present[:, m].any()]
-        rows = np.ascontiguousarray(clip.joints[:, kept].swapaxes(0, 1), dtype="<f4")
-        about = (T, len(kept), clip.label, clip.performer, clip.camera, clip.setup)
-        for column, value in zip(_PER_CLIP, (self.rows, *about), strict=True):
-            self._columns[column].append(value)
-        self._names[clip.name] = len(self._names)
-        self._present.append(present[:, kept].T.reshape(-1).astype(np.uint8))
-        self._digest.update(f"{clip.name} {about}".encode())
-        self._digest.update(rows.data)
-        self._write(rows.data)
-        self.rows += T * len(kept)
-
-    def _write(self, data: Any) -> None:
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise UserError(
-                f"{self.out}: cannot be written ({error.strerror}); nothing was left behind"
-            ) from None
-
-    def finish(
-        self,
-        *,
-        class_names: Sequence[str],
-        splits: Splits,
-        source: str,
-        counts: Mapping[str, int],
-    ) -> None:
-        """Puts the folder in its place.
-
-        Args:
-            class_names: by label.
-            splits: split -> `train` and `test` -> clip names; names without a clip are passed over.
-            source: where the clips came from, in words.
-            counts: what was left out and why.
-
-        Raises:
-            UserError: there are no clips, or a label has no class name.
-        """
-        if not self._names:
-            raise UserError(f"{self.out}: the source holds no clip that can be used")
-        largest = max(self._columns["labels"])
-        if largest >= len(class_names):
-            raise UserError(f"label {largest} has no name: there are {len(class_names)} classes")
-        tensors: dict[str, NDArray[Any]] = {
-            "present": np.concatenate(self._present),
-            **{name: np.asarray(values, "<i8") for name, values in self._columns.items()},
-        }
-        for split, parts in splits.items():
-            for part, names in parts.items():
-                found = [self._names[name] for name in names if name in self._names]
-                tensors[f"split.{split}.{part}"] = np.asarray(found, "<i8")
-                self._digest.update(f"{split} {part} {found}".encode())
-        header: dict[str, Any] = {}
-        end = self.rows * self.layout.num_joints * CHANNELS * 4
-        header["joints"] = {
-            "dtype": "F32",
-            "shape": [self.rows, self.layout.num_joints, CHANNELS],
-            "data_offsets": [0, end],
-        }
-        # the bytes of `present` go last: the format asks for whole numbers at aligned offsets
-        for name in sorted(tensors, key=lambda name: name == "present"):
-            array = tensors[name]
-            self._write(array.tobytes())
-            kind = "U8" if array.dtype == np.uint8 else "I64"
-            span = [end, end + array.nbytes]
-            header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": span}
-            end += array.nbytes
-        packed = json.dumps(header, separators=(",", ":")).encode()
-        if len(packed) > _HEADER_SPACE - 8:
-            raise UserError(f"{self.out}: more splits than the store's header holds")
-        self._file.seek(0)
-        self._write(struct.pack("<Q", _HEADER_SPACE - 8) + packed.ljust(_HEADER_SPACE - 8))
-        about = {
-            "format": FORMAT,
-            "source": source,
-            "layout": self.layout.model_dump(mode="json"),
-            "class_names": list(class_names),
-            "counts": dict(counts),
-            "content_hash": self._digest.hexdigest(),
-            "names": list(self._names),
-        }
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            (self._folder / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
-            self._folder.chmod(0o755)  # made private as every temporary folder
-            self._folder.rename(self.out)
-        except OSError as error:
-            raise UserError(f"{self.out}: cannot be written ({error.strerror})") from None
+    format: int
+    source: str
+    layout: Layout
+    class_names: tuple[str, ...]
+    counts: dict[str, int] = Field(description="what was left out -> how often")
+    bodies: dict[str, int] = Field({}, description="what the kept bodies became -> how often")
+    benchmark: str | None = Field(None, description="title of the benchmark, where there is one")
+    content_hash: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -197,6 +57,8 @@ class ClipStore:
     class_names: tuple[str, ...]
     source: str
     counts: dict[str, int]
+    body_choice: dict[str, int]
+    benchmark: Benchmark | None
     content_hash: str
     names: tuple[str, ...]
     frames: NDArray[np.int64]
@@ -204,6 +66,8 @@ class ClipStore:
     labels: NDArray[np.int64]
     offsets: NDArray[np.int64]
     performers: NDArray[np.int64]
+    cameras: NDArray[np.int64]
+    setups: NDArray[np.int64]
     splits: dict[str, dict[str, NDArray[np.int64]]]
 
     @classmethod
@@ -216,39 +80,46 @@ class ClipStore:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such store; make one with lastkd prepare SOURCE --out")
         try:
-            about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
-            if about["format"] != FORMAT:
+            said = (folder / ABOUT_FILE).read_bytes()
+            found = json.loads(said)["format"]
+            if found != FORMAT:
                 raise UserError(
-                    f"{folder}: is a store of format {about['format']}, and this lastkd reads "
+                    f"{folder}: is a store of format {str(found)[:20]}, and this lastkd reads "
                     f"{FORMAT}; prepare it again"
                 )
+            about = StoreAbout.model_validate_json(said)
             with safe_open(folder / CLIPS_FILE, "np") as file:
-                keys = set(file.keys())
-                columns = {name: file.get_tensor(name) for name in _PER_CLIP}
+                columns = {name: file.get_tensor(name) for name in COLUMNS}
                 splits: dict[str, dict[str, NDArray[np.int64]]] = {}
-                for key in sorted(keys):
+                for key in sorted(file.keys()):
                     if key.startswith("split."):
                         _, split, part = key.split(".")
                         splits.setdefault(split, {})[part] = file.get_tensor(key)
-            return cls(
-                path=folder,
-                layout=Layout.model_validate(about["layout"]),
-                class_names=tuple(about["class_names"]),
-                source=about["source"],
-                counts=about["counts"],
-                content_hash=about["content_hash"],
-                names=tuple(about["names"]),
-                frames=columns["frames"],
-                bodies=columns["bodies"],
-                labels=columns["labels"],
-                offsets=columns["offsets"],
-                performers=columns["performers"],
-                splits=splits,
-            )
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                slices = {name: file.get_slice(name) for name in ("joints", "present")}
+                shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
+                kinds = {name: one.get_dtype() for name, one in slices.items()}
+                if kinds != {"joints": "F32", "present": "U8"}:
+                    raise ValueError(f"its arrays are {kinds}")
+            _check(about, columns, splits, shapes)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{folder}: is not a whole store ({' '.join(str(error).split())}); prepare it again"
+                f"{folder}: is not a whole store ({reason}); prepare it again"
             ) from None
+        titles = {one.title: one for one in DATASETS.values()}
+        return cls(
+            path=folder,
+            layout=about.layout,
+            class_names=about.class_names,
+            source=about.source,
+            counts=about.counts,
+            body_choice=about.bodies,
+            benchmark=titles.get(about.benchmark or ""),
+            content_hash=about.content_hash,
+            names=about.names,
+            splits=splits,
+            **columns,
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -288,6 +159,7 @@ class ClipStore:
 
     def about(self) -> dict[str, Any]:
         """What the store holds, as plain values (the `--json` of `lastkd info`)."""
+        lengths, edges = np.histogram(self.frames, bins=_bins(self.frames))
         return {
             "clips": len(self),
             "classes": self.num_classes,
@@ -300,10 +172,101 @@ class ClipStore:
                 "median": float(np.median(self.frames)),
                 "max": int(self.frames.max()),
             },
+            "frames_histogram": {"edges": edges.tolist(), "clips": lengths.tolist()},
+            "clips_of_class": dict(zip(self.class_names, self._class_counts(), strict=True)),
             "two_body_share": round(float((self.bodies > 1).mean()), 4),
             "layout": self.layout.name,
             "source": self.source,
             "subjects": len(set(self.performers.tolist())),
+            "cameras": len(set(self.cameras.tolist())),
+            "setups": len(set(self.setups.tolist())),
+            "benchmark": self.benchmark.title if self.benchmark else None,
+            "benchmark_differences": self.differences(),
+            "bodies": self.body_choice,
             "left_out": self.counts,
             "content_hash": self.content_hash,
         }
+
+    def _class_counts(self) -> list[int]:
+        counts: list[int] = np.bincount(self.labels, minlength=self.num_classes).tolist()
+        return counts
+
+    def differences(self) -> list[str]:
+        """Where the numbers of clips aren't the benchmark's; empty also where there is none."""
+        if self.benchmark is None:
+            return []
+        return [
+            f"{self.benchmark.title} {split}: {len(parts[part]):,} {word} clips, not {published:,}"
+            for split, sizes in self.benchmark.sizes.items()
+            if (parts := self.splits.get(split)) is not None
+            for part, word, published in zip(
+                ("train", "test"), ("training", "test"), sizes, strict=True
+            )
+            if len(parts[part]) != published
+        ]
+
+    def details(self) -> Iterator[dict[str, Any]]:
+        """What became of clips that had several bodies, weren't taken or couldn't be read.
+
+        Each has `clip` (its name) and either `bodies` (`[id, frames, fate]` each), `left_out` (the
+        reasons) or `bad` (a sentence).
+        """
+        path = self.path / DETAILS_FILE
+        if not path.is_file():
+            return
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    said = json.loads(line)
+                    yield {"clip": said["clip"], **said}
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    raise UserError(f"{path}: line {number} is damaged; prepare it again") from None
+
+
+def _bins(frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Edges of at most about 16 bins of equal, round width that hold all lengths."""
+    low, high = int(frames.min()), int(frames.max())
+    width = next(w for w in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 10**9) if high - low <= 15 * w)
+    first = low // width * width
+    return np.arange(first, high + width + 1, width)
+
+
+def _check(
+    about: StoreAbout,
+    columns: dict[str, NDArray[np.int64]],
+    splits: dict[str, dict[str, NDArray[np.int64]]],
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
+    """
+    Raises:
+        ValueError: the parts of a store contradict one another.
+    """
+    count, rows = len(about.names), shapes["joints"][0] if shapes["joints"] else 0
+    if not count:
+        raise ValueError("there is no clip in it")
+    indices = {f"split {key} {part}": of for key, two in splits.items() for part, of in two.items()}
+    for name, column in {**columns, **indices}.items():
+        if column.dtype != np.int64 or column.ndim != 1:
+            raise ValueError(f"{name} is no list of whole numbers")
+    if shapes["joints"] != (rows, about.layout.num_joints, CHANNELS) or shapes["present"] != (
+        rows,
+    ):
+        raise ValueError(f"joints are {shapes['joints']} and present is {shapes['present']}")
+    if any(len(column) != count for column in columns.values()):
+        raise ValueError(f"there are {count} names, and columns of another length")
+    sizes = columns["frames"] * columns["bodies"]
+    limits = {
+        "frames": (columns["frames"], 1, rows),
+        "bodies": (columns["bodies"], 1, 2),
+        "labels": (columns["labels"], 0, len(about.class_names) - 1),
+        "offsets": (columns["offsets"], 0, rows),
+        **{name: (of, 0, count - 1) for name, of in indices.items()},
+    }
+    for name, (values, low, high) in limits.items():
+        if len(values) and (values.min() < low or values.max() > high):
+            raise ValueError(f"{name} has a value outside {low} to {high}")
+    if not np.array_equal(columns["offsets"], np.cumsum(sizes) - sizes) or sizes.sum() != rows:
+        raise ValueError("offsets don't lead from clip to clip")
+    for split, parts in splits.items():
+        if parts.keys() != {"train", "test"}:
+            raise ValueError(f"split {split} has the parts {', '.join(parts)}")

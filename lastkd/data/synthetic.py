@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
-from lastkd.data.sources.base import Splits
+from lastkd.data.sources.base import Reading, Source, Splits
 from lastkd.data.synthetic_actions import ACTIONS, CLOCK_DRAWS, DISTRACTIONS, Action
 from lastkd.data.synthetic_body import (
     ARMS,
@@ -170,7 +170,7 @@ class _Subject:
         )
 
 
-class SyntheticSource:
+class SyntheticSource(Source):
     """Sixteen actions by procedural subjects, eleven with one body and five with two.
 
     Joints are metres in the camera's frame (y up, x to the sensor's left, z away from it), as the
@@ -193,11 +193,14 @@ class SyntheticSource:
         settings = self.settings
         return settings.subjects * len(ACTIONS) * settings.clips_per_subject_and_action
 
-    def __iter__(self) -> Iterator[Clip]:
-        for subject in range(self.settings.subjects):
-            for label in range(len(ACTIONS)):
-                for repetition in range(self.settings.clips_per_subject_and_action):
-                    yield self.clip(subject, label, repetition)
+    def read(self, start: int, stop: int) -> Iterator[Reading]:
+        for index in range(start, stop):
+            rest, repetition = divmod(index, self.settings.clips_per_subject_and_action)
+            clip = self.clip(*divmod(rest, len(ACTIONS)), repetition)
+            yield Reading(clip.name, clip)
+
+    def identity(self) -> str:
+        return self.settings.model_dump_json()
 
     def splits(self, clips: Sequence[Clip]) -> Splits:
         """`xsub`: odd performers train, even ones test."""

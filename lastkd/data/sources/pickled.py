@@ -1,15 +1,20 @@
 """Pickles from elsewhere, read without running what is in them.
 
-A plain `pickle.load` calls whatever a file names. This one calls nothing but its own constructors
-of numpy arrays, and knows no other names.
+A plain `pickle.load` calls whatever a file names, and believes every size in it. This one calls
+nothing but its own constructors of numpy arrays and plain containers, and knows no other names. It
+builds on Python's own unpickler in Python, since that one lets its opcodes be replaced: large
+arrays can stay in the file until they are asked for, so that a set of several gigabytes is indexed
+in little memory.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from struct import unpack
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +22,15 @@ from numpy.typing import NDArray
 from lastkd.errors import UserError
 
 _KINDS_OF_DATA = "biufcSU"  # bools, numbers, text; no objects, records or memory of unknown type
+_LARGE = 1024
+"""Bytes; shorter ones are read at once."""
 
 
-def load_pickle(path: Path) -> Any:
+def load_pickle(path: Path, *, lazily: bool = False) -> Any:
     """The arrays, numbers, strings and containers that a pickle holds.
+
+    Args:
+        lazily: arrays come as `StoredArray`, their content still in the file.
 
     Raises:
         UserError: the file can't be read, is no pickle, or holds anything else (of which nothing
@@ -28,17 +38,16 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _DataUnpickler(file).load()
-    except UserError:
-        raise
+            return _DataUnpickler(_Bounded(file, path), lazily).load()
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); mend that first") from None
     except _NotDataError as error:
         raise UserError(f"{path} holds {error}, which isn't data; refuse it") from None
     # a damaged stream ends in whatever its opcodes happen to ask for
     except Exception as error:
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path} isn't a readable pickle ({type(error).__name__}: {error}); fetch it again"
+            f"{path} isn't a readable pickle ({type(error).__name__}: {reason}); fetch it again"
         ) from None
 
 
@@ -46,12 +55,95 @@ class _NotDataError(Exception):
     """What the pickle holds that isn't data."""
 
 
-class _DataUnpickler(pickle.Unpickler):
-    def __init__(self, file: Any) -> None:
+class _InFile(NamedTuple):
+    """Bytes that stay in the file."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+class StoredArray:
+    """An array of a pickle; `read` gives its content, which until then stays in the file."""
+
+    __slots__ = ("_content", "_fortran", "dtype", "shape")
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = (0,)
+        self.dtype: np.dtype[Any] = np.dtype(np.int8)
+        self._content: bytes | _InFile = b""
+        self._fortran = False
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def build(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], content: bytes | _InFile, fortran: bool
+    ) -> None:
+        self.shape, self.dtype, self._content, self._fortran = shape, dtype, content, fortran
+
+    def read(self) -> NDArray[Any]:
+        """
+        Raises:
+            OSError: the file can't be read any more.
+        """
+        content = self._content
+        if isinstance(content, _InFile):
+            with content.path.open("rb", buffering=0) as file:
+                file.seek(content.offset)
+                content = file.read(content.length)
+        order: Literal["C", "F"] = "F" if self._fortran else "C"
+        array: NDArray[Any] = np.frombuffer(content, self.dtype).reshape(self.shape, order=order)
+        return array
+
+
+class _Bounded:
+    """A file that never tries to give more than it has."""
+
+    def __init__(self, file: io.BufferedReader, path: Path) -> None:
+        self.path = path
+        self._file = file
+        self._size = path.stat().st_size
+        self.readline = file.readline
+
+    def read(self, count: int) -> bytes:
+        # most reads are of an opcode or a short word, where asking for the place would cost more
+        if count > _LARGE:
+            self.check(count)
+        data = self._file.read(count)
+        if len(data) < count:
+            raise EOFError("it ends too early")
+        return data
+
+    def check(self, count: int) -> None:
+        if count > self._size - self._file.tell():
+            raise EOFError("it ends too early")
+
+    def skip(self, count: int) -> _InFile:
+        self.check(count)
+        place = _InFile(self.path, self._file.tell(), count)
+        self._file.seek(count, io.SEEK_CUR)
+        return place
+
+
+_PYTHONS: Any = pickle._Unpickler
+
+
+class _DataUnpickler(_PYTHONS):  # type: ignore[misc]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_PYTHONS.dispatch)
+
+    def __init__(self, file: _Bounded, lazily: bool) -> None:
         # latin1: how arrays that Python 2 wrote become bytes again
         super().__init__(file, encoding="latin1")
+        self._bounded = file
+        self._lazily = lazily
 
     def find_class(self, module: str, name: str) -> Any:
+        if self._lazily and name == "_reconstruct" and (module, name) in _KNOWN:
+            return _Constructor(lambda *_: StoredArray())
+        if self._lazily and name == "_frombuffer" and (module, name) in _KNOWN:
+            return _Constructor(_stored_of_buffer)
         known = _KNOWN.get((module, name))
         if known is None:
             raise _NotDataError(f"a {module}.{name}")
@@ -60,24 +152,120 @@ class _DataUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> NoReturn:
         raise _NotDataError("a reference to something outside the file")
 
+    def refuse(self) -> NoReturn:
+        raise _NotDataError("a Python object")
+
+    def load_frame(self) -> None:
+        self.read(8)  # says how much could be read ahead
+
+    def load_bytes(self, width: str, length: int) -> None:
+        (count,) = unpack(width, self.read(length))
+        if self._lazily and count >= _LARGE:
+            self.append(self._bounded.skip(count))
+        else:
+            self.append(self.read(count))
+
+    def load_bytearray8(self) -> None:
+        (count,) = unpack("<Q", self.read(8))
+        if self._lazily and count >= _LARGE:
+            self.append(self._bounded.skip(count))
+        else:
+            self.append(bytearray(self.read(count)))
+
+    def load_build(self) -> None:
+        """Sets an array's content or a type's byte order, and nothing else of anything."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, np.dtype):
+            order = state[1]
+            if order not in ("<", ">", "=", "|"):
+                raise _NotDataError(f"a dtype with byte order {str(order)[:20]!r}")
+            size = target.itemsize if target.kind in "SU" else -1
+            aligned = target.alignment if target.kind in "SU" else -1
+            changed: Any = target
+            changed.__setstate__((3, order, None, None, None, size, aligned, 0))
+        elif isinstance(target, np.ndarray | StoredArray):
+            _, shape, dtype, fortran, content = state
+            _check_array(shape, dtype, content)
+            if isinstance(target, StoredArray):
+                target.build(shape, dtype, _as_bytes(content), bool(fortran))
+            else:
+                array: Any = target
+                array.__setstate__((1, shape, dtype, bool(fortran), _as_bytes(content)))
+        else:
+            raise _NotDataError("a change to an object")
+
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        _check_keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        _check_keys(self.stack)
+        super().load_frozenset()
+
+    for _opcode, _method in {
+        pickle.FRAME: load_frame, pickle.BYTEARRAY8: load_bytearray8, pickle.BUILD: load_build,
+        pickle.SETITEM: load_setitem, pickle.SETITEMS: load_setitems, pickle.DICT: load_dict,
+        pickle.ADDITEMS: load_additems, pickle.FROZENSET: load_frozenset,
+        pickle.BINBYTES: lambda self: self.load_bytes("<I", 4),
+        pickle.BINBYTES8: lambda self: self.load_bytes("<Q", 8),
+        **dict.fromkeys(
+            (pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2,
+             pickle.EXT4),
+            refuse,
+        ),
+    }.items():  # fmt: skip
+        dispatch[_opcode[0]] = _method
+
 
 class _Constructor:
-    """A callable that a pickle can't alter: it has no attributes to be set by a BUILD."""
+    """A callable that has nothing to be altered."""
 
     __slots__ = ("_call",)
-    _call: Callable[..., Any]
 
     def __init__(self, call: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_call", call)
+        self._call = call
 
     def __call__(self, *args: Any) -> Any:
         return self._call(*args)
 
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise _NotDataError("a change to its own constructors")
+
+def _check_keys(keys: Any) -> None:
+    # a tuple of tuples of ... takes for ever to hash, however short the file
+    plain = (str, bytes, int, float, complex, np.generic, type(None))
+    if not all(isinstance(key, plain) for key in keys):
+        raise _NotDataError("keys that are neither text nor numbers")
+
+
+def _check_array(shape: Any, dtype: Any, content: Any) -> None:
+    if not isinstance(dtype, np.dtype):
+        raise _NotDataError("an array without a type")
+    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+        raise _NotDataError("an array without a shape")
+    if isinstance(content, list):
+        raise _NotDataError("an array of Python objects")
+    size = dtype.itemsize
+    for n in shape:
+        size *= n
+    length = content.length if isinstance(content, _InFile) else len(content)
+    if size != length:
+        raise ValueError(f"an array of shape {shape} has {length} bytes")
 
 
 def _dtype(code: Any, *_: Any) -> np.dtype[Any]:
+    if not isinstance(code, str) or len(code) > 20:
+        raise _NotDataError(f"an array of dtype {str(code)[:40]}")
     # a copy, since the pickle then sets the byte order of what it gets
     dtype: np.dtype[Any] = np.dtype(code, copy=True)
     if dtype.kind not in _KINDS_OF_DATA:
@@ -98,14 +286,22 @@ def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
 def _array_of_buffer(
     data: Any, dtype: np.dtype[Any], shape: Any, order: Literal["C", "F"]
 ) -> NDArray[Any]:
+    _check_array(shape, dtype, data)
     array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape, order=order)
+    return array
+
+
+def _stored_of_buffer(data: Any, dtype: np.dtype[Any], shape: Any, order: str) -> StoredArray:
+    _check_array(shape, dtype, data)
+    array = StoredArray()
+    array.build(shape, dtype, data, order == "F")
     return array
 
 
 def _encode(text: str, encoding: str) -> bytes:
     # bytes in the old protocols; other codecs would decompress or import
     if encoding not in {"latin1", "latin-1"}:
-        raise _NotDataError(f"text to be encoded as {encoding!r}")
+        raise _NotDataError(f"text to be encoded as {str(encoding)[:20]!r}")
     return text.encode("latin1")
 
 
@@ -115,6 +311,29 @@ def _as_bytes(data: Any) -> Any:
 
 def _not_by_itself(*_: Any) -> NoReturn:
     raise _NotDataError("a call of numpy.ndarray")
+
+
+def _plain(kind: type) -> Callable[..., Any]:
+    """A builtin type, called with no more than a pickle of data needs to call it."""
+
+    def call(*args: Any) -> Any:
+        for arg in args:
+            if kind in (bytes, bytearray, str):  # a number would ask for so many bytes
+                fits = isinstance(arg, bytes | str)
+            elif kind in (tuple, list, dict, set, frozenset):
+                fits = isinstance(arg, tuple | list | dict | set | frozenset)
+            else:
+                short = isinstance(arg, str | bytes) and len(arg) < 100
+                fits = short or isinstance(arg, int | float | complex)
+            if not fits:
+                raise _NotDataError(f"a call of {kind.__name__} on a {type(arg).__name__}")
+            if kind in (set, frozenset):
+                _check_keys(arg)
+            if kind is dict:
+                _check_keys(arg if isinstance(arg, dict) else [key for key, _ in arg])
+        return kind(*args)
+
+    return call
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
@@ -131,4 +350,4 @@ for _builtins in ("builtins", "__builtin__"):  # Python 3 and Python 2
     for _type in (
         bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset
     ):  # fmt: skip
-        _KNOWN[_builtins, _type.__name__] = _type
+        _KNOWN[_builtins, _type.__name__] = _Constructor(_plain(_type))

@@ -8,24 +8,24 @@ files.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.data.bodies import motion
 from lastkd.data.clip import Clip, FloatArray
 from lastkd.data.layouts import Layout, get_layout, layout_names
-from lastkd.data.ntu import SampleName, benchmark_of
-from lastkd.data.sources.base import Splits
-from lastkd.data.sources.pickled import load_pickle
+from lastkd.data.ntu import DATASETS, SampleName, benchmark_of
+from lastkd.data.sources.actors import kept_actors
+from lastkd.data.sources.base import BAD, BODILESS, Reading, Source, Splits
+from lastkd.data.sources.pickled import StoredArray, load_pickle
 from lastkd.errors import UserError
 
 FRAMELESS = "clips without any frame left out"
-BODILESS = "clips without any body left out"
-CROWDED = "clips of which the two bodies that move most were kept"
 UNKNOWN = "names in splits without a clip left out"
 
 LARGEST_LABEL = 9_999
@@ -34,8 +34,8 @@ LARGEST_LABEL = 9_999
 _SPLIT = re.compile(r"(?:(?P<name>.+)_)?(?P<part>train|val|test)(?P<fold>\d*)")
 
 
-class PysklPickle:
-    """Clips of one pickle, in its order.
+class PysklPickle(Source):
+    """Clips of one pickle, in its order; their arrays stay in the file until they are read.
 
     Bodies that are all zeros are dropped; of more than two the two that move most are kept, the
     one that moves more first. Frames beyond `total_frames` are padding and go. In a 2-D layout the
@@ -49,17 +49,16 @@ class PysklPickle:
 
     Raises:
         UserError: on construction where the pickle isn't of this form, holds anything but data,
-            doesn't fit the layout, or has a split without its counterpart; while iterating at the
-            first clip with a position that is not finite.
+            doesn't fit the layout, or has a split without its counterpart.
     """
 
     kind = "pyskl pickle"
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
         self.layout = layout
         self.counts: dict[str, int] = {}
         self._path = path
-        content = load_pickle(path)
+        content = load_pickle(path, lazily=True)
         if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
             raise UserError(
                 f"{path} has no list under 'annotations'; give a pickle in pyskl's form, "
@@ -68,6 +67,10 @@ class PysklPickle:
         self._annotations = self._checked(content["annotations"])
         self._splits = self._paired(content.get("split") or {})
 
+        self._names = list(self._annotations)
+        named = {one for two in self._splits.values() for part in two.values() for one in part}
+        self._unknown = len(named - self._annotations.keys())
+
         names = {text: SampleName.parse(text) for text in self._annotations}
         self._ntu = {text: name for text, name in names.items() if name is not None}
         ntu_labels = all(
@@ -75,7 +78,13 @@ class PysklPickle:
             for text, name in names.items()
         )
         if ntu_labels:
-            self.class_names = benchmark_of(self._ntu.values()).class_names
+            told = benchmark_of(self._ntu.values())
+            self.benchmark = DATASETS[dataset] if dataset else told
+            if self.benchmark.num_classes < told.num_classes:
+                raise UserError(f"{path}: holds samples of {told.title}; leave out --dataset")
+            self.class_names = self.benchmark.class_names
+        elif dataset:
+            raise UserError(f"{path}: its names and labels aren't NTU's; leave out --dataset")
         else:
             classes = 1 + max(int(one["label"]) for one in self._annotations.values())
             self.class_names = tuple(f"class {label}" for label in range(classes))
@@ -83,19 +92,17 @@ class PysklPickle:
     def __len__(self) -> int:
         return len(self._annotations)
 
-    def __iter__(self) -> Iterator[Clip]:
-        self.counts = {}
-        unknown = {
-            name for parts in self._splits.values() for names in parts.values() for name in names
-        }
-        self._count(UNKNOWN, len(unknown - self._annotations.keys()))
-        for name, annotation in self._annotations.items():
-            joints = self._joints(name, annotation)
-            if joints is None:
-                continue
-            ntu = self._ntu.get(name)
-            where = (ntu.performer, ntu.camera, ntu.setup) if ntu else (-1, -1, -1)
-            yield Clip(name, int(annotation["label"]), joints, *where)
+    def read(self, start: int, stop: int) -> Iterator[Reading]:
+        for index in range(start, stop):
+            name = self._names[index]
+            reading = self._read(name, self._annotations[name])
+            if index == 0 and self._unknown:  # said once for the whole file
+                reading = replace(reading, counts={**reading.counts, UNKNOWN: self._unknown})
+            yield reading
+
+    def identity(self) -> str:
+        about = self._path.stat()
+        return f"{self._path.name} {about.st_size} {about.st_mtime_ns}"
 
     def splits(self, clips: Sequence[Clip]) -> Splits:
         here = {clip.name for clip in clips}
@@ -106,10 +113,6 @@ class PysklPickle:
             }
             for split, parts in self._splits.items()
         }
-
-    def _count(self, what: str, times: int = 1) -> None:
-        if times:
-            self.counts[what] = self.counts.get(what, 0) + times
 
     def _checked(self, annotations: list[Any]) -> dict[str, dict[str, Any]]:
         """The annotations by name, once their form is known to be right."""
@@ -127,7 +130,7 @@ class PysklPickle:
             label = one.get("label")
             if not _is_count(label) or label > LARGEST_LABEL:
                 way_out = f"use whole numbers from 0 to {LARGEST_LABEL}"
-                raise self._fault(name, f"has the label {label!r}", way_out)
+                raise self._fault(name, f"has the label {reprlib.repr(label)}", way_out)
             self._check_keypoints(name, one)
             by_name[name] = one
         return by_name
@@ -154,36 +157,40 @@ class PysklPickle:
             )  # fmt: skip
         total = annotation.get("total_frames", keypoint.shape[1])
         if not _is_count(total):
-            raise self._fault(name, f"has total_frames {total!r}", "use whole numbers from 0")
+            raise self._fault(
+                name, f"has total_frames {reprlib.repr(total)}", "use whole numbers from 0"
+            )
         score: Any = annotation.get("keypoint_score")
         if channels == 2 and score is not None and (
             not _is_real(score) or score.shape != keypoint.shape[:3]
         ):  # fmt: skip
             raise self._fault(name, "has a 'keypoint_score' that isn't (M, T, V)", "mend it")
 
-    def _joints(self, name: str, annotation: Mapping[str, Any]) -> FloatArray | None:
-        """`(T, M, V, 3)`, or None, counted, where there is nothing to see."""
-        keypoint = annotation["keypoint"]
+    def _read(self, name: str, annotation: Mapping[str, Any]) -> Reading:
+        try:
+            keypoint = annotation["keypoint"].read()
+            score = annotation.get("keypoint_score")
+            score = score.read() if isinstance(score, StoredArray) else None
+        except (OSError, ValueError) as error:
+            fault = f"{self._path}: clip {name!r} can't be read ({error}); fetch the file again"
+            return Reading(name, counts={BAD: 1}, fault=fault)
         frames = min(int(annotation.get("total_frames", keypoint.shape[1])), keypoint.shape[1])
         if not frames:
-            self._count(FRAMELESS)
-            return None
+            return Reading(name, counts={FRAMELESS: 1})
         with np.errstate(over="ignore"):  # what a float32 doesn't hold becomes infinite
             joints = keypoint[:, :frames].astype(np.float32)
-        if self.layout.dimensions == 2:
-            joints = _with_score(joints, annotation.get("keypoint_score"))
+            if self.layout.dimensions == 2:
+                joints = _with_score(joints, score)
         if not np.isfinite(joints).all():
-            raise self._fault(name, "has a position that is not a finite number", "mend it")
-        joints = joints[joints.any(axis=(1, 2, 3))]
-        if not len(joints):
-            self._count(BODILESS)
-            return None
-        if len(joints) > 2:
-            self._count(CROWDED)
-            places = joints[..., : self.layout.dimensions]
-            moved = [-motion(body[body.any(axis=(1, 2))]) for body in places]
-            joints = joints[np.argsort(moved, kind="stable")[:2]]
-        return np.ascontiguousarray(joints.transpose(1, 0, 2, 3))
+            told = self._fault(name, "has a position that is not a finite number", "mend it")
+            return Reading(name, counts={BAD: 1}, fault=str(told))
+        actors = kept_actors(joints.transpose(1, 0, 2, 3), self.layout.dimensions)
+        if actors.joints is None:
+            return Reading(name, counts={BODILESS: 1})
+        ntu = self._ntu.get(name)
+        where = (ntu.performer, ntu.camera, ntu.setup) if ntu else (-1, -1, -1)
+        clip = Clip(name, int(annotation["label"]), actors.joints, *where)
+        return Reading(name, clip, actors.counts, actors.fates)
 
     def _paired(self, split: Any) -> dict[str, dict[str, list[str]]]:
         """`{"xsub": {"train": [...], "test": [...]}}` from pyskl's flat names."""
@@ -232,7 +239,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+    return isinstance(value, StoredArray) and value.dtype.kind in "fiu"
 
 
 def _with_score(joints: FloatArray, score: NDArray[Any] | None) -> FloatArray:

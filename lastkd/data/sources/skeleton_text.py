@@ -252,10 +252,14 @@ def _tracks(
         if not body_id.isdigit():
             line = body_lines[ids.index(body_id)]
             raise MalformedError(f"line {line + 1} has {_shown(body_id)} for a body id")
-    if len(order) == 1:
-        return [BodyTrack(frames, joints)]
-    chosen = [codes == code for code in range(len(order))]
-    return [BodyTrack(frames[rows], joints[rows]) for rows in chosen]
+    names = [body_id.decode("ascii")[:32] for body_id in order]
+    if len(names) == 1:
+        return [BodyTrack(frames, joints, names[0])]
+    chosen = [codes == code for code in range(len(names))]
+    return [
+        BodyTrack(frames[rows], joints[rows], name)
+        for name, rows in zip(names, chosen, strict=True)
+    ]
 
 
 def _shown(word: bytes) -> str:

@@ -1,0 +1,184 @@
+"""Where raw `.skeleton` texts lie: in a folder at any depth, in a zip as it was published, alone.
+
+Nothing of a zip is ever written to the disk: a text goes from the archive into the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from lastkd.errors import UserError
+
+SUFFIX = ".skeleton"
+LARGEST_TEXT = 32 * 2**20
+"""Bytes; the longest recordings of NTU RGB+D have some four million."""
+LARGEST_RATIO = 200
+"""Text of numbers is deflated to a quarter; what shrinks to less than this share is a bomb."""
+
+
+class BadSampleError(Exception):
+    """What is wrong with one text, in a sentence that names it."""
+
+
+class Place(Protocol):
+    """Named texts; other processes get a copy by pickling."""
+
+    def texts(self) -> Sequence[tuple[str, str]]:
+        """`(stem, where)` of each text; `where` is what `read` takes and errors show."""
+
+    def read(self, where: str) -> bytes:
+        """
+        Raises:
+            BadSampleError: it can't be read, or is too large to be what it should be.
+        """
+
+    def identity(self) -> Iterator[str]:
+        """Words that differ where the texts do."""
+
+
+class FolderOfTexts:
+    """The `.skeleton` files at any depth of a folder, or one file.
+
+    Hidden files are passed over: archives made on a Mac hold `._S001...` twins that are none.
+
+    Raises:
+        UserError: on construction where there is no such folder or no such file in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.is_file():
+            self._files = [path]
+            return
+        if not path.is_dir():
+            raise UserError(f"{path} is not a folder; give the one that holds the .skeleton files")
+        self._files = sorted(
+            file for file in path.rglob(f"*{SUFFIX}") if not file.name.startswith(".")
+        )
+        if not self._files:
+            raise UserError(
+                f"{path} has no .skeleton file at any depth; give the folder or the zips that "
+                "hold them"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_files": []}  # `read` alone is for other processes
+
+    def texts(self) -> Sequence[tuple[str, str]]:
+        return [(file.stem, str(file)) for file in self._files]
+
+    def read(self, where: str) -> bytes:
+        try:
+            with Path(where).open("rb") as file:
+                text = file.read(LARGEST_TEXT + 1)
+        except OSError as error:
+            raise BadSampleError(
+                f"{where} can't be read ({error.strerror}); mend that first"
+            ) from None
+        if len(text) > LARGEST_TEXT:
+            raise BadSampleError(_too_large(where))
+        return text
+
+    def identity(self) -> Iterator[str]:
+        for file in self._files:
+            about = file.stat()
+            relative = file.name if file == self.path else file.relative_to(self.path)
+            yield f"{relative} {about.st_size} {about.st_mtime_ns}"
+
+
+class ZipOfTexts:
+    """The `.skeleton` members of a zip, at its top or in a folder inside it.
+
+    Raises:
+        UserError: on construction where the zip is damaged, has no such member, or one whose path
+            leads out of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: zipfile.ZipFile | None = None
+        self._members: list[zipfile.ZipInfo] = []
+        for member in self._zip().infolist():
+            name = PurePosixPath(member.filename.replace("\\", "/"))
+            if member.is_dir() or name.suffix != SUFFIX or name.name.startswith("."):
+                continue
+            if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+                raise UserError(
+                    f"{path}: its member {member.filename!r} leads out of the archive; fetch it "
+                    "from where it is published"
+                )
+            self._members.append(member)
+        if not self._members:
+            raise UserError(f"{path}: has no .skeleton file in it; give NTU's skeleton zips")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_open": None, "_members": []}
+
+    def _zip(self) -> zipfile.ZipFile:
+        if self._open is None:
+            try:
+                self._open = zipfile.ZipFile(self.path)
+            # a damaged directory ends in whatever its fields happen to say
+            except Exception as error:
+                raise UserError(
+                    f"{self.path}: is damaged or no zip ({_said(error)}); fetch it again"
+                ) from None
+        return self._open
+
+    def texts(self) -> Sequence[tuple[str, str]]:
+        return [(PurePosixPath(one.filename).stem, one.filename) for one in self._members]
+
+    def read(self, where: str) -> bytes:
+        shown = f"{self.path}: {where}"
+        try:
+            archive = self._zip()
+            member = archive.getinfo(where)
+            packed = max(member.compress_size, 1)
+            if member.file_size > LARGEST_TEXT or member.file_size > LARGEST_RATIO * packed:
+                raise BadSampleError(_too_large(shown))
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise BadSampleError(f"{shown} is a link; fetch the archive again")
+            if member.flag_bits & 1:
+                raise BadSampleError(f"{shown} is encrypted; make the archive without a password")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise BadSampleError(f"{shown} is neither stored nor deflated; make the zip again")
+            # asked for so much, it unpacks no more, whatever the packed bytes would grow to
+            with archive.open(member) as file:
+                return file.read(member.file_size)
+        except (BadSampleError, UserError):
+            raise
+        except Exception as error:  # zipfile raises what zlib, struct and its own checks do
+            raise BadSampleError(
+                f"{shown} can't be unpacked ({_said(error)}); fetch the archive again"
+            ) from None
+
+    def identity(self) -> Iterator[str]:
+        for one in self._members:
+            yield f"{one.filename} {one.file_size} {one.CRC}"
+
+
+def digest(words: Iterator[str]) -> str:
+    """One word for many."""
+    hashed = hashlib.sha256()
+    for word in words:
+        hashed.update(f"{word}\n".encode(errors="surrogateescape"))
+    return hashed.hexdigest()
+
+
+def _said(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    kind = type(error).__name__
+    return f"{kind}: {reason}" if reason and not isinstance(error, zlib.error) else reason or kind
+
+
+def _too_large(where: str) -> str:
+    return (
+        f"{where} unpacks to more than a recording can hold ({LARGEST_TEXT >> 20} MB); "
+        "fetch it again or take it out"
+    )
