@@ -82,14 +82,16 @@ def motion(points: NDArray[np.floating]) -> float:
     Args:
         points: `(..., C)`; the variance runs over all joints of all frames, in float64.
     """
-    flat = points.reshape(-1, points.shape[-1]).astype(np.float64, copy=False)
-    return float(flat.var(axis=0).sum()) if len(flat) else 0.0
+    # a coordinate's values side by side: several times as fast as three strided sums
+    flat = points.reshape(-1, points.shape[-1]).T.astype(np.float64, order="C")
+    return float(flat.var(axis=1).sum()) if flat.size else 0.0
 
 
 def clean_frames(joints: NDArray[np.floating]) -> NDArray[np.bool_]:
     """`(N,)` for joints `(N, V, 3)`: where the body is not noisily wider than tall."""
-    extent = joints[..., :2].max(axis=1) - joints[..., :2].min(axis=1)
-    clean: NDArray[np.bool_] = extent[:, 0] <= NOISY_SPREAD * extent[:, 1]
+    places = np.ascontiguousarray(joints[..., :2].transpose(2, 0, 1))
+    x, y = places.max(axis=2) - places.min(axis=2)
+    clean: NDArray[np.bool_] = x <= NOISY_SPREAD * y
     return clean
 
 

@@ -58,7 +58,7 @@ class CtrGcnNpz(Source):
                         f"{path}: has no {lacking[0]}; give an npz in CTR-GCN's form, with "
                         "x_train, y_train, x_test, y_test"
                     )
-                arrays = {part: self._array(archive, members[f"x_{part}.npy"]) for part in PARTS}
+                arrays = {part: self._array(members[f"x_{part}.npy"]) for part in PARTS}
                 self._labels = {
                     part: _labels(archive, members[f"y_{part}.npy"], path) for part in PARTS
                 }
@@ -83,11 +83,11 @@ class CtrGcnNpz(Source):
     def __len__(self) -> int:
         return sum(len(labels) for labels in self._labels.values())
 
-    def _array(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NpyRows | NpyStream:
+    def _array(self, member: zipfile.ZipInfo) -> NpyRows | NpyStream:
         if member.flag_bits & 1:
             raise UserError(f"{self._path}: is encrypted; make it without a password")
         if member.compress_type == zipfile.ZIP_STORED:
-            return open_stored(archive, member, self._path)
+            return open_stored(member, self._path)
         if member.compress_type != zipfile.ZIP_DEFLATED:
             raise UserError(f"{self._path}: {member.filename} is neither stored nor deflated")
         return NpyStream(self._path, member.filename)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from lastkd.data.sources.places import begin_of
 from lastkd.errors import UserError
 
 LARGEST_ROW = 64 * 2**20
 """Bytes that one clip may take; one of 300 frames has 180 kB."""
-_LOCAL_HEADER = 30
 
 
 @dataclass(frozen=True)
@@ -94,22 +94,17 @@ def open_npy(path: Path) -> NpyRows:
         raise UserError(f"{path}: can't be read ({error.strerror}); mend that first") from None
 
 
-def open_stored(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NpyRows:
+def open_stored(member: zipfile.ZipInfo, path: Path) -> NpyRows:
     """An `.npy` array that a zip holds uncompressed.
 
     Raises:
         UserError: it is damaged or cut off.
+        ValueError: the zip has no such member.
     """
     where = f"{path}: {member.filename}"
     with path.open("rb") as file:
-        file.seek(member.header_offset)
-        header = file.read(_LOCAL_HEADER)
-        if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
-            raise UserError(f"{where}: its header is damaged; fetch it again")
-        # the local header's own lengths count: they may differ from the directory's
-        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-        file.seek(name + extra, 1)
-        first = file.tell()
+        first = begin_of(file, member)
+        file.seek(first)
         shape, dtype = read_header(file, where)
         rows = NpyRows(where, path, file.tell(), shape, dtype)
     end = min(first + member.file_size, path.stat().st_size)
