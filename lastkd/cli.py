@@ -11,6 +11,7 @@ import lastkd
 COMMANDS = {
     "prepare": "lastkd.commands.prepare:prepare",
     "info": "lastkd.commands.info:info",
+    "show": "lastkd.commands.show:show",
     "convert": "lastkd.commands.convert:convert",
     "evaluate": "lastkd.commands.evaluate:evaluate",
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",

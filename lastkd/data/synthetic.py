@@ -124,6 +124,10 @@ class SyntheticSettings(BaseModel):
         return self
 
 
+def _name(subject: int, label: int, repetition: int) -> str:
+    return f"S001C001P{subject + 1:03d}R{repetition + 1:03d}A{label + 1:03d}"
+
+
 def _generator(*key: object) -> np.random.Generator:
     digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
@@ -193,11 +197,18 @@ class SyntheticSource(Source):
         settings = self.settings
         return settings.subjects * len(ACTIONS) * settings.clips_per_subject_and_action
 
+    def names(self) -> Sequence[str]:
+        return [_name(*self._place(index)) for index in range(len(self))]
+
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         for index in range(start, stop):
-            rest, repetition = divmod(index, self.settings.clips_per_subject_and_action)
-            clip = self.clip(*divmod(rest, len(ACTIONS)), repetition)
+            clip = self.clip(*self._place(index))
             yield Reading(clip.name, clip)
+
+    def _place(self, index: int) -> tuple[int, int, int]:
+        """Subject, label and repetition of a sample."""
+        rest, repetition = divmod(index, self.settings.clips_per_subject_and_action)
+        return *divmod(rest, len(ACTIONS)), repetition
 
     def identity(self) -> str:
         return self.settings.model_dump_json()
@@ -223,7 +234,7 @@ class SyntheticSource(Source):
         lose_joints(rng, joints, settings.dropped_joint_share)
         add_noise(rng, joints, settings.noise_m)
         return Clip(
-            name=f"S001C001P{subject + 1:03d}R{repetition + 1:03d}A{label + 1:03d}",
+            name=_name(subject, label, repetition),
             label=label,
             joints=by_motion(joints).astype(np.float32),
             performer=subject + 1,

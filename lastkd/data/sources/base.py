@@ -68,6 +68,10 @@ class Source(ABC):
         """How many samples there are, the ones left out included."""
 
     @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Of all samples."""
+
+    @abstractmethod
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         """The samples of a range, one reading each, in order; a bad one is a `fault`."""
 

@@ -125,6 +125,9 @@ class CtrGcnNpz(Source):
         self._split = self._split or by_size.get(sizes)
         self.kind = f"CTR-GCN npz of {self.benchmark.title}"
 
+    def names(self) -> Sequence[str]:
+        return [f"{part}-{at:05}" for part in PARTS for at in range(len(self._labels[part]))]
+
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         before = 0
         for part in PARTS:

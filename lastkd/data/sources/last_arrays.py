@@ -131,6 +131,9 @@ class LastArrays(Source):
     def __len__(self) -> int:
         return len(self._labels)
 
+    def names(self) -> Sequence[str]:
+        return self._names
+
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         before = 0
         for _, rows in self._parts:

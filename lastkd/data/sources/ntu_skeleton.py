@@ -65,6 +65,9 @@ class NtuSkeletons(Source):
     def __len__(self) -> int:
         return len(self._samples)
 
+    def names(self) -> Sequence[str]:
+        return [stem for stem, _, _ in self._samples]
+
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         missing = missing_samples()
         for index in range(start, stop):

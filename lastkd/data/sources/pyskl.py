@@ -92,6 +92,9 @@ class PysklPickle(Source):
     def __len__(self) -> int:
         return len(self._annotations)
 
+    def names(self) -> Sequence[str]:
+        return self._names
+
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         for index in range(start, stop):
             name = self._names[index]

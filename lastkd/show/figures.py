@@ -1,0 +1,173 @@
+"""A clip as figures to draw: the joints, and what a stream adds to them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd import chance
+from lastkd.data.centring import centre_and_scale
+from lastkd.data.clip import Clip, FloatArray
+from lastkd.data.layouts import Layout
+from lastkd.data.recognise import open_source
+from lastkd.data.store import ABOUT_FILE, ClipStore
+from lastkd.data.store_writer import StoreWriter
+from lastkd.errors import UserError, nearest
+
+STREAMS = ("joint", "velocity", "bone")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A clip and where it is from.
+
+    Attributes:
+        clip: centred and scaled.
+        index: among `count` clips, which decides what an epoch draws for it.
+    """
+
+    clip: Clip
+    layout: Layout
+    class_name: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Poses of one stream, frame by frame.
+
+    Attributes:
+        stream: its name.
+        joints: `(T, M, V, C)`.
+        present: `(T, M)`.
+        arrows: `(T, M, V, C)`, from each joint; None where there is nothing to add.
+    """
+
+    stream: str
+    joints: FloatArray
+    present: NDArray[np.bool_]
+    arrows: FloatArray | None = None
+
+
+def find_clip(source: str, name: str | None, layout: str | None) -> Found:
+    """A clip of a store or of any source that `lastkd prepare` reads.
+
+    Args:
+        name: of the clip, or its number from 0; the first where it is left out.
+
+    Raises:
+        UserError: there is no such source or clip, or the clip can't be read.
+    """
+    if (Path(source) / ABOUT_FILE).is_file():
+        store = ClipStore.open(source)
+        index = _index(source, store.names, name)
+        label = int(store.labels[index])
+        who = (store.performers[index], store.cameras[index], store.setups[index])
+        clip = Clip(store.names[index], label, store.clip(index), *map(int, who))
+        return Found(clip, store.layout, store.class_names[label], index, len(store))
+    reader = open_source(source, layout=layout)
+    index = _index(source, reader.names(), name)
+    reading = next(reader.read(index, index + 1))
+    if reading.fault is not None:
+        raise UserError(reading.fault)
+    if reading.clip is None:
+        raise UserError(f"{source}: {reading.name} shows nobody ({', '.join(reading.counts)})")
+    clip = reading.clip
+    joints = centre_and_scale(clip.joints, reader.layout)
+    moved = Clip(clip.name, clip.label, joints, clip.performer, clip.camera, clip.setup)
+    return Found(moved, reader.layout, reader.class_names[clip.label], index, len(reader))
+
+
+def _index(source: str, names: Sequence[str], name: str | None) -> int:
+    if name is None:
+        return 0
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and len(name) < 10:
+        if int(name) < len(names):
+            return int(name)
+        raise UserError(f"{source}: has {len(names):,} clips, and no number {name}")
+    hint = nearest(name, names) if len(names) < 5000 else f"they are named like {names[0]}"
+    raise UserError(f"{source}: has no clip {name!r}; {hint[:300]}")
+
+
+def figures(found: Found, streams: Sequence[str]) -> list[Figure]:
+    """The clip's own frames, in each of the streams."""
+    joints = found.clip.joints
+    present: NDArray[np.bool_] = np.any(joints, axis=(2, 3))
+    velocity = np.zeros_like(joints)
+    both = (present[1:] & present[:-1])[..., None, None]
+    velocity[:-1] = (joints[1:] - joints[:-1]) * both
+    parents = [j if p < 0 else p for j, p in enumerate(found.layout.parents)]
+    bone = joints - joints[:, :, parents]
+    return _figures({"joint": joints, "velocity": velocity, "bone": bone}, present, found, streams)
+
+
+def seen_by_model(
+    found: Found, streams: Sequence[str], view: str, *, seed: int, epoch: int
+) -> list[Figure]:
+    """The view of a clip that a model gets, resampled, and in training augmented.
+
+    Args:
+        view: `train`, as the epoch of a run with this seed draws it, or `test`.
+    """
+    import torch
+
+    from lastkd.config import TrainSettings, defaults
+    from lastkd.data.view_settings import ViewSettings
+    from lastkd.data.views import Views
+
+    shipped = defaults(TrainSettings)
+    settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip"
+        with StoreWriter(path, found.layout) as writer:
+            writer.add(Clip(found.clip.name, 0, found.clip.joints))
+            writer.finish(class_names=["shown"], splits={}, source="", counts={})
+        views = Views(ClipStore.open(path), settings, torch.device("cpu"))
+        only = np.zeros(1, np.int64)
+        if view == "test":
+            seen: dict[str, Any] = views.evaluation(only)
+        else:
+            table = chance.uniform(seed, "view", epoch, shape=(found.count, 4))
+            row = table[found.index : found.index + 1].astype(np.float32)
+            seen = views.training(only, torch.from_numpy(row))
+    arrays = {name: tensor[0].permute(1, 3, 2, 0).numpy() for name, tensor in seen.items()}
+    present: NDArray[np.bool_] = np.any(arrays["joint"], axis=(2, 3))
+    return _figures(arrays, present, found, streams)
+
+
+def _figures(
+    arrays: dict[str, FloatArray],
+    present: NDArray[np.bool_],
+    found: Found,
+    streams: Sequence[str],
+) -> list[Figure]:
+    made = {
+        "joint": Figure("joint", arrays["joint"], present),
+        "velocity": Figure("velocity", arrays["joint"], present, arrays["velocity"]),
+        "bone": Figure("bone", _from_bones(arrays["bone"], found.layout), present),
+    }
+    return [made[stream] for stream in streams]
+
+
+def _from_bones(bone: FloatArray, layout: Layout) -> FloatArray:
+    """The pose that bones `(T, M, V, C)` add up to, with the centre at 0: all that they tell."""
+    joints = np.zeros_like(bone)
+    order = [layout.centre]
+    for parent in order:
+        for child, end in layout.bones:
+            if end == parent:
+                joints[:, :, child] = joints[:, :, parent] + bone[:, :, child]
+                order.append(child)
+    if layout.dimensions == 2:
+        joints[..., 2:] = bone[..., 2:]
+        joints[:, :, layout.centre, 2:] = 1
+    return joints

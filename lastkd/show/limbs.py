@@ -1,0 +1,47 @@
+"""Which limb each joint belongs to, told by a layout's tree and mirror pairs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from lastkd.data.layouts import Layout
+
+TRUNK = "trunk"
+SIDES = ("left", "right")
+Limb = tuple[str, int]
+"""`(trunk, 0)`, or a side and the number of the limb there: NTU's arm is 0 and its leg 1."""
+
+
+@lru_cache
+def limbs(layout: Layout) -> tuple[Limb, ...]:
+    """The limb of each joint, and so of the bone that leads to it.
+
+    A limb is a chain of joints of one side; where such a chain forks, the first branch goes on as
+    the same limb and each other one begins another. Mirrored joints have limbs of one number.
+    """
+    side: dict[int, str] = {}
+    for left, right in layout.mirror:
+        side[left], side[right] = SIDES
+    other = {one: two for pair in layout.mirror for one, two in (pair, pair[::-1])}
+    children: dict[int, list[int]] = {}
+    for child, parent in layout.bones:
+        children.setdefault(parent, []).append(child)
+
+    found: dict[int, Limb] = {}
+    count = 0
+
+    def follow(joint: int, limb: int | None) -> None:
+        nonlocal count
+        if side.get(joint) == "left":
+            if limb is None:
+                limb, count = count, count + 1
+            found[joint] = ("left", limb)
+        else:
+            limb = None
+        for place, child in enumerate(children.get(joint, [])):
+            follow(child, limb if place == 0 else None)
+
+    follow(layout.centre, None)
+    for left, (_, number) in list(found.items()):
+        found[other[left]] = ("right", number)
+    return tuple(found.get(joint, (TRUNK, 0)) for joint in range(layout.num_joints))

@@ -1,0 +1,221 @@
+"""Pictures of a clip: a strip of poses as PNG, or an animated GIF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lastkd.atomic import replacing
+from lastkd.data.layouts import Layout
+from lastkd.show.figures import Figure
+from lastkd.show.limbs import limbs
+from lastkd.show.palette import (
+    BACKGROUND,
+    FAINT,
+    FLOOR,
+    FLOOR_EDGE,
+    INK,
+    SHADOW,
+    Colour,
+    colour_of,
+    lighter,
+)
+from lastkd.show.projection import Places, Projected, project
+from lastkd.show.spread import spread
+
+FRAMES_PER_SECOND = 30
+_FINER = 3  # drawn so much larger and then reduced: smooth lines
+_POSE_HEIGHT, _POSE_MARGIN, _TITLE, _CAPTION = 300, 14, 46, 22
+_LINE, _JOINT, _HEAD = 4.5, 3.2, 9
+_LARGEST_SIDE = 12_000
+
+
+class Canvas:
+    """Draws the poses of one figure, all to one scale.
+
+    Args:
+        height: of a pose, in pixels.
+    """
+
+    def __init__(self, figure: Figure, layout: Layout, turn: float, height: int) -> None:
+        self._layout = layout
+        self._limbs = limbs(layout)
+        self._heads = {at for at, name in enumerate(layout.joints) if name in ("head", "nose")}
+        self._seen: Projected = project(figure, layout, turn)
+        span = self._seen.high - self._seen.low
+        inner = height - 2 * _POSE_MARGIN
+        self._scale = inner / max(float(span[1]), float(span[0]) / 2.5, 0.5)
+        self.height = height
+        self.width = int(span[0] * self._scale) + 2 * _POSE_MARGIN
+
+    def pose(self, frame: int) -> Image.Image:
+        """One frame's bodies above the floor."""
+        size = (self.width * _FINER, self.height * _FINER)
+        image = Image.new("RGB", size, BACKGROUND)
+        draw = ImageDraw.Draw(image)
+        seen = self._seen
+        floor = self._placed(seen.floor)
+        if len(floor) == 4:
+            draw.polygon(floor, fill=FLOOR)
+            self._line(draw, floor[3], floor[2], FLOOR_EDGE, 1)
+        self._line(draw, floor[0], floor[1], FLOOR_EDGE, 1.5)
+        bodies = [body for body in range(seen.seen.shape[1]) if seen.seen[frame, body].any()]
+        for body in bodies:
+            self._shadow(draw, frame, body)
+        # the farther body first, so that the nearer one covers it
+        for body in sorted(bodies, key=lambda body: -float(seen.depth[frame, body].mean())):
+            self._body(draw, frame, body, labelled=len(bodies) > 1)
+        return image.resize((self.width, self.height), Image.Resampling.LANCZOS)
+
+    def _placed(self, places: Places) -> list[tuple[float, float]]:
+        """Picture coordinates `(N, 2)` as fine pixels."""
+        low, high = self._seen.low, self._seen.high
+        spare = self.height - 2 * _POSE_MARGIN - (high[1] - low[1]) * self._scale
+        x = (places[:, 0] - low[0]) * self._scale + _POSE_MARGIN
+        y = (high[1] - places[:, 1]) * self._scale + _POSE_MARGIN + spare
+        return [(float(a) * _FINER, float(b) * _FINER) for a, b in zip(x, y, strict=True)]
+
+    def _line(
+        self,
+        draw: ImageDraw.ImageDraw,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        colour: Colour,
+        width: float,
+    ) -> None:
+        draw.line([start, end], fill=colour, width=max(round(width * _FINER), 1))
+
+    def _shadow(self, draw: ImageDraw.ImageDraw, frame: int, body: int) -> None:
+        if self._seen.shadow is None:
+            return
+        places, here = self._placed(self._seen.shadow[frame, body]), self._seen.seen[frame, body]
+        for child, parent in self._layout.bones:
+            if here[child] and here[parent]:
+                self._line(draw, places[child], places[parent], SHADOW, 5)
+
+    def _body(self, draw: ImageDraw.ImageDraw, frame: int, body: int, *, labelled: bool) -> None:
+        places, here = self._placed(self._seen.points[frame, body]), self._seen.seen[frame, body]
+        depth = self._seen.depth[frame, body]
+        arrows = self._seen.tips is not None
+        bones = [bone for bone in self._layout.bones if here[bone[0]] and here[bone[1]]]
+        for child, parent in sorted(bones, key=lambda bone: -float(depth[list(bone)].sum())):
+            colour = colour_of(self._limbs[child], body)
+            if arrows:
+                colour = lighter(colour, 0.72)
+            self._line(draw, places[parent], places[child], colour, _LINE)
+        for joint in np.flatnonzero(here).tolist():
+            colour = colour_of(self._limbs[joint], body)
+            radius = _HEAD if joint in self._heads else _JOINT
+            self._dot(draw, places[joint], lighter(colour, 0.72) if arrows else colour, radius)
+        if self._seen.tips is not None:
+            tips = self._placed(self._seen.tips[frame, body])
+            for joint in np.flatnonzero(here).tolist():
+                self._line(draw, places[joint], tips[joint], colour_of(self._limbs[joint], body), 2)
+        if labelled:
+            x, y = min(
+                (places[joint] for joint in np.flatnonzero(here).tolist()), key=lambda p: p[1]
+            )
+            font = ImageFont.load_default(11 * _FINER)
+            top = max(y - (_HEAD + 7) * _FINER, 8 * _FINER)
+            draw.text((x, top), str(body + 1), fill=FAINT, font=font, anchor="mm")
+
+    def _dot(
+        self, draw: ImageDraw.ImageDraw, place: tuple[float, float], colour: Colour, radius: float
+    ) -> None:
+        x, y = place
+        r = radius * _FINER
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+
+
+def write_strip(
+    path: Path,
+    figures: Sequence[Figure],
+    layout: Layout,
+    *,
+    title: str,
+    subtitle: str,
+    poses: int,
+    turn: float,
+) -> None:
+    """Poses side by side, a row for each figure, with their frames below."""
+    canvases = [Canvas(figure, layout, turn, _POSE_HEIGHT) for figure in figures]
+    frames = spread(len(figures[0].joints), poses)
+    column = max(canvas.width for canvas in canvases)
+    margin = 16 + (58 if len(figures) > 1 else 0)
+    width = margin + column * len(frames) + 16
+    height = _TITLE + len(figures) * _POSE_HEIGHT + _CAPTION + 8
+    shrink = min(1.0, _LARGEST_SIDE / max(width, height))
+    image = _titled((width, height), title, subtitle)
+    draw = ImageDraw.Draw(image)
+    small = ImageFont.load_default(12)
+    for row, (figure, canvas) in enumerate(zip(figures, canvases, strict=True)):
+        top = _TITLE + row * _POSE_HEIGHT
+        if len(figures) > 1:
+            place = (12, top + _POSE_HEIGHT // 2)
+            draw.text(place, figure.stream, fill=INK, font=small, anchor="lm")
+        for number, frame in enumerate(frames):
+            left = margin + number * column + (column - canvas.width) // 2
+            image.paste(canvas.pose(frame), (left, top))
+    for number, frame in enumerate(frames):
+        text = f"frame {frame} · {frame / FRAMES_PER_SECOND:.1f} s" if column > 110 else str(frame)
+        place = (margin + number * column + column // 2, height - _CAPTION)
+        draw.text(place, text, fill=FAINT, font=small, anchor="ma")
+    if shrink < 1:
+        image = image.resize((int(width * shrink), int(height * shrink)))
+    with replacing(path) as part:
+        image.save(part, "PNG")
+
+
+def write_animation(
+    path: Path,
+    figures: Sequence[Figure],
+    layout: Layout,
+    *,
+    title: str,
+    subtitle: str,
+    speed: float,
+    turn: float,
+) -> None:
+    """All frames one after the other, the figures side by side; it runs for ever."""
+    canvases = [Canvas(figure, layout, turn, round(1.3 * _POSE_HEIGHT)) for figure in figures]
+    font = ImageFont.load_default(15)
+    small = ImageFont.load_default(12)
+    words = max(font.getlength(title), small.getlength(subtitle) + 60)
+    width = max(sum(canvas.width for canvas in canvases) + 32, int(words) + 32)
+    height = _TITLE + canvases[0].height + _CAPTION
+    empty = _titled((width, height), title, subtitle)
+    spare = (width - sum(canvas.width for canvas in canvases)) // 2
+    images = []
+    total = len(figures[0].joints)
+    for frame in range(total):
+        image = empty.copy()
+        draw = ImageDraw.Draw(image)
+        left = spare
+        for figure, canvas in zip(figures, canvases, strict=True):
+            image.paste(canvas.pose(frame), (left, _TITLE))
+            if len(figures) > 1:
+                place = (left + canvas.width // 2, height - _CAPTION)
+                draw.text(place, figure.stream, fill=FAINT, font=small, anchor="ma")
+            left += canvas.width
+        draw.text((width - 12, 12), f"{frame + 1}/{total}", fill=FAINT, font=small, anchor="ra")
+        images.append(image)
+    # one palette for all frames, or colours flicker
+    palette = images[0].quantize(128, method=Image.Quantize.MEDIANCUT)
+    flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    # the format counts in hundredths of a second, and viewers slow down what is below two
+    step = max(20, 10 * round(100 / (FRAMES_PER_SECOND * speed)))
+    with replacing(path) as part:
+        flat[0].save(
+            part, "GIF", save_all=True, append_images=flat[1:], duration=step, loop=0, disposal=1
+        )
+
+
+def _titled(size: tuple[int, int], title: str, subtitle: str) -> Image.Image:
+    image = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw.text((12, 8), title, fill=INK, font=ImageFont.load_default(15))
+    draw.text((12, 27), subtitle, fill=FAINT, font=ImageFont.load_default(12))
+    return image

@@ -1,0 +1,155 @@
+"""A clip in the terminal: braille dots, eight a character, in the limbs' colours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from lastkd.data.layouts import Layout
+from lastkd.show.figures import Figure
+from lastkd.show.limbs import limbs
+from lastkd.show.palette import FAINT, FLOOR_EDGE, Colour, colour_of, lighter
+from lastkd.show.projection import Places, project
+from lastkd.show.spread import spread
+
+FRAMES_PER_SECOND = 30
+_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+_ON_DARK = 0.25  # colours that are made for white paper
+
+
+class Dots:
+    """A grid of dots, two wide and four high to a character."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.columns, self.rows = columns, rows
+        self._bits: NDArray[np.int64] = np.zeros((rows, columns), np.int64)
+        self._colours: dict[tuple[int, int], Colour] = {}
+
+    def line(self, start: Places, end: Places, colour: Colour) -> None:
+        """A line between two places in dots."""
+        steps = int(np.abs(end - start).max()) + 1
+        for x, y in np.linspace(start, end, steps + 1).round().astype(int).tolist():
+            column, row = x // 2, y // 4
+            if 0 <= column < self.columns and 0 <= row < self.rows:
+                self._bits[row, column] |= _BITS[y % 4, x % 2]
+                self._colours[row, column] = colour
+
+    def text(self) -> list[Text]:
+        """A `Text` for each row of characters."""
+        found = []
+        for row, bits in enumerate(self._bits.tolist()):
+            line = Text(no_wrap=True)
+            for column, bit in enumerate(bits):
+                if bit:
+                    red, green, blue = self._colours[row, column]
+                    line.append(chr(0x2800 + bit), f"rgb({red},{green},{blue})")
+                else:
+                    line.append(" ")
+            found.append(line)
+        return found
+
+
+class TerminalFigure:
+    """One figure's frames as text, all to one scale."""
+
+    def __init__(
+        self, figure: Figure, layout: Layout, turn: float, columns: int, rows: int
+    ) -> None:
+        self._seen = project(figure, layout, turn)
+        self._layout = layout
+        self._limbs = limbs(layout)
+        span = self._seen.high - self._seen.low
+        self._scale = min((2 * columns - 4) / max(span[0], 0.5), (4 * rows - 4) / max(span[1], 0.5))
+        self._columns = min(columns, int(span[0] * self._scale / 2) + 3)
+        self._rows = rows
+
+    def frame(self, frame: int) -> list[Text]:
+        dots = Dots(self._columns, self._rows)
+        floor = self._placed(self._seen.floor)
+        if len(floor) == 4:  # a line across its middle, on which the feet stand
+            floor = np.stack([floor[[0, 3]].mean(0), floor[[1, 2]].mean(0)])
+        dots.line(floor[0], floor[1], FLOOR_EDGE)
+        for body in range(self._seen.seen.shape[1]):
+            here = self._seen.seen[frame, body]
+            places = self._placed(self._seen.points[frame, body])
+            for child, parent in self._layout.bones:
+                if here[child] and here[parent]:
+                    colour = lighter(colour_of(self._limbs[child], body), _ON_DARK)
+                    dots.line(places[parent], places[child], colour)
+            if self._seen.tips is not None:
+                tips = self._placed(self._seen.tips[frame, body])
+                for joint in np.flatnonzero(here).tolist():
+                    dots.line(places[joint], tips[joint], FAINT)
+        return dots.text()
+
+    def _placed(self, places: Places) -> Places:
+        x = (places[..., 0] - self._seen.low[0]) * self._scale + 1
+        y = (self._seen.high[1] - places[..., 1]) * self._scale + 1
+        placed: Places = np.stack([x, y], axis=-1)
+        return placed
+
+
+def print_strip(
+    console: Console,
+    figures: Sequence[Figure],
+    layout: Layout,
+    *,
+    title: str,
+    subtitle: str,
+    poses: int,
+    turn: float,
+) -> None:
+    """A few poses side by side, for a file or a pipe."""
+    console.print(Text(title, "bold"), Text(subtitle), sep="\n")
+    frames = spread(len(figures[0].joints), poses)
+    columns = max((console.width - 2) // len(frames) - 1, 8)
+    for figure in figures:
+        drawn = TerminalFigure(figure, layout, turn, columns, min(columns, 20))
+        shown = [drawn.frame(frame) for frame in frames]
+        if len(figures) > 1:
+            console.print(figure.stream)
+        rows = list(zip(*shown, strict=True))
+        while rows and not any(part.plain.strip() for part in rows[-1]):
+            rows.pop()
+        for parts in rows:
+            line = Text(no_wrap=True)
+            for part in parts:
+                part.pad_right(max(columns + 1 - len(part), 0))
+                line.append(part)
+            console.print(line)
+    console.print("".join(f"frame {frame}".ljust(columns + 1) for frame in frames))
+
+
+def play(
+    console: Console,
+    figures: Sequence[Figure],
+    layout: Layout,
+    *,
+    title: str,
+    subtitle: str,
+    speed: float,
+    turn: float,
+    rounds: int | None,
+) -> None:
+    """Plays the clip on the whole screen, `rounds` times or until Ctrl-C."""
+    total = len(figures[0].joints)
+    columns = (console.width - 2 * len(figures)) // len(figures)
+    drawn = [TerminalFigure(one, layout, turn, columns, console.height - 4) for one in figures]
+    done = 0
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while rounds is None or done < rounds:
+            for frame in range(total):
+                due = time.monotonic() + 1 / (FRAMES_PER_SECOND * speed)
+                lines = []
+                for parts in zip(*(one.frame(frame) for one in drawn), strict=True):
+                    lines.append(Text("  ", no_wrap=True).join(parts))
+                state = f"{subtitle} · frame {frame + 1}/{total} · Ctrl-C ends"
+                live.update(Group(Text(title, "bold"), Text(state), *lines), refresh=True)
+                time.sleep(max(due - time.monotonic(), 0))
+            done += 1
