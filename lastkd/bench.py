@@ -22,7 +22,8 @@ from accelerate import Accelerator
 from lastkd.config import DistillSettings, RunSettings, TrainSettings, resolve
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
-from lastkd.data.store import ClipStore, StoreWriter
+from lastkd.data.store import ClipStore
+from lastkd.data.store_writer import StoreWriter
 from lastkd.data.view_settings import ViewSettings
 from lastkd.data.views import Views
 from lastkd.models import LastV2Architecture, build_model, get_architecture

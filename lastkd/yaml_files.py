@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lastkd.errors import UserError, nearest
+
+LARGEST_FILE = 2**20
+"""Bytes; nothing that a person writes comes near."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -20,11 +24,17 @@ def read_mapping(path: Path) -> dict[str, Any]:
         UserError: the file is missing, isn't YAML, or holds something other than a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    if len(text) > LARGEST_FILE:
+        raise UserError(f"{path}: is too large for a file of settings; check the path")
+    try:
+        content = yaml.safe_load(text.decode("utf-8"))
+    # beside YAMLError: what its constructors of numbers and dates say, and too deep a nesting
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path}: is not valid YAML ({reason})") from None
     if content is None:
         return {}
@@ -48,7 +58,7 @@ def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        shown = f" {key} = {first['input']!r}" if key else ""
+        shown = f" {key} = {reprlib.repr(first['input'])}" if key else ""
         raise UserError(f"{where}:{shown}: {message[0].lower()}{message[1:]}") from None
 
 

@@ -11,7 +11,8 @@ import torch
 from lastkd.config import TrainSettings, resolve
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
-from lastkd.data.store import ClipStore, StoreWriter
+from lastkd.data.store import ClipStore
+from lastkd.data.store_writer import StoreWriter
 from lastkd.data.views import Views
 
 CPU = torch.device("cpu")

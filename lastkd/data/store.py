@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from lastkd.data.layouts import Layout
@@ -214,13 +214,22 @@ class ClipStore:
         path = self.path / DETAILS_FILE
         if not path.is_file():
             return
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    said = json.loads(line)
-                    yield {"clip": said["clip"], **said}
-                except (ValueError, TypeError, KeyError, RecursionError):
+                    said = _Detail.model_validate_json(line)
+                except ValidationError:
                     raise UserError(f"{path}: line {number} is damaged; prepare it again") from None
+                yield said.model_dump(exclude_none=True)
+
+
+class _Detail(BaseModel):
+    """A line of `details.jsonl`."""
+
+    clip: str
+    bodies: list[tuple[str, int, str]] | None = None
+    left_out: list[str] | None = None
+    bad: str | None = None
 
 
 def _bins(frames: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -79,19 +79,29 @@ def load_exactly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Pa
     Raises:
         UserError: naming the file and the first key that is missing, left over or misshapen.
     """
-    expected = model.state_dict()
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    check_shapes({key: own.shape for key, own in model.state_dict().items()}, shapes, path)
+    model.load_state_dict(tensors)
+
+
+def check_shapes(
+    expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size], path: Path
+) -> None:
+    """
+    Raises:
+        UserError: as `load_exactly`.
+    """
     for key in expected:
-        if key not in tensors:
+        if key not in found:
             raise UserError(f"{path}: has no tensor {key!r}, which the model needs")
-    for key, tensor in tensors.items():
+    for key, shape in found.items():
         if key not in expected:
             raise UserError(f"{path}: holds a tensor {key!r} that the model doesn't have")
-        if tensor.shape != expected[key].shape:
+        if shape != expected[key]:
             raise UserError(
-                f"{path}: tensor {key!r} has shape {tuple(tensor.shape)} and the model "
-                f"{tuple(expected[key].shape)}"
+                f"{path}: tensor {key!r} has shape {tuple(shape)} and the model "
+                f"{tuple(expected[key])}"
             )
-    model.load_state_dict(tensors)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], info: CheckpointInfo) -> None:

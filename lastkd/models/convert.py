@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from lastkd.data.layouts import Layout, get_layout, layout_names
 from lastkd.data.ntu import NTU_60, NTU_120
 from lastkd.errors import UserError
 from lastkd.models import LastModel, build_model, get_architecture, model_names
-from lastkd.models.checkpoint import CheckpointInfo, load_exactly, save_checkpoint
+from lastkd.models.checkpoint import CheckpointInfo, check_shapes, load_exactly, save_checkpoint
 
 _WRAPPER = "module."  # what DataParallel and DDP put before every key
 
@@ -59,15 +60,17 @@ def _state_dict(source: Path) -> dict[str, Tensor]:
             f"{source}: holds more than tensors, and loading it could run code; save its "
             f"state_dict alone ({reason})"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{source}: is damaged or no torch file ({error})") from None
+    # a damaged file ends in whatever its opcodes and its archive happen to ask for
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{source}: is damaged or no torch file ({reason})") from None
     if isinstance(content, dict) and "model_state_dict" in content:
         content = content["model_state_dict"]
     if not isinstance(content, dict) or not content:
         raise UserError(f"{source}: holds no state_dict, neither bare nor as 'model_state_dict'")
     for key, value in content.items():
-        if not isinstance(value, Tensor):
-            raise UserError(f"{source}: key {key!r} of its state_dict is no tensor")
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{source}: key {str(key)[:50]!r} of its state_dict is no tensor")
     if all(key.startswith(_WRAPPER) for key in content):
         content = {key.removeprefix(_WRAPPER): value for key, value in content.items()}
     return content
@@ -84,11 +87,19 @@ def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> 
     candidates = []
     for name in model_names():
         if get_architecture(name).public:
-            with torch.device("meta"):
-                model = build_model(name, num_classes, skeleton)
-            expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
+            expected = _shapes(name, num_classes, skeleton)
             candidates.append((len(shapes.items() ^ expected.items()), name))
-    return build_model(min(candidates)[1], num_classes, skeleton)
+    nearest = min(candidates)[1]
+    # before anything of that size is made: the file may well lie about it
+    check_shapes(_shapes(nearest, num_classes, skeleton), shapes, source)
+    return build_model(nearest, num_classes, skeleton)
+
+
+@lru_cache(maxsize=64)
+def _shapes(name: str, num_classes: int, layout: Layout) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        model = build_model(name, num_classes, layout)
+    return {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
 def _layout_of(num_joints: int, source: Path, layout: str | None) -> Layout:

@@ -1,0 +1,618 @@
+"""Mutated inputs for every reader and loader: each ends in a result or in one clear sentence.
+
+    python benchmarks/fuzz.py --reader all --count 10000 --seed 0 [--json]
+    python benchmarks/fuzz.py --reader zip --seed 0 --only 4711 --keep bad/   # one of them again
+
+An input is a small valid one, changed: cut off, bytes flipped, deleted, doubled or swapped, counts
+made huge or negative, numbers made letters or NaN, 24 joints, magic numbers of other formats, sizes
+of a zip bomb, pickles that would run code. Mutation N of a seed is always the same. A reader runs
+in a process of its own whose memory is limited; anything but a result or a `UserError` counts as a
+traceback, 5 seconds as a hang. A line a reader: inputs, how many were refused, tracebacks, hangs,
+the slowest, the peak memory above what the process had before the first input. Exit code 1 where there
+was a traceback or a hang, or code was run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import resource
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lastkd.errors import UserError
+
+HANG_S = 5.0
+MEMORY_LIMIT = 3 * 2**30
+"""Bytes of data a reader's process may hold, so that a runaway ends in a MemoryError."""
+TRACE = "LASTKD_FUZZ_TRACE"
+Files = dict[str, bytes]
+"""An input: relative path -> content."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader or loader.
+
+    Attributes:
+        valid: an input that it takes.
+        read: reads an input from the folder that holds its files, and all of it.
+        targets: the files that are changed.
+    """
+
+    valid: Callable[[], Files]
+    read: Callable[[Path], None]
+    targets: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    reader: str
+    inputs: int = 0
+    refused: int = 0
+    tracebacks: int = 0
+    hangs: int = 0
+    slowest_s: float = 0.0
+    peak_mb: float = 0.0
+    ran_code: int = 0
+    first: str = ""
+    failing: list[int] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------- the valid inputs
+
+
+def skeleton_text(frames: int = 3, bodies: int = 2) -> bytes:
+    rng = random.Random(1)
+    lines = [str(frames)]
+    for _ in range(frames):
+        lines.append(str(bodies))
+        for body in range(bodies):
+            lines += [f"7205759403793{body + 1:04} 0 1 1 1 1 0 0.0276 0.0574 2", "25"]
+            lines += [" ".join(f"{rng.uniform(-1, 4):.7g}" for _ in range(11)) + " 2"] * 25
+    return ("\n".join(lines) + "\n").encode()
+
+
+NAMES = ("S001C001P001R001A001", "S001C002P003R001A050")
+
+
+def raw_zip() -> Files:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in NAMES:
+            archive.writestr(f"nturgb+d_skeletons/{name}.skeleton", skeleton_text(2))
+    return {"set.zip": packed.getvalue()}
+
+
+def joints(clips: int, frames: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(clips, frames, 2, 25, 3)).astype(np.float32)
+
+
+def npz(compressed: bool = False) -> Files:
+    packed = io.BytesIO()
+    x, y = joints(2).reshape(2, 4, 150), np.eye(60)[[3, 5]]
+    write = np.savez_compressed if compressed else np.savez
+    write(packed, x_train=x, y_train=y, x_test=x, y_test=y)
+    return {"NTU60_CS.npz": packed.getvalue()}
+
+
+def npy(array: np.ndarray) -> bytes:
+    packed = io.BytesIO()
+    np.save(packed, array)
+    return packed.getvalue()
+
+
+def last_arrays() -> Files:
+    array = np.ascontiguousarray(joints(2).transpose(0, 4, 1, 3, 2))
+    return {
+        "xsub/train_joint.npy": npy(array),
+        "xsub/val_joint.npy": npy(array),
+        "xsub/train_label.pkl": pickle.dumps(([f"{NAMES[0]}.skeleton", NAMES[1]], [0, 49])),
+        "xsub/val_label.pkl": pickle.dumps([0, 49]),
+    }
+
+
+def pyskl() -> Files:
+    annotations = [
+        {
+            "frame_dir": name,
+            "label": int(name[-3:]) - 1,
+            "keypoint": one.transpose(1, 0, 2, 3).astype(np.float16),
+            "total_frames": len(one),
+        }
+        for name, one in zip(NAMES, joints(2, 8), strict=True)
+    ]
+    split = {"xsub_train": [NAMES[0]], "xsub_val": [NAMES[1]]}
+    return {"set.pkl": pickle.dumps({"split": split, "annotations": annotations})}
+
+
+def files_of(folder: Path) -> Files:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def store() -> Files:
+    from lastkd.data.clip import Clip
+    from lastkd.data.layouts import get_layout
+    from lastkd.data.store_writer import StoreWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        with StoreWriter(Path(folder) / "s", get_layout("ntu25")) as writer:
+            for name, one in zip(NAMES, joints(2), strict=True):
+                writer.add(Clip(name, 0, one, 1, 1, 1))
+            splits = {"xsub": {"train": [NAMES[0]], "test": [NAMES[1]]}}
+            writer.finish(class_names=["a", "b"], splits=splits, source="x", counts={})
+        return files_of(Path(folder))
+
+
+def checkpoint() -> Files:
+    from lastkd.data.layouts import get_layout
+    from lastkd.models import build_model
+    from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+
+    model = build_model("last_e_nano", 4)
+    info = CheckpointInfo(
+        architecture=model.architecture, num_classes=4, layout=get_layout("ntu25")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder) / "best.safetensors", model.state_dict(), info)
+        return files_of(Path(folder))
+
+
+def public_checkpoint() -> Files:
+    import torch
+
+    from lastkd.models import build_model
+
+    packed = io.BytesIO()
+    torch.save({"model_state_dict": build_model("last_e_nano", 60).state_dict()}, packed)
+    return {"public.pth": packed.getvalue()}
+
+
+def cache_key() -> Any:
+    from lastkd.training.teacher_cache import CacheKey
+
+    return CacheKey(
+        teacher="t", body_average="present", data="d", split="xsub", clips=3, classes=4, seed=0,
+        frames=16, crop_min=0.5, turn_degrees=1.0, scale=0.1,
+    )  # fmt: skip
+
+
+def teacher_cache() -> Files:
+    import torch
+
+    from lastkd.training.teacher import TeacherIdentity
+    from lastkd.training.teacher_cache import TeacherCache
+
+    with tempfile.TemporaryDirectory() as folder:
+        identity = TeacherIdentity("last_v2_tiny", "t", "present", {})
+        cache = TeacherCache.open(Path(folder), cache_key(), identity)
+        cache.write(1, torch.zeros(3, 4, dtype=torch.float16))
+        return files_of(Path(folder))
+
+
+# ---------------------------------------------------------------- the readers
+
+
+def read_source(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        from lastkd.data.packed import pack_readings
+        from lastkd.data.recognise import open_source
+
+        source = open_source(str(folder / name))
+        packed = pack_readings(source.read(0, len(source)), source.layout)
+        if packed.faults:
+            raise UserError(packed.faults[0])
+
+    return read
+
+
+def read_store(folder: Path) -> None:
+    from lastkd.data.store import ClipStore
+
+    opened = ClipStore.open(folder / "s")
+    opened.about()
+    list(opened.details())
+    for index in range(len(opened)):
+        opened.clip(index)
+
+
+def read_checkpoint(folder: Path) -> None:
+    from lastkd.models.checkpoint import read_checkpoint
+
+    read_checkpoint(folder / "best.safetensors").build()
+
+
+def convert_checkpoint(folder: Path) -> None:
+    from lastkd.models.convert import convert
+
+    convert(folder / "public.pth", folder / "out.safetensors")
+
+
+def read_cache(folder: Path) -> None:
+    from lastkd.training.teacher import TeacherIdentity
+    from lastkd.training.teacher_cache import TeacherCache
+
+    identity = TeacherIdentity("last_v2_tiny", "t", "present", {})
+    TeacherCache.open(folder, cache_key(), identity).read(1)
+
+
+def read_settings(folder: Path) -> None:
+    from lastkd.config import DistillSettings, resolve
+
+    resolve(DistillSettings, {}, file=folder / "mine.yaml")
+
+
+def read_layout(folder: Path) -> None:
+    from lastkd.data.layouts import Layout
+    from lastkd.yaml_files import read_model
+
+    read_model(Layout, folder / "mine.yaml")
+
+
+def settings_file() -> Files:
+    text = (
+        "variant: nano\nepochs: 3\nlr: 0.1\nalpha: 0.5\ndata: somewhere\nseed: 0\ncompile: false\n"
+    )
+    return {"mine.yaml": text.encode()}
+
+
+def layout_file() -> Files:
+    path = Path(__file__).resolve().parents[1] / "configs" / "layout" / "sbu15.yaml"
+    return {"mine.yaml": path.read_bytes()}
+
+
+READERS: dict[str, Reader] = {
+    "skeleton": Reader(
+        lambda: {f"raw/{NAMES[0]}.skeleton": skeleton_text()},
+        read_source("raw"),
+        (f"raw/{NAMES[0]}.skeleton",),
+    ),
+    "zip": Reader(raw_zip, read_source("set.zip"), ("set.zip",)),
+    "npz": Reader(npz, read_source("NTU60_CS.npz"), ("NTU60_CS.npz",)),
+    "npz-compressed": Reader(
+        lambda: npz(compressed=True), read_source("NTU60_CS.npz"), ("NTU60_CS.npz",)
+    ),
+    "last-arrays": Reader(
+        last_arrays, read_source("xsub"), ("xsub/train_joint.npy", "xsub/train_label.pkl")
+    ),
+    "pyskl": Reader(pyskl, read_source("set.pkl"), ("set.pkl",)),
+    "store": Reader(store, read_store, ("s/clips.safetensors", "s/store.json", "s/details.jsonl")),
+    "checkpoint": Reader(checkpoint, read_checkpoint, ("best.safetensors",)),
+    "pth": Reader(public_checkpoint, convert_checkpoint, ("public.pth",)),
+    "teacher-cache": Reader(teacher_cache, read_cache, ("cache.json", "epoch-0001.safetensors")),
+    "settings": Reader(settings_file, read_settings, ("mine.yaml",)),
+    "layout": Reader(layout_file, read_layout, ("mine.yaml",)),
+}
+
+
+# ---------------------------------------------------------------- the mutations
+
+HUGE = (0, -1, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1, 10**9, 10**12)
+WORDS = (
+    b"NaN", b"nan", b"inf", b"-Infinity", b"1e999", b"-1", b"24", b"26", b"0", b"999999999",
+    b"99999999999999999999", b"abc", b"", b"1_0", b"0x10", b"\xff\xfe", b"null", b"{}", b"[]",
+    b"'", b"\"", b"true", b"~", b"!!python/object/apply:os.system ['touch x']", b"&a [*a, *a]",
+    b"2001-99-99", b"!!timestamp x", b"9" * 5000, b"[" * 3000, b"\x00",
+)  # fmt: skip
+MAGICS = (
+    b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01\x00", b"\x80\x04.",
+    b"\x80\x05N.",     b"\x1f\x8b\x08", b"{", b"[1, 2]", b"GIF89a", b"\x89HDF\r\n\x1a\n", bytes(8),
+    struct.pack("<Q", 2**62) + b"{}", struct.pack("<Q", 100) + b"{" * 100,
+)  # fmt: skip
+
+
+class _Runs:
+    """Leaves a trace wherever it is unpickled plainly."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f'touch "${TRACE}"',)
+
+
+def evil_pickles() -> list[bytes]:
+    """Pickles that would run code, fill the memory or never end."""
+    nested = b"(t" + b"2\x86" * 60 + b"K\x01s."  # a tuple of itself twice, 60 deep, as a key
+    return [
+        pickle.dumps(_Runs()),
+        pickle.dumps({"split": {}, "annotations": [_Runs()]}),
+        pickle.dumps([_Runs()], protocol=0),
+        b"cos\nsystem\n(S'touch \"$" + TRACE.encode() + b"\"'\ntR.",
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"cbuiltins\nbytes\n(I99999999999\ntR.",
+        b"cbuiltins\nbytearray\n(I3000000000\ntR.",
+        b"cnumpy\nndarray\n((I99999\nI99999\ntR.",
+        b"}" + nested,
+        b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
+        b"\x80\x04r\xff\xff\xff\x7f.",
+        b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
+        b"\x80\x04}\x8c\x0bannotations(" + b"(" * 5000 + b"l" * 5000 + b"s.",
+        b"I" + b"9" * 100_000 + b"\n.",
+    ]
+
+
+def bomb(rng: random.Random) -> bytes:
+    """A zip that unpacks to far more than it holds, or says so, or says less."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{NAMES[0]}.skeleton", b"1 " * (2**20 * rng.choice((1, 8, 40))))
+        archive.writestr("../../escape.skeleton" if rng.random() < 0.3 else "x.npy", b"x")
+    data = bytearray(packed.getvalue())
+    at = data.rfind(b"PK\x01\x02", 0, data.rfind(b"PK\x01\x02"))
+    if at >= 0 and rng.random() < 0.7:  # the size in the directory
+        data[at + 24 : at + 28] = struct.pack("<I", rng.choice((0, 5, 2**31, 2**32 - 1)))
+    return bytes(data)
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """One file's content, changed once or a few times."""
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
+        data = rng.choice(MUTATIONS)(data, rng)
+    return data
+
+
+def _place(data: bytes, rng: random.Random) -> int:
+    # headers are short and decide much; half of the changes are there
+    limit = len(data) if rng.random() < 0.5 else min(len(data), 400)
+    return rng.randrange(limit) if limit else 0
+
+
+def cut(data: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data) + 1)]
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8, 64))):
+        if changed:
+            changed[_place(data, rng)] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def replace_bytes(data: bytes, rng: random.Random) -> bytes:
+    at, length = _place(data, rng), rng.choice((1, 4, 8, 30))
+    return data[:at] + rng.randbytes(length) + data[at + length :]
+
+
+def delete(data: bytes, rng: random.Random) -> bytes:
+    at = _place(data, rng)
+    return data[:at] + data[at + rng.choice((1, 2, 7, 100, 3000)) :]
+
+
+def double(data: bytes, rng: random.Random) -> bytes:
+    at, length = _place(data, rng), rng.choice((1, 10, 300, 5000))
+    return data[:at] + data[at : at + length] * rng.choice((2, 3, 20)) + data[at + length :]
+
+
+def huge_number(data: bytes, rng: random.Random) -> bytes:
+    at, value = _place(data, rng), rng.choice(HUGE)
+    form = rng.choice(("<I", "<Q", ">I", "<H"))
+    raw = struct.pack("<q" if value < 0 else "<Q", value)[: struct.calcsize(form)]
+    return data[:at] + raw + data[at + len(raw) :]
+
+
+def other_word(data: bytes, rng: random.Random) -> bytes:
+    """One word of a text, or of the text in a binary file's header, made another."""
+    head = data[:20_000]
+    marks = [i for i, byte in enumerate(head) if byte in b' \n,:[]{}"']
+    if len(marks) < 2:
+        return data + rng.choice(WORDS)
+    index = rng.randrange(len(marks) - 1)
+    return data[: marks[index] + 1] + rng.choice(WORDS) + data[marks[index + 1] :]
+
+
+def other_number(data: bytes, rng: random.Random) -> bytes:
+    head = data[:20_000]
+    digits = [i for i, byte in enumerate(head) if 48 <= byte <= 57]
+    if not digits:
+        return data
+    at = rng.choice(digits)
+    return data[:at] + str(rng.choice(HUGE)).encode() + data[at + 1 :]
+
+
+def other_magic(data: bytes, rng: random.Random) -> bytes:
+    magic = rng.choice(MAGICS)
+    return magic if rng.random() < 0.3 else magic + data[len(magic) :]
+
+
+def evil(data: bytes, rng: random.Random) -> bytes:
+    return rng.choice((rng.choice(evil_pickles()), bomb(rng) if rng.random() < 0.2 else data[:1]))
+
+
+def lines_swapped(data: bytes, rng: random.Random) -> bytes:
+    lines = data.split(b"\n")
+    one, two = rng.randrange(len(lines)), rng.randrange(len(lines))
+    lines[one], lines[two] = lines[two], lines[one]
+    return b"\n".join(lines)
+
+
+MUTATIONS = (
+    cut, flip, flip, flip, replace_bytes, delete, double, huge_number, other_word, other_word,
+    other_number, other_magic, evil, lines_swapped,
+)  # fmt: skip
+
+
+def crafted(reader: str, index: int) -> Files | None:
+    """The first inputs of a reader: each evil pickle and each bomb as they are."""
+    evils = evil_pickles()
+    if reader in ("pyskl", "last-arrays", "pth") and index < len(evils):
+        name = {"pyskl": "set.pkl", "last-arrays": "xsub/train_label.pkl", "pth": "public.pth"}
+        return {name[reader]: evils[index]}
+    if reader in ("zip", "npz") and index < 30:
+        name = "set.zip" if reader == "zip" else "NTU60_CS.npz"
+        return {name: bomb(random.Random(index))}
+    return None
+
+
+def input_of(reader: str, valid: Mapping[str, bytes], seed: int, index: int) -> Files:
+    """Mutation `index` of a seed."""
+    special = crafted(reader, index)
+    if special is not None:
+        return {**valid, **special}
+    rng = random.Random(f"{reader} {seed} {index}")
+    target = rng.choice(READERS[reader].targets)
+    return {**valid, target: mutated(valid[target], rng)}
+
+
+# ---------------------------------------------------------------- running
+
+
+def place(folder: Path, files: Files) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def run_reader(name: str, seed: int, indices: range, work: str, pipe: Connection) -> None:
+    """In a process of its own: every input, and what came of each, sent as it happens."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    reader = READERS[name]
+    valid = reader.valid()
+    folder = Path(work) / name
+    trace = Path(work) / f"{name}.trace"
+    os.environ[TRACE] = str(trace)
+    place(folder, valid)
+    reader.read(folder)  # the unchanged input is taken, or every refusal would look like success
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for index in indices:
+        shutil.rmtree(folder, ignore_errors=True)
+        place(folder, input_of(name, valid, seed, index))
+        pipe.send(("begin", index))
+        started = time.perf_counter()
+        failure, refused = "", False
+        try:
+            # what a library warns of is no traceback, and would flood the terminal
+            with contextlib.redirect_stderr(io.StringIO()):
+                reader.read(folder)
+        except UserError as error:
+            refused = True
+            if "\n" in str(error) or len(str(error)) > 1500:
+                failure = f"not one sentence: {str(error)[:300]!r}"
+        except BaseException:
+            failure = traceback.format_exc()
+        seconds = time.perf_counter() - started
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        pipe.send(("end", index, seconds, refused, failure, peak, trace.exists()))
+    pipe.send(("done",))
+
+
+def fuzz(name: str, count: int, seed: int, first: int = 0) -> Outcome:
+    """`count` inputs of one reader; a process that dies or hangs is followed by another."""
+    outcome = Outcome(name)
+    memory = Path("/dev/shm")
+    base = str(memory) if memory.is_dir() and os.access(memory, os.W_OK) else None
+    context = multiprocessing.get_context("spawn")
+    at, last = first, first + count
+    with tempfile.TemporaryDirectory(dir=base, prefix="lastkd-fuzz-") as work:
+        while at < last:
+            ours, theirs = context.Pipe()
+            arguments = (name, seed, range(at, last), work, theirs)
+            process = context.Process(target=run_reader, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            at = follow(outcome, ours, process, at, last)
+    return outcome
+
+
+def follow(outcome: Outcome, pipe: Connection, process: Any, at: int, last: int) -> int:
+    """Takes what a process sends until it is done or gone; answers where to go on."""
+    running = False
+    while True:
+        try:
+            # it starts slowly, importing torch; an input may take twice what counts as a hang
+            if not pipe.poll(2 * HANG_S if running else 120):
+                outcome.hangs += 1
+                outcome.inputs += 1
+                note(outcome, at, "hung, and was ended")
+                process.kill()
+                process.join()
+                return at + 1
+            message = pipe.recv()
+        except EOFError:
+            process.join()
+            outcome.tracebacks += 1
+            outcome.inputs += 1
+            note(outcome, at, f"the process ended with {process.exitcode}")
+            return at + 1 if running else last
+        if message[0] == "done":
+            process.join()
+            return last
+        at, running = message[1], True
+        if message[0] == "begin":
+            continue
+        _, _, seconds, refused, failure, peak, ran = message
+        outcome.inputs += 1
+        outcome.refused += refused
+        outcome.slowest_s = max(outcome.slowest_s, seconds)
+        outcome.peak_mb = max(outcome.peak_mb, peak)
+        outcome.ran_code += ran
+        if seconds > HANG_S:
+            outcome.hangs += 1
+            note(outcome, at, f"took {seconds:.1f} s")
+        if failure or ran:
+            outcome.tracebacks += 1
+            note(outcome, at, failure or "code was run")
+        at += 1
+
+
+def note(outcome: Outcome, index: int, what: str) -> None:
+    outcome.failing.append(index)
+    outcome.first = outcome.first or f"input {index}: {what}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reader", default="all", choices=["all", *READERS])
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="the one input of this number")
+    parser.add_argument("--keep", type=Path, help="write that input here")
+    parser.add_argument("--json", action="store_true")
+    said = parser.parse_args()
+    names = list(READERS) if said.reader == "all" else [said.reader]
+    if said.keep is not None:
+        valid = READERS[said.reader].valid()
+        place(said.keep, input_of(said.reader, valid, said.seed, said.only))
+    outcomes = []
+    for name in names:
+        started = time.monotonic()
+        outcome = fuzz(name, 1 if said.only is not None else said.count, said.seed, said.only or 0)
+        outcomes.append(outcome)
+        if not said.json:
+            print(
+                f"{name:15} {outcome.inputs:6,} inputs  {outcome.refused:6,} refused  "
+                f"{outcome.tracebacks} tracebacks  {outcome.hangs} hangs  slowest "
+                f"{outcome.slowest_s:.2f} s  peak +{outcome.peak_mb:.0f} MB  "
+                f"({time.monotonic() - started:.0f} s)",
+                flush=True,
+            )
+            if outcome.first:
+                print(f"  {outcome.failing[:10]}\n  {outcome.first}")
+    if said.json:
+        json.dump([asdict(outcome) for outcome in outcomes], sys.stdout, indent=1)
+    return int(any(one.tracebacks or one.hangs or one.ran_code for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
