@@ -5,11 +5,12 @@
 
 An input is a small valid one, changed: cut off, bytes flipped, deleted, doubled or swapped, counts
 made huge or negative, numbers made letters or NaN, 24 joints, magic numbers of other formats, sizes
-of a zip bomb, pickles that would run code. Mutation N of a seed is always the same. A reader runs
-in a process of its own whose memory is limited; anything but a result or a `UserError` counts as a
-traceback, 5 seconds as a hang. A line a reader: inputs, how many were refused, tracebacks, hangs,
-the slowest, the peak memory above what the process had before the first input. Exit code 1 where there
-was a traceback or a hang, or code was run.
+of a zip bomb, pickles that would run code. Mutation N of a seed is always the same.
+
+A reader runs in a process of its own whose memory is limited; anything but a result or a
+`UserError` counts as a traceback, 5 seconds as a hang. A line a reader: inputs, how many were
+refused, tracebacks, hangs, the slowest, the peak memory above what the process had before. Exit
+code 1 where there was a traceback or a hang, or code was run.
 """
 
 from __future__ import annotations

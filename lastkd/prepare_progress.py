@@ -38,6 +38,8 @@ class Counter:
     def to(self, count: int) -> None:
         if self._first is None:
             self._first = count
+            if count:
+                self._console.print(f"  going on after {count:,} {self._unit}")
         self.done = count
         now = time.monotonic()
         rate = (count - self._first) / max(now - self._started, 1e-9)

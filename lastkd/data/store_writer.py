@@ -67,6 +67,7 @@ class StoreWriter:
         self.out = out
         self.layout = layout
         self.samples = 0
+        self._taken = False  # true before the account is, which an interrupt may prevent
         self.rows = 0
         self.clips: list[ClipRow] = []
         self.counts: Counter[str] = Counter()
@@ -112,7 +113,7 @@ class StoreWriter:
             with contextlib.suppress(OSError):  # a full disk was told by the write before
                 file.close()
         self._release()
-        if not self._keep or not self.samples:
+        if not self._keep or not self._taken:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def __len__(self) -> int:
@@ -146,6 +147,7 @@ class StoreWriter:
         try:
             self._file.write(packed.rows.data)
             self._file.flush()
+            self._taken = True
             if self._keep:
                 self._journal.write(_journal_line(packed))
                 self._journal.flush()
@@ -154,6 +156,7 @@ class StoreWriter:
         self._account(packed)
 
     def _account(self, packed: Packed) -> None:
+        self._taken = True
         start = 0
         for clip in packed.clips:
             stop = start + clip.frames * clip.bodies
