@@ -22,8 +22,7 @@ LINE_EVERY_S = 10.0
 
 
 class Counter:
-    """Samples done so far, with rate and time left. What an earlier start did counts as done, and
-    not for the rate."""
+    """Samples done so far, with rate and time left."""
 
     def __init__(self, total: int, unit: str, console: Console, live: Progress | None) -> None:
         self._total = total
@@ -36,13 +35,12 @@ class Counter:
         self.done = 0
 
     def to(self, count: int) -> None:
-        if self._first is None:
-            self._first = count
-            if count:
-                self._console.print(f"  going on after {count:,} {self._unit}")
-        self.done = count
         now = time.monotonic()
-        rate = (count - self._first) / max(now - self._started, 1e-9)
+        if self._first is None and count:
+            # the clock runs from the first that is done: before it, processes were started
+            self._first, self._started = count, now
+        self.done = count
+        rate = (count - (self._first or 0)) / max(now - self._started, 1e-9)
         left = f"{(self._total - count) / rate:.0f} s left" if rate else ""
         state = f"{rate:,.0f} {self._unit}/s, {left}"
         if self._live is not None and self._task is not None:
@@ -50,6 +48,14 @@ class Counter:
         elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
             self._console.print(f"  {count:,} of {self._total:,} {self._unit}, {state}")
+
+    def go_on(self, count: int) -> None:
+        """So many were done by an earlier start, and don't count for the rate."""
+        self.done = count
+        if count:
+            self._console.print(f"  going on after {count:,} {self._unit}")
+        if self._live is not None and self._task is not None:
+            self._live.update(self._task, completed=count)
 
     def each(self, clips: Iterable[Clip]) -> Iterator[Clip]:
         for count, clip in enumerate(clips, start=1):

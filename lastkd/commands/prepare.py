@@ -102,11 +102,12 @@ def prepare(
         click.echo(f"{out}: {written:,} files")
         return
     try:
-        with counted(len(reader), "samples") as visited:
+        with counted(len(reader), reader.unit) as visited:
             done = write_store(
                 reader,
                 out,
                 visited=visited.to,
+                begun=visited.go_on,
                 workers=workers or usual_workers(),
                 strict=strict,
                 resumable=True,
@@ -114,13 +115,15 @@ def prepare(
     except KeyboardInterrupt:
         kept = part_folder(out)
         after = f" {kept} keeps them, and the same command goes on." if kept.exists() else ""
-        click.echo(f"Stopped after {visited.done:,} of {len(reader):,} samples.{after}", err=True)
+        click.echo(
+            f"Stopped after {visited.done:,} of {len(reader):,} {reader.unit}.{after}", err=True
+        )
         raise click.exceptions.Exit(130) from None
     _report(done, out)
 
 
 def _in_words(reader: Source) -> str:
-    return f"{reader.kind}, layout {reader.layout.name}, {len(reader):,} samples"
+    return f"{reader.kind}, layout {reader.layout.name}, {len(reader):,} {reader.unit}"
 
 
 def _report(done: Prepared, out: Path) -> None:

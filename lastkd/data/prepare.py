@@ -61,6 +61,7 @@ def prepare(
     out: Path,
     *,
     visited: Callable[[int], None] = lambda count: None,
+    begun: Callable[[int], None] = lambda count: None,
     workers: int = 1,
     strict: bool = False,
     resumable: bool = False,
@@ -71,6 +72,7 @@ def prepare(
 
     Args:
         visited: called with the number of samples done so far.
+        begun: called once, with the number that an earlier call had done.
         workers: processes that read; with 1 it is this one.
         strict: a bad sample ends it; otherwise it is left out, counted and listed.
         resumable: what is done stays in `<out>.part` when it is stopped, and the next call with the
@@ -83,7 +85,7 @@ def prepare(
     identity = _identity(source) if resumable else None
     with StoreWriter(out, source.layout, identity=identity, source=source.kind) as writer:
         done = writer.samples
-        visited(done)
+        begun(done)
         for packed in _packed(source, done, workers):
             if strict and packed.faults:
                 writer.discard()

@@ -278,7 +278,7 @@ class StoreWriter:
             "layout": self.layout.model_dump(mode="json"),
             "class_names": list(class_names),
             "counts": dict(counts),
-            "bodies": dict(self.bodies),
+            "bodies": dict(sorted(self.bodies.items())),
             "benchmark": benchmark,
         }
         try:

@@ -53,6 +53,7 @@ class Source(ABC):
         counts: filled while iterating, what was left out or chosen and how often
             (`{"missing skeletons left out": 302}`).
         benchmark: whose samples these are, where the names or the file tell it.
+        unit: what its samples are, in words.
         sequential: a range is best read after the one before it, in one process.
     """
 
@@ -61,6 +62,7 @@ class Source(ABC):
     class_names: tuple[str, ...]
     counts: dict[str, int]
     benchmark: Benchmark | None = None
+    unit: str = "clips"
     sequential: bool = False
 
     @abstractmethod

@@ -34,6 +34,8 @@ class NtuSkeletons(Source):
             two have one name.
     """
 
+    unit = "files"
+
     def __init__(self, places: Sequence[Place], benchmark: Benchmark | None = None) -> None:
         self._places = list(places)
         found = sorted(

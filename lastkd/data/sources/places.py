@@ -107,7 +107,7 @@ class ZipOfTexts:
         self._members: list[zipfile.ZipInfo] = []
         for member in self._zip().infolist():
             name = PurePosixPath(member.filename.replace("\\", "/"))
-            if member.is_dir() or name.suffix != SUFFIX or name.name.startswith("."):
+            if member.filename.endswith("/") or name.suffix != SUFFIX or name.name.startswith("."):
                 continue
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
                 raise UserError(
