@@ -33,6 +33,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -331,6 +332,7 @@ class _Runs:
         return os.system, (f'touch "${TRACE}"',)
 
 
+@lru_cache
 def evil_pickles() -> list[bytes]:
     """Pickles that would run code, fill the memory or never end."""
     nested = b"(t" + b"2\x86" * 60 + b"K\x01s."  # a tuple of itself twice, 60 deep, as a key
@@ -352,13 +354,18 @@ def evil_pickles() -> list[bytes]:
     ]
 
 
-def bomb(rng: random.Random) -> bytes:
-    """A zip that unpacks to far more than it holds, or says so, or says less."""
+@lru_cache
+def _bomb(megabytes: int, escapes: bool) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{NAMES[0]}.skeleton", b"1 " * (2**20 * rng.choice((1, 8, 40))))
-        archive.writestr("../../escape.skeleton" if rng.random() < 0.3 else "x.npy", b"x")
-    data = bytearray(packed.getvalue())
+        archive.writestr(f"{NAMES[0]}.skeleton", b"1 " * (2**19 * megabytes))
+        archive.writestr("../../escape.skeleton" if escapes else "x.npy", b"x")
+    return packed.getvalue()
+
+
+def bomb(rng: random.Random) -> bytes:
+    """A zip that unpacks to far more than it holds, or says so, or says less."""
+    data = bytearray(_bomb(rng.choice((1, 8, 40)), rng.random() < 0.3))
     at = data.rfind(b"PK\x01\x02", 0, data.rfind(b"PK\x01\x02"))
     if at >= 0 and rng.random() < 0.7:  # the size in the directory
         data[at + 24 : at + 28] = struct.pack("<I", rng.choice((0, 5, 2**31, 2**32 - 1)))
@@ -414,7 +421,7 @@ def huge_number(data: bytes, rng: random.Random) -> bytes:
 
 def other_word(data: bytes, rng: random.Random) -> bytes:
     """One word of a text, or of the text in a binary file's header, made another."""
-    head = data[:20_000]
+    head = data[:6_000]
     marks = [i for i, byte in enumerate(head) if byte in b' \n,:[]{}"']
     if len(marks) < 2:
         return data + rng.choice(WORDS)
@@ -423,7 +430,7 @@ def other_word(data: bytes, rng: random.Random) -> bytes:
 
 
 def other_number(data: bytes, rng: random.Random) -> bytes:
-    head = data[:20_000]
+    head = data[:6_000]
     digits = [i for i, byte in enumerate(head) if 48 <= byte <= 57]
     if not digits:
         return data

@@ -100,7 +100,8 @@ def show(
 
         words = {"title": title, "subtitle": subtitle}
         if out.suffix.lower() == ".png":
-            write_strip(out, drawn, found.layout, **words, poses=poses, turn=turn)
+            plain = view is None  # a view's frames are no thirtieths of a second
+            write_strip(out, drawn, found.layout, **words, poses=poses, turn=turn, seconds=plain)
         else:
             write_animation(out, drawn, found.layout, **words, speed=speed, turn=turn)
         click.echo(f"{out}: {title}")

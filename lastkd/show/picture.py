@@ -139,8 +139,9 @@ def write_strip(
     subtitle: str,
     poses: int,
     turn: float,
+    seconds: bool,
 ) -> None:
-    """Poses side by side, a row for each figure, with their frames below."""
+    """Poses side by side, a row for each figure, their frames (and `seconds`) below."""
     canvases = [Canvas(figure, layout, turn, _POSE_HEIGHT) for figure in figures]
     frames = spread(len(figures[0].joints), poses)
     column = max(canvas.width for canvas in canvases)
@@ -160,7 +161,9 @@ def write_strip(
             left = margin + number * column + (column - canvas.width) // 2
             image.paste(canvas.pose(frame), (left, top))
     for number, frame in enumerate(frames):
-        text = f"frame {frame} · {frame / FRAMES_PER_SECOND:.1f} s" if column > 110 else str(frame)
+        text = f"frame {frame}"
+        if seconds and column > 110:
+            text += f" · {frame / FRAMES_PER_SECOND:.1f} s"
         place = (margin + number * column + column // 2, height - _CAPTION)
         draw.text(place, text, fill=FAINT, font=small, anchor="ma")
     if shrink < 1:
@@ -183,7 +186,7 @@ def write_animation(
     canvases = [Canvas(figure, layout, turn, round(1.3 * _POSE_HEIGHT)) for figure in figures]
     font = ImageFont.load_default(15)
     small = ImageFont.load_default(12)
-    words = max(font.getlength(title), small.getlength(subtitle) + 60)
+    words = max(font.getlength(title) + 60, small.getlength(subtitle))
     width = max(sum(canvas.width for canvas in canvases) + 32, int(words) + 32)
     height = _TITLE + canvases[0].height + _CAPTION
     empty = _titled((width, height), title, subtitle)

@@ -146,7 +146,9 @@ class CtrGcnNpz(Source):
             fault = f"{shown}: its row of y_{part} isn't one-hot; mend it"
             return Reading(name, counts={BAD: 1}, fault=fault)
         with np.errstate(over="ignore", invalid="ignore"):
-            joints = row.astype(np.float32).reshape(len(row), -1, self.layout.num_joints, 3)
+            bodies = row.shape[1] // (3 * self.layout.num_joints)
+            shape = (len(row), bodies, self.layout.num_joints, 3)
+            joints = row.astype(np.float32).reshape(shape)
         if not np.isfinite(joints).all():
             fault = f"{shown} has a position that is not a finite number; mend it"
             return Reading(name, counts={BAD: 1}, fault=fault)
