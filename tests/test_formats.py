@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import shared
 from one_set import as_folder, as_last_arrays, as_npz, as_pickle, as_zip
 
 from lastkd.data.clip import Clip
@@ -88,6 +89,19 @@ def test_every_format_gives_the_same_clips(
     assert (len(parts["train"]), len(parts["test"])) == (len(train), len(clips) - len(train))
     assert all(clips[order[i] if unnamed else by_name[store.names[i]]].performer in (1, 2)
                for i in parts["train"])  # fmt: skip
+
+
+def test_the_six_real_files_zipped_are_the_same_as_the_folder(tmp_path: Path) -> None:
+    folder = shared("data", "ntu_samples")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in folder.glob("*.skeleton"):
+            archive.write(file, f"nturgb+d_skeletons/{file.name}")
+    stores = [
+        prepare(open_source(str(source)), tmp_path / name).store
+        for name, source in (("folder", folder), ("zip", tmp_path / "a.zip"))
+    ]
+    assert stores[0].content_hash == stores[1].content_hash
+    assert stores[0].body_choice == {"actor 1": 6, "actor 2": 1}
 
 
 def elsewhere(clips: Sequence[Clip], setup: int, action: int) -> list[Clip]:

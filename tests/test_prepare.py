@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -177,6 +178,23 @@ def test_ctrl_c_keeps_what_is_done_and_ends_every_process(tmp_path: Path) -> Non
     assert gone(process.pid)
     assert [file.name for file in tmp_path.iterdir()] == ["s.part"]
     assert len(SyntheticSource(settings)) == 1024
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    prepare(SyntheticSource(SETTINGS), tmp_path / "straight")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, usual[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written .*it goes on from \d+ samples"):
+            prepare(SyntheticSource(SETTINGS), tmp_path / "s", resumable=True)
+        assert not (tmp_path / "s").exists()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    source = Counting()
+    prepare(source, tmp_path / "s", resumable=True)
+    assert source.visited[0] > 0
+    assert content(tmp_path / "s") == content(tmp_path / "straight")
 
 
 # ------------------------------------------------------------------------------ bad files

@@ -55,11 +55,22 @@ class Checkpoint:
         """The model with these weights, in `eval` mode on the CPU.
 
         Raises:
-            UserError: a tensor is missing, left over, or of another shape.
+            UserError: a tensor is missing, left over, or of another shape, or no model is as the
+                metadata say.
         """
         from lastkd.models import build_model
 
-        model = build_model(self.info.architecture, self.info.num_classes, self.info.layout)
+        about = self.info.architecture, self.info.num_classes, self.info.layout
+        try:
+            # its shapes alone, before metadata that lie make something huge
+            with torch.device("meta"):
+                expected = build_model(*about).state_dict()
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.path}: its metadata describe no model ({reason})") from None
+        shapes = {key: tensor.shape for key, tensor in self.tensors.items()}
+        check_shapes({key: tensor.shape for key, tensor in expected.items()}, shapes, self.path)
+        model = build_model(*about)
         load_exactly(model, self.tensors, self.path)
         return model.eval()
 
