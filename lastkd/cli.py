@@ -13,6 +13,8 @@ COMMANDS = {
     "info": "lastkd.commands.info:info",
     "convert": "lastkd.commands.convert:convert",
     "evaluate": "lastkd.commands.evaluate:evaluate",
+    "predict": "lastkd.commands.predict:predict",
+    "export": "lastkd.commands.export:export",
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",
     "bench": "lastkd.commands.bench:bench",
     "demo": "lastkd.commands.demo:demo",

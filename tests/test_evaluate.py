@@ -26,19 +26,21 @@ from lastkd.report.statistics import compare, paired_interval
 from lastkd.training.evaluation import Accuracy
 
 
-def checkpoint(path: Path, store_path: Path, seed: int, **settings: Any) -> Path:
-    """An untrained nano; its answers differ from clip to clip, and that is all that is needed."""
+def checkpoint(
+    path: Path, store_path: Path, seed: int, *, model: str = "last_e_nano", **settings: Any
+) -> Path:
+    """An untrained model; its answers differ from clip to clip, and that is all that is needed."""
     store = ClipStore.open(store_path)
     torch.manual_seed(seed)
-    model = lastkd.build_model("last_e_nano", store.num_classes, store.layout)
+    built = lastkd.build_model(model, store.num_classes, store.layout)
     info = CheckpointInfo(
-        architecture=model.architecture,
+        architecture=built.architecture,
         num_classes=store.num_classes,
         layout=store.layout,
         class_names=store.class_names,
         settings={"frames": 16} | settings,
     )
-    save_checkpoint(path, model.state_dict(), info)
+    save_checkpoint(path, built.state_dict(), info)
     return path
 
 
