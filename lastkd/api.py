@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from lastkd.architecture import short_name
-from lastkd.config import DistillSettings, TrainSettings, resolve
+from lastkd.config import DistillSettings, TrainSettings, embedded_set, resolve
 from lastkd.data.prepare import open_source, prepare
 from lastkd.data.store import ClipStore
 from lastkd.training.loop import train
@@ -21,7 +21,8 @@ def prepare_store(source: str | Path, out: str | Path, *, layout: str | None = N
     Raises:
         UserError: the source is missing, of no known format or malformed, or `out` exists.
     """
-    prepare(open_source(str(source), layout=layout), Path(out))
+    reader = open_source(str(source), layout=layout, synthetic=embedded_set())
+    prepare(reader, Path(out))
     return ClipStore.open(out)
 
 

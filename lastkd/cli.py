@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "lastkd.commands.evaluate:evaluate",
     "predict": "lastkd.commands.predict:predict",
     "export": "lastkd.commands.export:export",
+    "report": "lastkd.commands.report:report",
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",
     "bench": "lastkd.commands.bench:bench",
     "demo": "lastkd.commands.demo:demo",

@@ -25,7 +25,8 @@ def test_the_documented_lines_build_distil_evaluate_and_predict(
     small = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
     whole = prepare.open_source
     monkeypatch.setattr(
-        "lastkd.api.open_source", lambda source, layout: whole(source, synthetic=small)
+        "lastkd.api.open_source",
+        lambda source, layout, synthetic: whole(source, synthetic=small),
     )
     resolve = config.resolve
     monkeypatch.setattr(

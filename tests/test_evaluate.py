@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import lastkd
+from lastkd.architecture import Architecture
 from lastkd.cli import cli
 from lastkd.config import TrainSettings, resolve
 from lastkd.data.store import ClipStore
@@ -27,7 +28,12 @@ from lastkd.training.evaluation import Accuracy
 
 
 def checkpoint(
-    path: Path, store_path: Path, seed: int, *, model: str = "last_e_nano", **settings: Any
+    path: Path,
+    store_path: Path,
+    seed: int,
+    *,
+    model: str | Architecture = "last_e_nano",
+    **settings: Any,
 ) -> Path:
     """An untrained model; its answers differ from clip to clip, and that is all that is needed."""
     store = ClipStore.open(store_path)

@@ -103,12 +103,12 @@ def export_checkpoint(
     """
     read = read_checkpoint(checkpoint)
     path = Path(out) if out else _beside(read.path, form, int8)
-    if path.exists():
-        raise UserError(f"{path}: exists already; remove it or choose another --out")
     if int8 and form != "onnx":
         raise UserError(f"--int8 is for ONNX Runtime, not for {form}; choose --format onnx")
     if int8 and data is None:
         raise UserError("--int8 takes its ranges from training clips; name a store with --data")
+    if path.exists():
+        raise UserError(f"{path}: exists already; remove it or choose another --out")
     if form == "onnx":
         require_onnx()
     clips = _Clips.of(read, data, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -92,3 +93,36 @@ def paired_interval(gained: int, lost: int, clips: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     half = z * float(np.sqrt(b + c - (b - c) ** 2 / N)) / N
     return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean gain over seeds, in points, with its 95 % interval over the test clips."""
+
+    gain: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.gain:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+def gain_over_seeds(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> Gain:
+    """The gain of models over references, averaged over the seeds that both have.
+
+    Of one seed, the interval of `compare`. Of several, each clip's differences are averaged over
+    the seeds first, and the interval is that of their mean over the clips: it says how far other
+    test clips would move these very models, not what other seeds would.
+
+    Args:
+        pairs: for each seed, which clips `(N,)` the model and the reference got right.
+    """
+    if len(pairs) == 1:
+        one = compare(*pairs[0])
+        return Gain(one.gain, one.low, one.high, 1)
+    difference = np.mean([right.astype(float) - reference for right, reference in pairs], axis=0)
+    mean = float(difference.mean())
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    half = z * float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
+    return Gain(100 * mean, 100 * (mean - half), 100 * (mean + half), len(pairs))
