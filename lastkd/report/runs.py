@@ -13,8 +13,10 @@ from lastkd.report.predictions import Predictions
 
 PREDICTIONS = "predictions.npz"
 """A run's last epoch, as `lastkd evaluate RUN/last.safetensors --predictions` writes it."""
-_OF_A_LOSS = ("alpha", "tau", "ce_weight", "soft_weight", "dkd_alpha", "dkd_beta")
-_OF_A_LOSS += ("dist_beta", "dist_gamma")
+_OF_A_LOSS = (
+    *("alpha", "tau", "ce_weight", "soft_weight"),
+    *("dkd_alpha", "dkd_beta", "dist_beta", "dist_gamma"),
+)
 
 
 @dataclass(frozen=True)
