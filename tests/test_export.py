@@ -174,7 +174,7 @@ def test_a_file_that_differs_from_its_checkpoint_is_not_kept(
         (("--int8", "--format", "pt2"), "choose --format onnx"),
         (("--int8",), "name a store with --data"),
         (("--out", "taken.onnx"), "exists already"),
-        (("--data", "nowhere"), "no such store"),
+        (("--data", "nowhere", "--out", "o.onnx"), "no such store"),
     ],
 )
 def test_a_mistake_is_one_sentence(
