@@ -14,6 +14,7 @@ from test_evaluate import checkpoint
 import lastkd
 from lastkd.architecture import LastEArchitecture
 from lastkd.cli import cli
+from lastkd.data.single_clip import SingleClip
 from lastkd.data.store import ClipStore
 from lastkd.errors import UserError
 from lastkd.evaluate import evaluate_checkpoint
@@ -159,12 +160,16 @@ def test_without_a_store_the_clips_are_made_up_and_that_is_said(nano: Path, tmp_
     assert "same top-1 for 8 of 8 made-up clips" in text
 
 
-def test_a_file_that_differs_from_its_checkpoint_is_not_kept(
-    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_differs_from_the_evaluation_is_not_kept(
+    nano: Path, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ConvLastE, "forward", lambda self, streams, there: torch.zeros(1, 16))
+    """Also what comes before the network is compared: here the scale goes wrong."""
+    whole = SingleClip.unit_of_length
+    monkeypatch.setattr(
+        SingleClip, "unit_of_length", lambda self, points, seen: 1.1 * whole(self, points, seen)
+    )
     with pytest.raises(UserError, match="not kept, as it differs"):
-        export_checkpoint(nano, tmp_path / "n.pt", form="torchscript")
+        export_checkpoint(nano, tmp_path / "n.pt", form="torchscript", data=store_path)
     assert list(tmp_path.iterdir()) == []
 
 

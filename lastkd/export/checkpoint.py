@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import statistics
 import tempfile
 import time
@@ -10,24 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 import lastkd
 from lastkd.architecture import is_factory
 from lastkd.atomic import replacing
-from lastkd.data.layouts import Layout
-from lastkd.data.store import ClipStore
 from lastkd.errors import UserError
 from lastkd.evaluate import view_settings
+from lastkd.export.clips import ExampleClips
 from lastkd.export.formats import SUFFIXES, Format, Runner, open_exported, require_onnx, write
 from lastkd.export.graph import ClipClassifier
 from lastkd.models.checkpoint import Checkpoint, read_checkpoint
-from lastkd.training.teacher import check_fit
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that a float32 file may have, where the largest logit is at most 1,
@@ -111,7 +108,7 @@ def export_checkpoint(
         raise UserError(f"{path}: exists already; remove it or choose another --out")
     if form == "onnx":
         require_onnx()
-    clips = _Clips.of(read, data, split)
+    clips = ExampleClips.of(read, data, split)
     model = read.build(factory)
     classifier = ClipClassifier(model, read.info.layout, view_settings(read.info))
     example = classifier.fitted(clips.test(0))
@@ -119,36 +116,15 @@ def export_checkpoint(
     with replacing(path) as part:
         _write(classifier, example, part, form, _about(read, classifier))
         if int8:
-            from lastkd.export.int8 import CALIBRATION_CLIPS, quantise
-
-            total = min(CALIBRATION_CLIPS, clips.training_count)
-            calibration = []
-            for number in range(total):
-                calibration.append(classifier.fitted(clips.training(number, total)))
-                visited("clips for the ranges", number + 1, total)
-            with tempfile.TemporaryDirectory() as folder:
-                whole = Path(folder) / "float32.onnx"
-                part.replace(whole)
-                quantise(whole, part, calibration)
+            _quantised(part, classifier, clips, visited)
         run = open_exported(part, form)
         count = clips.count if int8 else min(CHECKED_CLIPS, clips.count)
-        same = right = checkpoint_right = 0
-        difference = largest = 0.0
-        for number in range(count):
-            joints = classifier.fitted(clips.test(number, count))
-            ours, theirs = run(joints), oracle(joints)
-            same += int(ours.argmax() == theirs.argmax())
-            difference = max(difference, float((ours - theirs).abs().max()))
-            largest = max(largest, float(theirs.abs().max()))
-            label = clips.label(number, count)
-            right += int(ours.argmax()) == label
-            checkpoint_right += int(theirs.argmax()) == label
-            visited("clips compared", number + 1, count)
-        wrong = difference > TOLERANCE * max(1.0, largest) or same < count
-        if not int8 and (wrong or not math.isfinite(difference)):
+        found = _compared(run, model, classifier, clips, count, visited)
+        if not int8 and not found.holds:
             raise UserError(
-                f"{path}: not kept, as it differs from {read.path} (by {difference:.1e} where the "
-                f"largest logit is {largest:.3g}; the same top-1 for {same} of {count} clips)"
+                f"{path}: not kept, as it differs from {read.path} (by {found.difference:.1e} "
+                f"where the largest logit is {found.largest:.3g}; the same top-1 for {found.same} "
+                f"of {count} clips)"
             )
         with _one_thread():
             latency, reference = _latency(run, example), _latency(oracle, example)
@@ -168,12 +144,79 @@ def export_checkpoint(
         timed_frames=len(example),
         real=data is not None,
         clips=count,
-        same_top1=same,
-        largest_difference=difference,
-        largest_logit=largest,
-        top1=round(100 * right / count, 4) if int8 else None,
-        checkpoint_top1=round(100 * checkpoint_right / count, 4) if int8 else None,
+        same_top1=found.same,
+        largest_difference=found.difference,
+        largest_logit=found.largest,
+        top1=round(100 * found.right / count, 4) if int8 else None,
+        checkpoint_top1=round(100 * found.oracle_right / count, 4) if int8 else None,
     )
+
+
+def _quantised(
+    path: Path,
+    classifier: ClipClassifier,
+    clips: ExampleClips,
+    visited: Callable[[str, int, int], None],
+) -> None:
+    """Puts an 8-bit file in the place of the ONNX file at `path`."""
+    from lastkd.export.int8 import CALIBRATION_CLIPS, quantise
+
+    total = min(CALIBRATION_CLIPS, clips.training_count)
+    calibration = []
+    for number in range(total):
+        calibration.append(classifier.fitted(clips.training(number, total)))
+        visited("clips for the ranges", number + 1, total)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "float32.onnx"
+        shutil.move(path, whole)  # another disk, perhaps
+        quantise(whole, path, calibration)
+
+
+class _Agreement(NamedTuple):
+    """A file beside its checkpoint on `clips` clips."""
+
+    clips: int
+    same: int
+    difference: float
+    largest: float
+    right: int
+    oracle_right: int
+
+    @property
+    def holds(self) -> bool:
+        within = self.difference <= TOLERANCE * max(1.0, self.largest)  # false for NaN
+        return within and self.same == self.clips
+
+
+@torch.no_grad()
+def _compared(
+    run: Runner,
+    model: nn.Module,
+    classifier: ClipClassifier,
+    clips: ExampleClips,
+    count: int,
+    visited: Callable[[str, int, int], None],
+) -> _Agreement:
+    """Runs the file on raw joints, and the model on the views that an evaluation makes of them."""
+    same = right = oracle_right = 0
+    difference = largest = 0.0
+    for number in range(count):
+        joints = classifier.fitted(clips.test(number, count))
+        ours = run(joints)
+        seen = clips.evaluation(number, count)
+        if seen is None:
+            streams, there = classifier.clip(joints)
+            seen = streams, there.sum(dim=1)
+        theirs = model(*seen)
+        label = clips.label(number, count)
+        same += int(ours.argmax() == theirs.argmax())
+        right += int(ours.argmax() == label)
+        oracle_right += int(theirs.argmax() == label)
+        apart = float((ours - theirs).abs().max())
+        difference = apart if math.isnan(apart) else max(difference, apart)
+        largest = max(largest, float(theirs.abs().max()))
+        visited("clips compared", number + 1, count)
+    return _Agreement(count, same, difference, largest, right, oracle_right)
 
 
 def _beside(checkpoint: Path, form: Format, int8: bool) -> Path:
@@ -194,7 +237,7 @@ def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
     }
 
 
-def _oracle(classifier: ClipClassifier, model: torch.nn.Module) -> Runner:
+def _oracle(classifier: ClipClassifier, model: nn.Module) -> Runner:
     """The checkpoint itself: its model as it was trained, in PyTorch."""
 
     @torch.no_grad()
@@ -220,58 +263,6 @@ def _write(
         raise UserError(
             f"{about['model']}: can't be exported as {form} ({type(error).__name__}: {reason})"
         ) from error
-
-
-class _Clips:
-    """Clips to check on and to take ranges from: a store's, or made up."""
-
-    def __init__(self, layout: Layout, store: ClipStore | None, split: str) -> None:
-        self.layout = layout
-        self.store = store
-        self._training, self._test = np.arange(0), np.arange(8)
-        if store is not None:
-            self._training, self._test = store.split(split)
-
-    @classmethod
-    def of(cls, read: Checkpoint, data: str | Path | None, split: str) -> _Clips:
-        if data is None:
-            return cls(read.info.layout, None, split)
-        store, info = ClipStore.open(data), read.info
-        check_fit(read.path, info.num_classes, info.class_names, info.layout.joints, store)
-        return cls(info.layout, store, split)
-
-    @property
-    def count(self) -> int:
-        return len(self._test)
-
-    @property
-    def training_count(self) -> int:
-        return len(self._training)
-
-    def test(self, number: int, count: int = 1) -> Tensor:
-        """Joints `(T, M, V, 3)` of the number-th of `count` clips spread evenly over the test."""
-        return self._joints(self._test, number, count)
-
-    def training(self, number: int, count: int) -> Tensor:
-        return self._joints(self._training, number, count)
-
-    def label(self, number: int, count: int) -> int:
-        """Its class; -1 where clips are made up."""
-        return int(self.store.labels[_spread(self._test, number, count)]) if self.store else -1
-
-    def _joints(self, clips: NDArray[np.int64], number: int, count: int) -> Tensor:
-        clip = _spread(clips, number, count)
-        if self.store is not None:
-            return torch.from_numpy(self.store.clip(clip))
-        made = torch.Generator().manual_seed(clip)
-        frames = 40 + 10 * clip
-        pose = torch.randn(1, 1, self.layout.num_joints, 3, generator=made) * 0.3
-        walk = torch.randn(frames, 1, self.layout.num_joints, 3, generator=made).cumsum(0) * 0.02
-        return pose + walk + torch.tensor([0.2, 0.1, 3.0])
-
-
-def _spread(clips: NDArray[np.int64], number: int, count: int) -> int:
-    return int(clips[number * len(clips) // count])
 
 
 @contextmanager
