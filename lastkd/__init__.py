@@ -4,25 +4,55 @@ import lastkd
 
 model = lastkd.build_model("last_e_nano", num_classes=60, layout="ntu25")
 model = lastkd.load_model("runs/nano/best.safetensors")
+for clip in lastkd.predict_clips("runs/nano/best.safetensors", ["clip.skeleton"]):
+    print(clip.name, clip.top(5))
+
+docs/python.md has the whole way, from a store to a distilled student.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import lastkd.origin  # noqa: F401 - it notes the time and the parent before slow imports
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_model", "load_model"]
+
+_PLACES = {
+    "build_model": "lastkd.models",
+    "load_model": "lastkd.models",
+    "prepare_store": "lastkd.api",
+    "train_model": "lastkd.api",
+    "distill_model": "lastkd.api",
+    "evaluate_checkpoint": "lastkd.evaluate",
+    "predict_clips": "lastkd.predict",
+    "Predictor": "lastkd.predict",
+    "export_checkpoint": "lastkd.export.checkpoint",
+}
+__all__ = [
+    "Predictor",
+    "__version__",
+    "build_model",
+    "distill_model",
+    "evaluate_checkpoint",
+    "export_checkpoint",
+    "load_model",
+    "predict_clips",
+    "prepare_store",
+    "train_model",
+]
 
 if TYPE_CHECKING:
+    from lastkd.api import distill_model, prepare_store, train_model
+    from lastkd.evaluate import evaluate_checkpoint
+    from lastkd.export.checkpoint import export_checkpoint
     from lastkd.models import build_model, load_model
+    from lastkd.predict import Predictor, predict_clips
 
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; commands that don't need it shouldn't wait for it
-    if name in ("build_model", "load_model"):
-        from lastkd import models
-
-        return getattr(models, name)
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'lastkd' has no attribute {name!r}")

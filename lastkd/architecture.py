@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -52,7 +53,19 @@ class LastEArchitecture(BaseModel):
     head_dropout: float = Field(0.3, ge=0, lt=1, description="before the last layer")
 
 
-Architecture = LastV2Architecture | LastEArchitecture
+class OwnArchitecture(BaseModel):
+    """A model that lastkd doesn't know: `name` is the `package.module:factory` that makes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    public: ClassVar[bool] = False
+
+    name: str
+    family: Literal["own"] = "own"
+
+
+Architecture = LastV2Architecture | LastEArchitecture | OwnArchitecture
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _BY_FAMILY: dict[str, type[LastV2Architecture] | type[LastEArchitecture]] = {
     "last_v2": LastV2Architecture,
     "last_e": LastEArchitecture,
@@ -64,16 +77,31 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 
 
+def is_factory(name: str) -> bool:
+    """Whether a name is of the form `package.module:factory`."""
+    return _FACTORY.fullmatch(name) is not None
+
+
+def short_name(name: str) -> str:
+    """A model's or variant's name for a folder: of a factory, what stands behind the colon."""
+    return name.rpartition(":")[2]
+
+
 def get_architecture(model: str | Architecture) -> Architecture:
-    """A model's architecture by its name.
+    """A model's architecture by its name; for `package.module:factory`, that it is one's own.
 
     Raises:
         UserError: no such model.
     """
     if not isinstance(model, str):
         return model
+    if is_factory(model):
+        return OwnArchitecture(name=model)
     if model not in model_names():
-        raise UserError(f"model {model!r} is unknown; {nearest(model, model_names())}")
+        raise UserError(
+            f"model {model!r} is unknown; {nearest(model, model_names())} "
+            "(or name your own as package.module:factory)"
+        )
     path = CONFIGS / "model" / f"{model}.yaml"
     values = read_mapping(path)
     return validated(_BY_FAMILY[values["family"]], values, str(path))

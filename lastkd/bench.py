@@ -221,7 +221,7 @@ class Bench:
         distilled = {v: resolve(DistillSettings, self._given(variant=v)) for v in settings.variants}
         parts = self._teacher_parts()
         for variant, live in distilled.items():
-            alone = resolve(TrainSettings, self._given(model=f"last_e_{variant}"))
+            alone = resolve(TrainSettings, self._given(model=live.model_name))
             replay = live.model_copy(update={"teacher_cache": cache.folder})
             parts[f"{variant} alone"] = self._epoch([alone], "long", "alone")
             parts[f"{variant} replay"] = self._epoch([replay], "long", "replay")

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lastkd.architecture import model_names
+from lastkd.architecture import is_factory, model_names
 from lastkd.data.synthetic import SyntheticSettings
 from lastkd.data.view_settings import ViewSettings
 from lastkd.errors import UserError, nearest
@@ -96,7 +96,9 @@ class RunSettings(ConfiguredSettings, ConductSettings):
 class TrainSettings(RunSettings):
     """Standalone training of any model."""
 
-    model: str = Field(description="last_v2_base, last_e_nano, ... (configs/model)")
+    model: str = Field(
+        description="last_v2_base, last_e_nano, ... (configs/model) or package.module:factory"
+    )
     label_smoothing: float = Field(ge=0, lt=1, description="smoothing of the hard labels")
 
     default_files: ClassVar[tuple[str, ...]] = ("training/recipe", "training/standalone")
@@ -106,22 +108,71 @@ class TrainSettings(RunSettings):
         return self.model
 
 
-class DistillSettings(RunSettings):
-    """Distillation of a frozen teacher into a LAST-E."""
+LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
+    "kd": ("alpha", "tau"),
+    "dkd": ("ce_weight", "soft_weight", "dkd_alpha", "dkd_beta", "tau"),
+    "dist": ("ce_weight", "soft_weight", "dist_beta", "dist_gamma", "tau"),
+    "logit_std": ("ce_weight", "soft_weight", "tau"),
+}
+"""Each loss with the settings that are its own."""
 
-    variant: Literal["nano", "small", "base", "large"] = Field(
-        description="size of the student: nano, small, base, large; several (nano,base) or all"
+
+class DistillSettings(RunSettings):
+    """Distillation of a frozen teacher into a student."""
+
+    variant: str = Field(
+        description="the student: nano, small, base, large; several (nano,base), all, or "
+        "package.module:factory"
     )
-    teacher: Path | None = Field(description="checkpoint of the teacher")
+    teacher: Path | None = Field(
+        description="checkpoint of the teacher, or package.module:factory that gives it"
+    )
     teacher_cache: Path | None = Field(
         description="folder of soft labels: read where they are there, filled where they aren't"
     )
-    alpha: float = Field(ge=0, le=1, description="weight of the hard-label loss")
+    loss: Literal["kd", "dkd", "dist", "logit_std"] = Field(
+        "kd", description="kd, dkd, dist or logit_std (configs/loss); each has settings of its own"
+    )
+    alpha: float | None = Field(ge=0, le=1, description="kd: weight of the hard-label loss")
     tau: float = Field(gt=0, description="temperature of the soft labels")
+    ce_weight: float | None = Field(
+        None, ge=0, description="dkd, dist, logit_std: weight of the hard-label loss"
+    )
+    soft_weight: float | None = Field(
+        None, ge=0, description="dkd, dist, logit_std: weight of the soft term"
+    )
+    dkd_alpha: float | None = Field(None, ge=0, description="dkd: weight of the label's class")
+    dkd_beta: float | None = Field(None, ge=0, description="dkd: weight of the other classes")
+    dist_beta: float | None = Field(None, ge=0, description="dist: weight within a clip")
+    dist_gamma: float | None = Field(None, ge=0, description="dist: weight within a class")
+    soft_warmup: float = Field(
+        0.0, ge=0, le=1, description="share of the run in which the soft term grows from 0"
+    )
+
+    @model_validator(mode="after")
+    def _settings_of_the_loss(self) -> DistillSettings:
+        own = LOSS_SETTINGS[self.loss]
+        for name in sorted({name for names in LOSS_SETTINGS.values() for name in names}):
+            value = getattr(self, name)
+            if name in own and value is None:
+                raise ValueError(f"the loss {self.loss} needs {name}")
+            if name not in own and value is not None:
+                raise ValueError(
+                    f"{name} = {value} is no setting of the loss {self.loss}, which has "
+                    f"{', '.join(own)}"
+                )
+        return self
 
     @property
     def model_name(self) -> str:
-        return f"last_e_{self.variant}"
+        return self.variant if is_factory(self.variant) else f"last_e_{self.variant}"
+
+    @property
+    def loss_in_words(self) -> str:
+        """The loss with its settings, for the one who watches."""
+        own = [f"{name} {getattr(self, name):g}" for name in LOSS_SETTINGS[self.loss]]
+        ramp = [f"soft_warmup {self.soft_warmup:.3g}"] if self.soft_warmup else []
+        return ", ".join([self.loss, *own, *ramp])
 
 
 class SoftLabelSettings(ConfiguredSettings):
@@ -148,7 +199,9 @@ def embedded_set() -> SyntheticSettings:
     return read_model(SyntheticSettings, CONFIGS / "data" / "synthetic.yaml")
 
 
-def defaults(kind: type[ConfiguredSettings], variant: str | None = None) -> dict[str, Any]:
+def defaults(
+    kind: type[ConfiguredSettings], variant: str | None = None, loss: str | None = None
+) -> dict[str, Any]:
     """What `configs/` says for a kind of run, before a user says anything."""
     values: dict[str, Any] = {}
     files = list(kind.default_files)
@@ -156,6 +209,8 @@ def defaults(kind: type[ConfiguredSettings], variant: str | None = None) -> dict
         values |= {"teacher": None, "teacher_cache": None}
         if variant is not None:
             files.append(f"distillation/{variant}")
+        if loss is not None:
+            files.append(f"loss/{loss}")
     for name in files:
         values |= read_mapping(CONFIGS / f"{name}.yaml")
     if kind is SoftLabelSettings:  # a part of a distillation's settings
@@ -185,8 +240,10 @@ def resolve(
         if key not in kind.model_fields:
             raise UserError(f"{file}: unknown key {key!r}; {nearest(key, kind.model_fields)}")
     said = from_file | given
-    variant = said.get("variant")
-    values = defaults(kind, variant if variant in variants() else None)
+    variant, loss = said.get("variant"), said.get("loss", "kd")
+    own = is_factory(str(variant))
+    known_variant = "own" if own else variant if variant in variants() else None
+    values = defaults(kind, known_variant, loss if loss in LOSS_SETTINGS else None)
     if embedded is not None:
         values |= read_mapping(CONFIGS / "training" / f"{embedded}.yaml")
     values |= said
@@ -198,8 +255,11 @@ def resolve(
     if name is not None and values.get(name) is None:
         known = model_names() if name == "model" else variants()
         raise UserError(f"which {name}? give --{name} with one of {', '.join(known)}")
-    if kind is DistillSettings and variant not in variants():
-        raise UserError(f"variant {variant!r} is unknown; {nearest(str(variant), variants())}")
+    if kind is DistillSettings and not own and variant not in variants():
+        raise UserError(
+            f"variant {variant!r} is unknown; {nearest(str(variant), variants())} "
+            "(or name your own student as package.module:factory)"
+        )
     return validated(kind, values, str(file or "settings"))
 
 

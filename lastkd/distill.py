@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lastkd.architecture import is_factory, short_name
 from lastkd.command_line import run_command
 from lastkd.config import DistillSettings, places, resolve
 from lastkd.errors import UserError
@@ -35,7 +36,7 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
     if not data.exists():
         way_out = f"make one with lastkd prepare SOURCE --out {data} or name yours with --data"
         raise _missing("store", data, settings.data is not None, way_out)
-    if not teacher.exists():
+    if not is_factory(str(teacher)) and not teacher.exists():
         if settings.teacher is None and settings.teacher_cache is not None:
             return data, None
         way_out = (
@@ -73,7 +74,8 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     same teacher, data, view settings and seed reads them and never loads the teacher.
 
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student). alpha and tau have
-    defaults by variant (configs/distillation). Without --data and --teacher the places in
+    defaults by variant (configs/distillation). --loss takes others, dkd, dist and logit_std, with
+    the defaults of their papers (configs/loss). Without --data and --teacher the places in
     configs/data/places.yaml are used; where neither is there, the embedded synthetic data.
     """
     settings = resolve_all(given, file)
@@ -98,7 +100,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     from lastkd.training.loop import train
 
     above = settings[0].run if len(settings) > 1 else None
-    folders = [(above or Path("runs")) / own.variant for own in settings]
+    folders = [(above or Path("runs")) / short_name(own.variant) for own in settings]
     if len(settings) == 1 and settings[0].run:
         folders = [settings[0].run]
     run_and_leave(

@@ -2,26 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 
+from lastkd.architecture import OwnArchitecture
 from lastkd.config import RunSettings, defaults
 from lastkd.data.store import ClipStore
 from lastkd.data.view_settings import ViewSettings
 from lastkd.data.views import Views
-from lastkd.models.checkpoint import read_checkpoint
+from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, read_info
+from lastkd.report.predictions import Predictions
+from lastkd.report.statistics import PairedComparison, compare
 from lastkd.training.device import view_device
-from lastkd.training.evaluation import Accuracy, evaluate
+from lastkd.training.evaluation import Accuracy, clip_logits
 from lastkd.training.processes import make_accelerator
 from lastkd.training.teacher import check_fit
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """A checkpoint on the test part of a split.
+
+    Attributes:
+        accuracy: over all test clips.
+        predictions: each clip's logits.
+        views_per_clip: 1, the centre view; more are averaged.
+    """
+
+    accuracy: Accuracy
+    predictions: Predictions
+    views_per_clip: int
+
+    def against(self, reference: Evaluation) -> PairedComparison:
+        """This one beside another on the same clips."""
+        return compare(self.predictions.right, reference.predictions.right)
+
+    @property
+    def views_in_words(self) -> str:
+        if self.views_per_clip == 1:
+            return "one view each"
+        return f"{self.views_per_clip} views each, their probabilities averaged"
+
+    def as_json(self, confused: int = 5) -> dict[str, Any]:
+        """Plain values.
+
+        Args:
+            confused: how many of the most confused pairs to name.
+        """
+        names = self.predictions.class_names
+        by_class = self.accuracy.by_class
+        return {
+            **self.predictions.about,
+            **self.accuracy.summary(),
+            "by_class": {
+                name: None if np.isnan(share) else round(float(share), 4)
+                for name, share in zip(names, by_class, strict=True)
+            },
+            "most_confused": [
+                {"class": names[true], "taken_for": names[said], "clips": count, "percent": percent}
+                for true, said, count, percent in self.accuracy.most_confused(confused)
+            ],
+        }
+
+
+def known_settings(info: CheckpointInfo) -> dict[str, Any]:
+    """A checkpoint's settings, with the defaults for what it doesn't say (a converted one)."""
+    return defaults(RunSettings) | info.settings
+
+
+def view_settings(info: CheckpointInfo) -> ViewSettings:
+    """How the views were cut that a checkpoint was trained for."""
+    known = known_settings(info)
+    return ViewSettings.model_validate({name: known[name] for name in ViewSettings.model_fields})
+
+
 def evaluate_checkpoint(
-    checkpoint: Path, data: Path, split: str, *, accelerator: Accelerator | None = None
-) -> tuple[Accuracy, ClipStore]:
-    """Accuracy on the test part of a split, with the views the checkpoint was trained for.
+    checkpoint: str | Path,
+    data: str | Path,
+    split: str = "xsub",
+    *,
+    views_per_clip: int = 1,
+    factory: str | None = None,
+    accelerator: Accelerator | None = None,
+    visited: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """A checkpoint on the test part of a split, with the views that it was trained for.
+
+    Args:
+        views_per_clip: 1 for the centre view, as during training; more adds crops of each clip, the
+            same ones every time, and averages the probabilities.
+        factory: `package.module:factory`, where the model isn't one of lastkd's.
+        visited: called with the number of this process's views done.
 
     Raises:
         UserError: the checkpoint or the store is missing, damaged, or they don't fit each other.
@@ -29,30 +105,41 @@ def evaluate_checkpoint(
     store = ClipStore.open(data)
     read = read_checkpoint(checkpoint)
     info = read.info
-    check_fit(checkpoint, info.num_classes, info.class_names, info.layout.joints, store)
+    check_fit(read.path, info.num_classes, info.class_names, info.layout.joints, store)
     _, test_clips = store.split(split)
-    known = defaults(RunSettings) | info.settings
-    views = ViewSettings.model_validate({name: known[name] for name in ViewSettings.model_fields})
-    # in the precision of its training, so that the numbers are the same
-    accelerator = accelerator or make_accelerator(mixed_precision=known.get("mixed_precision"))
-    accuracy = evaluate(
-        read.build().to(accelerator.device),
-        Views(store, views, view_device(store, accelerator.device)),
+    known = known_settings(info)
+    accelerator = accelerator or make_accelerator()
+    logits = clip_logits(
+        read.build(factory).to(accelerator.device),
+        Views(store, view_settings(info), view_device(store, accelerator.device)),
         test_clips,
         batch_size=int(known["eval_batch_size"]),
         accelerator=accelerator,
+        views_per_clip=views_per_clip,
+        # that of its training, so that the numbers are the same
+        precision=known.get("mixed_precision"),
+        visited=visited,
     )
-    return accuracy, store
+    labels = store.labels[test_clips]
+    predictions = Predictions(
+        names=tuple(store.names[clip] for clip in test_clips),
+        labels=labels,
+        logits=logits.numpy(),
+        class_names=store.class_names,
+        about={
+            "checkpoint": str(checkpoint),
+            "model": info.architecture.name,
+            "weights_hash": read.weights_hash,
+            "epoch": info.epoch,
+            "chosen_by": info.chosen_by,
+            "data_hash": store.content_hash,
+            "split": split,
+            "views_per_clip": views_per_clip,
+        },
+    )
+    return Evaluation(Accuracy.of(logits, labels), predictions, views_per_clip)
 
 
-def as_json(accuracy: Accuracy, store: ClipStore, split: str, confused: int) -> dict[str, Any]:
-    """The result as plain values."""
-    names = store.class_names
-    return {
-        "split": split,
-        **accuracy.summary(),
-        "most_confused": [
-            {"class": names[true], "taken_for": names[said], "clips": count, "percent": percent}
-            for true, said, count, percent in accuracy.most_confused(confused)
-        ],
-    }
+def is_own(checkpoint: Path) -> bool:
+    """Whether a checkpoint's model is made by a factory that isn't lastkd's."""
+    return isinstance(read_info(checkpoint).architecture, OwnArchitecture)

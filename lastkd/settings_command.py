@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lastkd.architecture import is_factory
 from lastkd.command_line import PATH
 from lastkd.config import ConfiguredSettings, defaults, variants
 from lastkd.errors import nearest
@@ -23,7 +24,7 @@ _CLICK_TYPES: dict[type, Any] = {
 
 
 class Variants(click.ParamType):  # type: ignore[type-arg]
-    """`large`, `nano,large` or `all`, as a tuple of variants, smallest first."""
+    """`large`, `nano,large`, `all` or factories, as a tuple: the variants first, by size."""
 
     name = "variants"
 
@@ -34,9 +35,13 @@ class Variants(click.ParamType):  # type: ignore[type-arg]
             return value
         said = variants() if value == "all" else [part.strip() for part in value.split(",")]
         for variant in said:
-            if variant not in variants():
-                self.fail(f"{variant!r} is unknown; {nearest(variant, [*variants(), 'all'])}")
-        return tuple(variant for variant in variants() if variant in said)
+            if variant not in variants() and not is_factory(variant):
+                self.fail(
+                    f"{variant!r} is unknown; {nearest(variant, [*variants(), 'all'])} "
+                    "(or name your own student as package.module:factory)"
+                )
+        sizes = [variant for variant in variants() if variant in said]
+        return tuple(sizes + [name for name in dict.fromkeys(said) if is_factory(name)])
 
 
 def _click_type(annotation: Any) -> Any:
@@ -81,8 +86,11 @@ def settings_command(
         "seed": 6,
         "batch_size": 7,
         "lr": 8,
-        "alpha": 9,
-        "tau": 10,
+        "loss": 9,
+        "alpha": 10,
+        "tau": 11,
+        **dict.fromkeys(("ce_weight", "soft_weight", "dkd_alpha", "dkd_beta"), 12),
+        **dict.fromkeys(("dist_beta", "dist_gamma", "soft_warmup"), 12),
     }
     options.sort(key=lambda option: leading.get(option.name or "", 99))
     options.append(

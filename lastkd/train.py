@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lastkd.architecture import short_name
 from lastkd.command_line import run_command
 from lastkd.config import TrainSettings, places, resolve
 from lastkd.errors import UserError
@@ -36,7 +37,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     accelerator = make_accelerator(settings.accumulation)
     from lastkd.training.loop import train
 
-    folder = settings.run or Path("runs") / settings.model_name
+    folder = settings.run or Path("runs") / short_name(settings.model_name)
     run_and_leave(
         accelerator,
         lambda: train(settings, data=data, teacher=None, folder=folder, accelerator=accelerator),

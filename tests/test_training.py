@@ -151,7 +151,7 @@ def test_evaluate_gives_the_numbers_of_the_training(
 ) -> None:
     weights(standalone(), store_path, tmp_path / "run", accelerator, None)
     path = tmp_path / "run" / "last.safetensors"
-    accuracy, _ = evaluate_checkpoint(path, store_path, "xsub", accelerator=accelerator)
+    accuracy = evaluate_checkpoint(path, store_path, "xsub", accelerator=accelerator).accuracy
     recorded = read_checkpoint(path).info.accuracy
     assert accuracy.summary() == {k: v for k, v in recorded.items() if k != "split"}
 

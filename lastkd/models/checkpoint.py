@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lastkd.architecture import Architecture
+from lastkd.architecture import Architecture, OwnArchitecture
 from lastkd.atomic import replacing
 from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
@@ -51,28 +51,52 @@ class Checkpoint:
     info: CheckpointInfo
     tensors: dict[str, Tensor]
 
-    def build(self) -> torch.nn.Module:
+    def build(self, factory: str | None = None) -> torch.nn.Module:
         """The model with these weights, in `eval` mode on the CPU.
 
+        Args:
+            factory: `package.module:factory` of a model that isn't lastkd's own. A checkpoint only
+                names its factory: whoever loads it says whether that code is to run.
+
         Raises:
-            UserError: a tensor is missing, left over, or of another shape, or no model is as the
-                metadata say.
+            UserError: a tensor is missing, left over, or of another shape, no model is as the
+                metadata say, or the factory isn't the one that the checkpoint names.
         """
         from lastkd.models import build_model
 
-        about = self.info.architecture, self.info.num_classes, self.info.layout
+        architecture = self.info.architecture
+        own = architecture.name if isinstance(architecture, OwnArchitecture) else None
+        if factory != own:
+            raise UserError(
+                f"{self.path}: is a {architecture.name}; {factory} doesn't make it"
+                if own is None
+                else f"{self.path}: its model is made by {own}, which isn't part of lastkd; if you "
+                f"trust that code, name it (--model {own}, from Python factory={own!r})"
+            )
+        if own is None:
+            self._check_shapes()
+        model = build_model(architecture, self.info.num_classes, self.info.layout)
+        load_exactly(model, self.tensors, self.path)
+        return model.eval()
+
+    def _check_shapes(self) -> None:
+        """Compares the tensors with what the metadata describe, before metadata that lie make
+        something huge.
+
+        Raises:
+            UserError: they differ, or no model is as the metadata say.
+        """
+        from lastkd.models import build_model
+
         try:
-            # its shapes alone, before metadata that lie make something huge
             with torch.device("meta"):
-                expected = build_model(*about).state_dict()
+                model = build_model(self.info.architecture, self.info.num_classes, self.info.layout)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{self.path}: its metadata describe no model ({reason})") from None
+        expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
         shapes = {key: tensor.shape for key, tensor in self.tensors.items()}
-        check_shapes({key: tensor.shape for key, tensor in expected.items()}, shapes, self.path)
-        model = build_model(*about)
-        load_exactly(model, self.tensors, self.path)
-        return model.eval()
+        check_shapes(expected, shapes, self.path)
 
     @property
     def weights_hash(self) -> str:
@@ -171,10 +195,13 @@ def _read(path: Path, *, tensors: bool) -> Checkpoint:
     return Checkpoint(path, info, loaded)
 
 
-def load_model(path: str | Path) -> torch.nn.Module:
+def load_model(path: str | Path, *, factory: str | None = None) -> torch.nn.Module:
     """The model of a checkpoint, in `eval` mode on the CPU; it takes the MIB dict to logits.
+
+    Args:
+        factory: `package.module:factory`, where the model isn't one of lastkd's.
 
     Raises:
         UserError: the file is missing, damaged, or its tensors don't fit its metadata.
     """
-    return read_checkpoint(path).build()
+    return read_checkpoint(path).build(factory)

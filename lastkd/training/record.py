@@ -255,7 +255,7 @@ class RunRecord:
             identity = soft_labels.identity
             progress.say(
                 f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
-                f"alpha {settings.alpha}, tau {settings.tau}{soft_labels.in_words(settings.epochs)}"
+                f"loss {settings.loss_in_words}{soft_labels.in_words(settings.epochs)}"
             )
         progress.say(
             f"  global batch {plan.global_batch} = {settings.batch_size} clips x "

@@ -19,7 +19,7 @@ from lastkd import chance
 from lastkd.config import DistillSettings, RunSettings, TrainSettings
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.losses import LossParts, distillation_loss, standalone_loss
+from lastkd.losses import LossParts, standalone_loss
 from lastkd.models import LastModel, LastV2Architecture, build_model, get_architecture
 from lastkd.training.agreement import first_decides
 from lastkd.training.evaluation import Accuracy, evaluate
@@ -30,6 +30,7 @@ from lastkd.training.record import BEST, LAST, RunRecord
 from lastkd.training.run_state import Best, Place, RunState
 from lastkd.training.skipping import FlagReader, RunningStatistics, Skips
 from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.soft_loss import soft_label_loss
 
 
 class Student:
@@ -64,6 +65,7 @@ class Student:
         # its own, not Accelerate's one for all: no student's overflow may change another's steps
         half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler("cuda", enabled=half)
+        self.epochs_done = 0.0
         self.best: tuple[int, Accuracy] | None = None
         self.norm = torch.zeros(())
         self.sums = torch.zeros(4, device=accelerator.device)
@@ -84,12 +86,14 @@ class Student:
     def loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> LossParts:
         settings = self.settings
         if soft is not None and isinstance(settings, DistillSettings):
-            return distillation_loss(logits, soft, labels, alpha=settings.alpha, tau=settings.tau)
+            done = self.epochs_done / settings.epochs
+            return soft_label_loss(settings, logits, soft, labels, done)
         smoothing = settings.label_smoothing if isinstance(settings, TrainSettings) else 0
         return standalone_loss(logits, labels, label_smoothing=smoothing)
 
     def set_rate(self, epochs_done: float) -> float:
         """Sets and returns the learning rate of a point of the run."""
+        self.epochs_done = epochs_done
         rate = learning_rate(self.settings, self.plan.global_batch, epochs_done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lastkd.architecture import OwnArchitecture, is_factory
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Streams
 from lastkd.errors import UserError
-from lastkd.models import LastV2
-from lastkd.models.checkpoint import read_checkpoint
+from lastkd.models import LastV2, build_model
+from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, read_checkpoint
 from lastkd.models.lean_last_v2 import LeanLastV2
 
 
@@ -33,9 +34,8 @@ class TeacherIdentity:
             UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
                 layout.
         """
-        checkpoint = read_checkpoint(path)
+        checkpoint, _ = read_teacher(path, store)
         info = checkpoint.info
-        check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
         average = getattr(info.architecture, "body_average", "first")
         return cls(info.architecture.name, checkpoint.weights_hash, average, info.accuracy)
 
@@ -54,11 +54,9 @@ class FrozenTeacher:
             UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
                 layout.
         """
-        checkpoint = read_checkpoint(path)
-        info = checkpoint.info
-        check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
+        checkpoint, factory = read_teacher(path, store)
         self.precision = torch.float16 if device.type == "cuda" else torch.float32
-        model = checkpoint.build().requires_grad_(False)
+        model = checkpoint.build(factory).requires_grad_(False)
         lean = LeanLastV2(model) if isinstance(model, LastV2) else model
         self._model = lean.to(device, self.precision)
 
@@ -70,6 +68,30 @@ class FrozenTeacher:
         with torch.autocast(device, enabled=False):
             logits: Tensor = self._model(cast, bodies)
         return logits.float()
+
+
+def read_teacher(path: Path, store: ClipStore) -> tuple[Checkpoint, str | None]:
+    """A teacher's checkpoint, and the factory to build it with where it is one's own.
+
+    Args:
+        path: of a checkpoint; or `package.module:factory`, whose model has its weights already.
+
+    Raises:
+        UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
+            layout, or the factory doesn't do what it should.
+    """
+    if is_factory(str(path)):
+        own = build_model(str(path), store.num_classes, store.layout)
+        info = CheckpointInfo(
+            architecture=OwnArchitecture(name=str(path)),
+            num_classes=store.num_classes,
+            layout=store.layout,
+        )
+        return Checkpoint(path, info, own.state_dict()), str(path)
+    checkpoint = read_checkpoint(path)
+    info = checkpoint.info
+    check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
+    return checkpoint, None
 
 
 def check_fit(

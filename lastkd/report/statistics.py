@@ -1,0 +1,128 @@
+"""How sure a difference between two models is, from what they got right on the same clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """A model beside a reference, clip by clip.
+
+    Attributes:
+        clips: that both were tested on.
+        top1, reference_top1: percent of the clips.
+        gain: `top1 - reference_top1`, in points.
+        low, high: its 95 % interval over the test clips, in points.
+        only_model, only_reference: clips that one alone got right.
+        p_value: McNemar's exact test of whether these two numbers differ by chance alone.
+    """
+
+    clips: int
+    top1: float
+    reference_top1: float
+    gain: float
+    low: float
+    high: float
+    only_model: int
+    only_reference: int
+    p_value: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, rounded as accuracies are; the p-value as it is."""
+        values = asdict(self)
+        return {k: round(v, 4) if k != "p_value" else v for k, v in values.items()}
+
+    def in_words(self) -> str:
+        return (
+            f"{self.gain:+.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f} over "
+            f"{self.clips:,} test clips; right alone: {self.only_model} against "
+            f"{self.only_reference}, McNemar's exact test p = {self.p_value:.2g})"
+        )
+
+
+def compare(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> PairedComparison:
+    """Compares two models on the same clips, `(N,)` each in the same order.
+
+    The test is McNemar's in its exact form: among the clips that one model alone got right, either
+    is as likely as the other. The interval is Wald's for a difference of paired proportions with
+    half a clip added to each cell (Agresti and Min, 2005), which holds its level where few clips
+    differ. Both are about the choice of test clips; neither knows of seeds.
+
+    Raises:
+        ValueError: the two differ in length or are empty.
+    """
+    from scipy.stats import binomtest  # takes a second to import
+
+    if right.shape != reference_right.shape or right.ndim != 1 or not len(right):
+        raise ValueError("two models are compared on the same clips")
+    N = len(right)
+    gained = int((right & ~reference_right).sum())
+    lost = int((~right & reference_right).sum())
+    low, high = paired_interval(gained, lost, N)
+    return PairedComparison(
+        clips=N,
+        top1=100 * float(right.mean()),
+        reference_top1=100 * float(reference_right.mean()),
+        gain=100 * (gained - lost) / N,
+        low=100 * low,
+        high=100 * high,
+        only_model=gained,
+        only_reference=lost,
+        p_value=float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
+    )
+
+
+def paired_interval(gained: int, lost: int, clips: int) -> tuple[float, float]:
+    """The interval of `(gained - lost) / clips` (Agresti and Min, 2005), shares between -1 and 1.
+
+    Args:
+        gained, lost: clips that only the one or only the other got right.
+        clips: all of them.
+    """
+    N, b, c = clips + 2, gained + 0.5, lost + 0.5
+    middle = (b - c) / N
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    half = z * float(np.sqrt(b + c - (b - c) ** 2 / N)) / N
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean gain over seeds, in points, with its 95 % interval over the test clips."""
+
+    gain: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.gain:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+def gain_over_seeds(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> Gain:
+    """The gain of models over references, averaged over the seeds that both have.
+
+    Of one seed, the interval of `compare`. Of several, each clip's differences are averaged over
+    the seeds first, and the interval is that of their mean over the clips: it says how far other
+    test clips would move these very models, not what other seeds would.
+
+    Args:
+        pairs: for each seed, which clips `(N,)` the model and the reference got right.
+    """
+    if len(pairs) == 1:
+        one = compare(*pairs[0])
+        return Gain(one.gain, one.low, one.high, 1)
+    difference = np.mean([right.astype(float) - reference for right, reference in pairs], axis=0)
+    mean = float(difference.mean())
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    half = z * float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
+    return Gain(100 * mean, 100 * (mean - half), 100 * (mean + half), len(pairs))

@@ -1,0 +1,48 @@
+"""The block of docs/python.md, run as it is written on a small set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import lastkd
+from lastkd import config
+from lastkd.data import prepare
+from lastkd.data.synthetic import SyntheticSettings
+
+DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
+
+
+def test_the_documented_lines_build_distil_evaluate_and_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    assert block.count("\n") <= 12
+    monkeypatch.chdir(tmp_path)
+    # the same lines on fewer clips and epochs
+    small = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
+    whole = prepare.open_source
+    monkeypatch.setattr(
+        "lastkd.api.open_source",
+        lambda source, layout, synthetic: whole(source, synthetic=small),
+    )
+    resolve = config.resolve
+    monkeypatch.setattr(
+        "lastkd.api.resolve",
+        lambda kind, given, file: resolve(kind, given | {"epochs": 1, "frames": 8}, file=file),
+    )
+    exec(compile(block, str(DOC), "exec"), {})
+    said = capsys.readouterr().out
+    assert re.search(r"top-1 \d+\.\d % of 32 clips", said)
+    assert said.count("[('") == 3
+    assert (tmp_path / "runs" / "nano" / "best.safetensors").exists()
+    assert (tmp_path / "runs" / "last_v2_tiny" / "last.safetensors").exists()
+
+
+def test_every_public_name_is_there() -> None:
+    for name in lastkd.__all__:
+        assert getattr(lastkd, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'distil_model'"):
+        lastkd.distil_model  # noqa: B018

@@ -1,0 +1,115 @@
+"""Single clips: from a store, from raw files, from arrays, and what can't be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from test_evaluate import checkpoint
+
+import lastkd
+from lastkd.cli import cli
+from lastkd.data.prepare import open_source
+from lastkd.data.skeleton_writer import write_skeleton_files
+from lastkd.data.store import ClipStore
+from lastkd.data.synthetic import SyntheticSettings
+from lastkd.errors import UserError
+from lastkd.evaluate import evaluate_checkpoint
+
+
+@pytest.fixture(scope="module")
+def nano(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("nano") / "a.safetensors", store_path, 1)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips of `store_path`, as raw .skeleton files."""
+    folder = tmp_path_factory.mktemp("raw") / "files"
+    settings = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
+    write_skeleton_files(open_source("synthetic", synthetic=settings), folder)
+    return folder
+
+
+def said(*words: object) -> str:
+    result = CliRunner().invoke(cli, ["predict", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_raw_files_and_the_stores_clips_give_the_probabilities_of_the_evaluation(
+    nano: Path, store_path: Path, raw: Path
+) -> None:
+    predictions = evaluate_checkpoint(nano, store_path).predictions
+    names = predictions.names[:4] + predictions.names[-4:]
+    expected = torch.from_numpy(predictions.logits).softmax(dim=1).numpy()
+    expected = expected[[predictions.names.index(name) for name in names]]
+    from_store = list(lastkd.predict_clips(nano, names, data=store_path))
+    from_files = list(lastkd.predict_clips(nano, [raw / f"{name}.skeleton" for name in names]))
+    for clips in (from_store, from_files):
+        got = np.stack([clip.probabilities for clip in clips])
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert {clip.bodies for clip in from_files} == {1, 2}
+    assert from_files[0].name == f"{names[0]}.skeleton"
+
+
+def test_the_five_likeliest_with_their_probabilities(nano: Path, store_path: Path) -> None:
+    store = ClipStore.open(store_path)
+    (clip,) = lastkd.predict_clips(nano, [store.names[3]], data=store_path)
+    top = clip.top()
+    assert len(top) == 5
+    assert [p for _, p in top] == sorted(clip.probabilities.tolist(), reverse=True)[:5]
+    assert clip.class_names[clip.probabilities.argmax()] == top[0][0]
+
+    words = nano, "--data", store_path, store.names[3], store.names[4]
+    both = json.loads(said(*words, "--json"))
+    assert [clip["name"] for clip in both] == list(store.names[3:5])
+    assert [entry["class"] for entry in both[0]["top"]] == [name for name, _ in top]
+    assert all(store.class_names[e["label"]] == e["class"] for e in both[0]["top"])
+    text = said(*words, "--top", 2)
+    assert text.count("%") == 4
+    assert f"{100 * top[0][1]:.2f} %  {top[0][0]}" in text
+
+
+def test_arrays_with_and_without_a_body_axis(nano: Path, store_path: Path, tmp_path: Path) -> None:
+    store = ClipStore.open(store_path)
+    joints = store.clip(0)[:, :1]
+    np.save(tmp_path / "clip.npy", joints[:, 0].astype(np.float64))
+    from_array, from_file = lastkd.predict_clips(nano, [joints, tmp_path / "clip.npy"])
+    np.testing.assert_allclose(from_array.probabilities, from_file.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("nowhere.skeleton", None, "can't be read"),
+        ("broken.skeleton", b"3\n1\n", "fetch the file again"),
+        ("empty.skeleton", b"1\n0\n", "holds no body"),
+        ("clip.avi", b"", "neither a .skeleton file nor a .npy"),
+        ("text.npy", b"no array", "can't be read as an array"),
+        ("flat.npy", np.zeros((4, 25)), "has joints of shape (4, 25)"),
+        ("other.npy", np.ones((4, 22, 3)), "25, 3) of layout ntu25"),
+        ("nan.npy", np.full((4, 25, 3), np.nan), "isn't a finite number"),
+        ("nobody.npy", np.zeros((4, 25, 3)), "holds no body"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(
+    nano: Path, tmp_path: Path, name: str, content: bytes | np.ndarray | None, words: str
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    result = CliRunner().invoke(cli, ["predict", str(nano), str(path)])
+    assert isinstance(result.exception, UserError)
+    assert words in str(result.exception) and name in str(result.exception)
+
+
+def test_a_clip_that_the_store_does_not_have(nano: Path, store_path: Path) -> None:
+    with pytest.raises(UserError, match="has no clip 'S001'"):
+        list(lastkd.predict_clips(nano, ["S001"], data=store_path))
