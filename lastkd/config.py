@@ -69,6 +69,9 @@ class ConductSettings(BaseModel):
     )
     eval_batch_size: int = Field(ge=1, description="clips a process in evaluation")
     log_every: int = Field(ge=1, description="steps between step events")
+    log_with: Literal["tensorboard", "wandb", "trackio"] | None = Field(
+        description="tracker that is told of the run beside its event log"
+    )
 
 
 class RunSettings(ConfiguredSettings, ConductSettings):

@@ -45,10 +45,10 @@ class Variants(click.ParamType):  # type: ignore[type-arg]
 
 
 def _click_type(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
     if typing.get_origin(annotation) is typing.Literal:
         return click.Choice(typing.get_args(annotation))
-    if isinstance(annotation, types.UnionType):
-        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
     return _CLICK_TYPES[annotation]
 
 

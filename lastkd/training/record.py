@@ -20,6 +20,7 @@ from lastkd.models import LastModel
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
 from lastkd.training.agreement import first_decides
 from lastkd.training.device import device_name
+from lastkd.training.device_watch import DeviceWatch
 from lastkd.training.evaluation import Accuracy
 from lastkd.training.plan import Plan
 from lastkd.training.processes import precision_in_use
@@ -27,6 +28,7 @@ from lastkd.training.progress import RunProgress
 from lastkd.training.resume import Resumed, identity
 from lastkd.training.run_folder import RunFolder
 from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.trackers import RunTracker, require_tracker
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 
@@ -43,6 +45,11 @@ class RunRecord:
         folder: Path,
         plan: Plan,
     ) -> None:
+        """
+        Raises:
+            UserError: the tracker that was asked for isn't installed.
+        """
+        require_tracker(settings.log_with)
         self.settings = settings
         self.store = store
         self.soft_labels = soft_labels
@@ -53,6 +60,7 @@ class RunRecord:
         self.run_folder = RunFolder(folder)
         self.failure: UserError | None = None
         self._log: EventLog | None = None
+        self._listeners: list[DeviceWatch | RunTracker] = []
 
     def open(self) -> None:
         """Begins to record; for the first rank, which has locked the folder.
@@ -61,6 +69,9 @@ class RunRecord:
             UserError: the folder can't be written.
         """
         self._log = self.run_folder.open(self.settings)
+        self._listeners = [DeviceWatch(self.folder, self.event, self.accelerator.device)]
+        if self.settings.log_with:
+            self._listeners.append(RunTracker(self.settings, self.folder, self._log))
 
     def close(self) -> None:
         """Leaves the folder to others."""
@@ -90,6 +101,11 @@ class RunRecord:
             self._log.write(event, **fields)
         except UserError as error:
             self.failure = error
+        self._tell(event, fields)
+
+    def _tell(self, event: str, fields: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.event(event, fields)
 
     def sync(self) -> None:
         """
@@ -108,6 +124,7 @@ class RunRecord:
         with contextlib.suppress(UserError):
             self._log.write("end", **fields)
             self._log.sync()
+        self._tell("end", fields)
 
     def save(
         self, model: LastModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str

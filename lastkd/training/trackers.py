@@ -1,0 +1,120 @@
+"""A run's events told to TensorBoard, Weights & Biases or trackio as well.
+
+Through Accelerate's trackers, but made here: Accelerate drops one that isn't installed without a
+word, and holds one run where several students are trained at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
+
+from lastkd.errors import UserError, nearest
+from lastkd.events import EventLog
+
+PROJECT = "lastkd"
+_PACKAGES = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "trackio": ("trackio",),
+}
+_OF_A_STEP = ("ce", "kl", "total", "lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms")
+_OF_AN_EPOCH = ("top1", "top5", "mean_class")
+
+
+def require_tracker(name: str | None) -> None:
+    """
+    Raises:
+        UserError: the tracker is unknown or its package isn't installed.
+    """
+    if name is None:
+        return
+    if name not in _PACKAGES:
+        raise UserError(f"--log-with {name}: unknown tracker; {nearest(name, _PACKAGES)}")
+    if not any(importlib.util.find_spec(package) for package in _PACKAGES[name]):
+        raise UserError(
+            f"--log-with {name}: {name} is not installed; pip install {name}, or leave the option "
+            "out (the event log is written in any case)"
+        )
+
+
+def _made(name: str, folder: Path, run_id: str, config: dict[str, Any]) -> GeneralTracker:
+    if name == "tensorboard":
+        return TensorBoardTracker("tensorboard", logging_dir=str(folder))
+    if name == "wandb":
+        # several students of one process each have a run of their own; a resumed one goes on in its
+        return WandBTracker(
+            PROJECT,
+            name=folder.name,
+            id=run_id,
+            resume="allow",
+            dir=str(folder),
+            config=config,
+            reinit="create_new",
+        )
+    return TrackioTracker(PROJECT, name=folder.name, config=config, resume="allow")
+
+
+class RunTracker:
+    """Tells one run's events to one tracker.
+
+    A tracker that breaks down in the middle of a run becomes a warning in the event log, for a
+    dashboard is no reason to lose a training.
+
+    Args:
+        log: the run's own.
+    """
+
+    def __init__(self, name: str, folder: Path, log: EventLog) -> None:
+        self._name = name
+        self._folder = folder
+        self._log = log
+        self._tracker: GeneralTracker | None = None
+
+    def event(self, event: str, fields: dict[str, Any]) -> None:
+        """Told of each event of the run.
+
+        Raises:
+            UserError: the tracker can't be started.
+        """
+        if event in ("start", "resume") and self._tracker is None:
+            self._start(fields)
+        if self._tracker is None:
+            return
+        try:
+            self._tell(self._tracker, event, fields)
+        except Exception as error:
+            self._tracker = None
+            self._log.write("warning", text=f"{self._name} failed and is told no more: {error}")
+
+    def _start(self, fields: dict[str, Any]) -> None:
+        settings = fields.get("settings") or {}
+        config = {key: value if value is not None else "none" for key, value in settings.items()}
+        try:
+            tracker = _made(
+                self._name, self._folder, fields.get("run_id", self._log.run_id), config
+            )
+            tracker.start()
+            if isinstance(tracker, TensorBoardTracker) and config:
+                tracker.store_init_configuration(config)
+        except Exception as error:
+            raise UserError(
+                f"--log-with {self._name}: could not be started ({error}); mend that or leave the "
+                "option out"
+            ) from error
+        self._tracker = tracker
+
+    @staticmethod
+    def _tell(tracker: GeneralTracker, event: str, fields: dict[str, Any]) -> None:
+        known = {"step": _OF_A_STEP, "epoch": _OF_AN_EPOCH}.get(event, ())
+        part = "train" if event == "step" else "test"
+        values = {
+            f"{part}/{key}": float(fields[key]) for key in known if fields.get(key) is not None
+        }
+        if values:
+            tracker.log(values, step=fields["step"])
+        if event == "end":
+            tracker.finish()
