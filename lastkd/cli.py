@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "lastkd.commands.report:report",
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",
     "bench": "lastkd.commands.bench:bench",
+    "monitor": "lastkd.commands.monitor:monitor",
     "demo": "lastkd.commands.demo:demo",
 }
 """By name, in the order of the help: where the command stands."""

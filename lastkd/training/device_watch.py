@@ -7,7 +7,6 @@ in the event log like all else that a run says.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -80,7 +79,6 @@ class DeviceWatch:
         self._write(
             "device",
             devices=[gpu_state(index) for index in self._gpus],
-            host=platform.node(),
             cpu_percent=psutil.cpu_percent(interval=None),
             ram_used_mb=(memory.total - memory.available) // _MB,
             ram_total_mb=memory.total // _MB,

@@ -1,0 +1,58 @@
+"""One screen of the dashboard without a terminal: as text, or as a picture."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+
+from rich.console import Console
+
+from lastkd.monitor.app import MonitorApp
+from lastkd.monitor.shapes import drawn
+
+
+async def _settled(app: MonitorApp, size: tuple[int, int], keys: tuple[str, ...]) -> str:
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        for key in keys:
+            await pilot.press(key)
+        await pilot.pause()
+        return app.export_screenshot(title="lastkd monitor")
+
+
+def picture(app: MonitorApp, size: tuple[int, int], keys: tuple[str, ...] = ()) -> str:
+    """The screen as SVG, in the fonts that the viewer has.
+
+    Args:
+        size: columns and rows.
+        keys: pressed before.
+    """
+    svg = asyncio.run(_settled(app, size, keys))
+    # fonts from the web are neither loaded inside an image nor anyone's wish
+    svg = re.sub(r"@font-face\s*{[^}]*}", "", svg)
+    svg = svg.replace("Fira Code, monospace", "'DejaVu Sans Mono', Menlo, Consolas, monospace")
+    # some renderers drop the spaces that a piece of text begins with
+    start = '<svg class="rich-terminal"'
+    return drawn(svg.replace(start, start.replace(" ", ' xml:space="preserve" ', 1)))
+
+
+def text(app: MonitorApp, size: tuple[int, int], *, color: bool | None = None) -> str:
+    """The screen as lines of text, in colour where standard output is a terminal that shows it."""
+    return asyncio.run(_lines(app, size, color))
+
+
+async def _lines(app: MonitorApp, size: tuple[int, int], color: bool | None) -> str:
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        strips = app.screen._compositor.render_strips()
+    console = Console(
+        width=size[0], file=io.StringIO(), force_terminal=color, highlight=False, soft_wrap=True
+    )
+    lines = []
+    for strip in strips:
+        with console.capture() as captured:
+            for segment in strip:
+                console.print(segment.text, style=segment.style, end="", markup=False)
+        lines.append(captured.get().rstrip())
+    return "\n".join(lines)
