@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 
 from lastkd.monitor.groups import Compared
 from lastkd.monitor.run import Run
-from lastkd.monitor.series import smoothed
+from lastkd.monitor.series import median, smoothed
 
 ENOUGH = 60
 """Step events before a trend is spoken of."""
@@ -91,7 +90,7 @@ def _slow(run: Run) -> str | None:
     rates = run.series.recent("clips_per_s", 400)
     if len(rates) < 30 or run.end:
         return None
-    usual, now = statistics.median(rates[:-10]), statistics.median(rates[-10:])
+    usual, now = median(rates[:-10]), median(rates[-10:])
     if now >= usual / 2:
         return None
     return f"throughput fell by half: {now:.0f} clips/s now, {usual:.0f} before"

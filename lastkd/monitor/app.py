@@ -13,7 +13,6 @@ from textual.containers import Horizontal, Vertical
 from textual.filter import LineFilter
 from textual.reactive import reactive
 from textual.screen import Screen
-from textual.widget import Widget
 from textual.widgets import Footer, Input, Static
 
 from lastkd.monitor.charts import View
@@ -56,13 +55,13 @@ class MonitorApp(App[None]):
     CSS_PATH = "monitor.tcss"
     TITLE = "lastkd monitor"
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-tiny"),
         (LEAST_COLUMNS, "-narrow"),
         (76, "-medium"),
         (140, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-flat"),
         (LEAST_ROWS, "-short"),
         (22, "-usual"),
@@ -71,7 +70,7 @@ class MonitorApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "quit"),
         Binding("question_mark", "help", "help", key_display="?"),
-        Binding("escape", "back", "back", show=False),
+        Binding("escape", "step_back", "back", show=False),
         Binding("slash,f", "filter", "filter", key_display="/"),
         Binding("1", "panel('runs')", "panels", key_display="1-5"),
         Binding("2", "panel('loss')", "loss", show=False),
@@ -176,25 +175,21 @@ class MonitorApp(App[None]):
         if changed:
             self.redraw(refill=True)
         elif second:  # times that pass
-            self.query_main("#header", Drawn).redraw()
-            self.query_main("#status", Drawn).redraw()
-            self.query_main("#runs", RunTable).refresh()
+            for line in self.main.query("#header, #status").results(Drawn):
+                line.redraw()
+            self.main.query_one(RunTable).refresh()
         if self.watcher.pending:
             self.call_later(self.tick_on)
 
     def tick_on(self) -> None:
         """Reads on while a long log isn't read to its end, between keys and frames."""
-        if self.watcher.poll():
-            self.query_main("#header", Drawn).redraw()
+        if self.watcher.poll(0.1):
+            self.main.query_one("#header", Drawn).redraw()
         if self.watcher.pending:
             self.set_timer(0.001, self.tick_on)
         else:
             self.watcher.check()
             self.redraw(refill=True)
-
-    def query_main(self, selector: str, kind: type[Widget]) -> Widget:
-        """A widget of the main screen, whatever screen is above it."""
-        return self.main.query_one(selector, kind)
 
     def redraw(self, *, refill: bool = False) -> None:
         """Draws all again: data, choice or view changed."""
@@ -252,7 +247,7 @@ class MonitorApp(App[None]):
 
         self.push_screen(HelpPage())
 
-    def action_back(self) -> None:
+    def action_step_back(self) -> None:
         """Steps back: from the filter, a panel that fills the screen, or a choice of runs."""
         table = self.main.query_one(RunTable)
         entry = self.main.query_one("#filter", Input)

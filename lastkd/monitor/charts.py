@@ -63,12 +63,11 @@ def _curve(label: str, look: Look, run: Run, part: str, view: View) -> Curve:
     points, spread = part_points(run, part, view.weighted)
     if view.lines == "smooth":
         spread = []
-    if view.lines == "raw":
-        spread = []
-    else:
+    if view.lines != "raw":
         means = smoothed([y for _, y in points], len(points) / 40)
         points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
-    return Curve(label, look, points, spread, figure(points[-1][1] if points else None))
+    value = figure(points[-1][1] if points else None)
+    return Curve(label, look, points, spread, value, raw=view.lines == "raw")
 
 
 def loss_plot(runs: Sequence[Run], view: View, palette: Palette) -> Plot:

@@ -186,7 +186,7 @@ COLUMNS = (
         "loss",
         6,
         124,
-        lambda c: _number(c.run.last and c.run.last.total, "{:.3g}", c.palette.text),
+        lambda c: _number(c.run.last.total if c.run.last else None, "{:.3g}", c.palette.text),
         lambda run, _: run.last and run.last.total,
     ),
     Column(

@@ -117,7 +117,7 @@ def grouped(runs: list[Run]) -> list[Group]:
         assert run.start is not None
         assert run.start.teacher is not None
         teacher = run.start.teacher
-        key = (teacher.hash, *_set_of(run))
+        key: tuple[str, ...] = (teacher.hash, *_set_of(run))
         if key not in groups:
             top1 = teacher.accuracy.get("top1")
             figure = f" {top1:.2f} %" if isinstance(top1, int | float) else ""
@@ -133,9 +133,9 @@ def grouped(runs: list[Run]) -> list[Group]:
     for run in runs:
         if id(run) in placed:
             continue
-        key = ("", *_set_of(run))
+        alone = ("", *_set_of(run))
         title = f"standalone on {_on(run)}" if run.start else "not started yet"
-        groups.setdefault(key, Group(title)).runs.append(run)
+        groups.setdefault(alone, Group(title)).runs.append(run)
     for key, group in groups.items():
         lead = [r for r in group.runs if key[0] and _teaches(r, group.runs, runs)]
         rest = sorted((r for r in group.runs if r not in lead), key=_place)

@@ -37,7 +37,8 @@ def _accuracy(pair: tuple[int, float] | None) -> str:
 def overview(run: Run, app: MonitorApp) -> Facts:
     """How the run stands, as names and words."""
     compared, start, last = app.watcher.compared(run), run.start, run.last
-    told: Facts = [("state", run.state() + (f": {run.end.reason}" if _reason(run) else ""))]
+    reason = f": {run.end.reason}" if run.end and run.end.reason else ""
+    told: Facts = [("state", run.state() + reason)]
     if start:
         told += [
             ("model", f"{start.model}, {start.parameters:,} parameters"),
@@ -96,10 +97,6 @@ def overview(run: Run, app: MonitorApp) -> Facts:
     told += [("log", words) for words in run.unread()]
     told += [(f"warning {clock(w.time)}", w.text) for w in list(run.warnings)[-5:]]
     return told
-
-
-def _reason(run: Run) -> bool:
-    return bool(run.end and run.end.reason)
 
 
 def settings(run: Run) -> Facts:
@@ -169,7 +166,7 @@ class RunPage(Screen[None]):
 
     app: MonitorApp
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-narrow"),
         (100, "-roomy"),
     ]

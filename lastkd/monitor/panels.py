@@ -36,7 +36,8 @@ class Drawn(Widget):
 
     def __init__(self, id: str | None = None, *, frame: bool = True) -> None:
         super().__init__(id=id)
-        self._rows: list[Row] | None = None
+        self._rows: list[Strip] | None = None
+        self._blank = Strip([])
         self._drawn_for = (Size(0, 0), "")
         self.set_class(frame, "framed")
 
@@ -55,10 +56,14 @@ class Drawn(Widget):
     def render_line(self, y: int) -> Strip:
         drawn_for = (self.size, self.app.theme)
         if self._rows is None or drawn_for != self._drawn_for:
-            self._rows = self.draw_rows(self.size.width, self.size.height)
+            width, base = self.size.width, self.rich_style
+            rows = self.draw_rows(width, self.size.height)
+            self._rows = [
+                Strip(row).adjust_cell_length(width, ink()).apply_style(base) for row in rows
+            ]
+            self._blank = Strip.blank(width, base)
             self._drawn_for = drawn_for
-        row = self._rows[y] if y < len(self._rows) else [Segment("", ink())]
-        return Strip(row).adjust_cell_length(self.size.width, ink()).apply_style(self.rich_style)
+        return self._rows[y] if y < len(self._rows) else self._blank
 
 
 class Panel(Drawn, can_focus=True):

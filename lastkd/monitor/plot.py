@@ -31,6 +31,8 @@ class Curve:
     value: str = ""
     marked: bool = False
     """A mark on each point, not on the last alone."""
+    raw: bool = False
+    """The spread is the line."""
 
 
 @dataclass
@@ -244,7 +246,7 @@ def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) 
     for level in plot.levels:
         area.level(level.y, level.look, ink(level.look.color))
     for curve in reversed(plot.curves):  # the first one lies on top
-        area.spread(curve, ink(palette.faint))
+        area.spread(curve, ink(curve.look.color if curve.raw else palette.faint))
     for curve in reversed(plot.curves):
         area.curve(curve)
     _level_labels(canvas, plot, area, palette)
@@ -316,12 +318,15 @@ class _Area:
         marks = self.canvas.glyphs.marks
         last: tuple[int, int] | None = None
         placed: list[tuple[int, int]] = []
+        columns: dict[int, float] = {}
         for x, value in curve.points:
+            columns[self.x(x)] = value  # of several in one column the last
+        for column, value in columns.items():
             y = self.y(value)
             if y is None:
                 last = None
                 continue
-            here = (self.x(x), y)
+            here = (column, y)
             self.canvas.line(last or here, here, curve.look, style)
             placed.append(here)
             last = here
@@ -330,7 +335,7 @@ class _Area:
             mark = marks[curve.look.mark % len(marks)]
             column, row = x // self.canvas.across, y // self.canvas.down
             # two lines that end in one cell: the marks stand side by side
-            while self.canvas.has_mark(column, row) and column > self.left:
+            while not curve.marked and self.canvas.has_mark(column, row) and column > self.left:
                 column -= 1
             self.canvas.write(column, row, mark, style)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
 from operator import attrgetter
@@ -22,13 +21,13 @@ from lastkd.monitor.records import (
     Warning,
     decode,
 )
-from lastkd.monitor.series import Series
+from lastkd.monitor.series import Series, mean, median
 from lastkd.monitor.tail import LogTail
 
 CHANNELS = ("ce", "kl", "total", "lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms")
 _columns = attrgetter("step", *CHANNELS)
 CHUNK = 2 << 20
-WHOLE = 48 << 20
+WHOLE = 32 << 20
 """A log up to this size is read whole; of a longer one's step events only so many."""
 KEPT = 200
 """Warnings, checkpoints and device events that are remembered: the latest."""
@@ -227,7 +226,7 @@ class Run:
     def clips_per_s(self) -> float | None:
         """The median of the last reports."""
         recent = self.series.recent("clips_per_s", 9)
-        return statistics.median(recent) if recent else None
+        return median(recent) if recent else None
 
     @property
     def teacher_share(self) -> float | None:
@@ -235,7 +234,7 @@ class Run:
         teacher, student = self.series.recent("teacher_ms"), self.series.recent("student_ms")
         if not teacher or not student:
             return None
-        of_teacher, of_student = statistics.mean(teacher), statistics.mean(student)
+        of_teacher, of_student = mean(teacher), mean(student)
         return of_teacher / (of_teacher + of_student) if of_teacher + of_student else None
 
     def seconds_left(self) -> float | None:
@@ -247,13 +246,13 @@ class Run:
         every = int(self.number("eval_every") or 1)
         evaluations = (self.total_epochs - max(self.epochs, default=0)) / every
         seconds = [e.seconds for e in self.epochs.values() if e.seconds is not None]
-        return left + max(evaluations, 0) * (statistics.median(seconds) if seconds else 0.0)
+        return left + max(evaluations, 0) * (median(seconds) if seconds else 0.0)
 
     def quiet_limit(self) -> float:
         """Seconds without an event that the run's own pace explains."""
         if self.last is None or not self._gaps:
             return QUIET_AT_START_S
-        limit = max(60.0, 8 * statistics.median(self._gaps), 2 * max(self._gaps))
+        limit = max(60.0, 8 * median(self._gaps), 2 * max(self._gaps))
         per_epoch = self.start.steps_per_epoch if self.start else 0
         if per_epoch and self.last.step % per_epoch == 0:  # it evaluates
             seconds = [e.seconds for e in self.epochs.values() if e.seconds is not None]
@@ -309,5 +308,5 @@ class Run:
         kl, total = self.series.recent("kl"), self.series.recent("total")
         if not kl or not total or not self.distilled:
             return None
-        mean = statistics.mean(total)
-        return self.weights()[1] * statistics.mean(kl) / mean if mean else None
+        whole = mean(total)
+        return self.weights()[1] * mean(kl) / whole if whole else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 CAPACITY = 1024
 """Buckets of one series: some more than the dot columns of a wide terminal."""
@@ -64,6 +64,7 @@ class Series:
         self.keys: list[int] = []
         self.last_step = 0
         self.channels = {name: Channel() for name in names}
+        self._points: dict[str, list[tuple[float, float, float, float]]] = {}
         self._written = array("q")  # by bucket: after how many goings back
         self._gone_back = 0
         self._back_to = 0
@@ -74,6 +75,7 @@ class Series:
             steps: ascending step numbers.
             columns: by channel, a value for each of them.
         """
+        self._points = {}
         if steps[0] <= self.last_step:
             self._gone_back += 1
             self._back_to = steps[0] - 1
@@ -121,8 +123,10 @@ class Series:
 
     def points(self, name: str) -> list[tuple[float, float, float, float]]:
         """Step, mean, smallest and largest value of each bucket that holds any."""
+        if name in self._points:
+            return self._points[name]
         channel, half = self.channels[name], (self.width - 1) / 2
-        return [
+        points = self._points[name] = [
             (
                 min(key * self.width + half, self.last_step) if self.width > 1 else key,
                 channel.mean(index),
@@ -132,6 +136,7 @@ class Series:
             for index, key in enumerate(self.keys)
             if channel.count[index]
         ]
+        return points
 
     def recent(self, name: str, buckets: int = 20) -> list[float]:
         """Means of the last buckets that hold any value."""
@@ -143,6 +148,16 @@ class Series:
                 if len(found) == buckets:
                     break
         return found[::-1]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle one, of an even number the higher; `statistics` takes long to import."""
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
 
 
 def smoothed(values: Sequence[float], window: float) -> list[float]:

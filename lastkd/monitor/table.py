@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -63,6 +64,7 @@ class RunTable(ScrollView, can_focus=True):
         self.reversed = False
         self.filter = ""
         self.rows: list[Group | Run] = []
+        self._base: tuple[str, Style] | None = None
         self.marks: dict[str, tuple[str, str]] = {}
         """By a shown run's key: its mark in the charts and the colour."""
 
@@ -127,7 +129,9 @@ class RunTable(ScrollView, can_focus=True):
     # --- drawing --------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        return self._line(y).apply_style(self.rich_style)
+        if self._base is None or self._base[0] != self.app.theme:
+            self._base = (self.app.theme, self.rich_style)
+        return self._line(y).apply_style(self._base[1])
 
     def _line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width or self.size.width

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME
 from lastkd.monitor.alerts import Alert, AlertLog, alerts
 from lastkd.monitor.groups import Compared, Group, compare, grouped
+from lastkd.monitor.records import LOG_NAME
 from lastkd.monitor.run import Run
 
 DEPTH = 5
@@ -21,8 +21,8 @@ CHECK_EVERY_S = 1.0
 
 def _logs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """Event logs at or below a folder; a run's own folders are not looked into."""
-    if (folder / FILE_NAME).is_file():
-        yield folder / FILE_NAME
+    if (folder / LOG_NAME).is_file():
+        yield folder / LOG_NAME
         return
     if depth == 0:
         return
@@ -49,7 +49,7 @@ class Watcher:
         for root in roots:
             if must_exist and not root.exists():
                 raise UserError(
-                    f"{root}: no such run or folder of runs; name one that holds an {FILE_NAME}, "
+                    f"{root}: no such run or folder of runs; name one that holds an {LOG_NAME}, "
                     "at any depth"
                 )
         self.roots = list(roots)

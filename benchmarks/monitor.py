@@ -1,0 +1,147 @@
+"""How long the monitor takes to open and to refresh a long log, and what memory it holds.
+
+    python benchmarks/monitor.py            a million step events, 280 MB in a temporary folder
+    python benchmarks/monitor.py --steps 100000 --size 80x24
+
+Also times the start of the command on a small run, to its first screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+
+EPOCH = 2500
+START = time.time() - 86_400
+
+
+def step_line(step: int) -> str:
+    ce, kl = 0.5 + 3 * math.exp(-step / 2e5), 0.1 + 0.3 * math.exp(-step / 3e5)
+    noise = 0.1 * math.sin(step * 12.9898) * math.cos(step * 0.0771)
+    fields = {
+        "event": "step",
+        "time": round(START + step * 0.08, 3),
+        "step": step,
+        "epoch": 1 + step // EPOCH,
+        "ce": ce + noise,
+        "kl": kl + noise / 10,
+        "teacher_ms": 12.345,
+        "total": 0.7 * (ce + noise) + 4.8 * (kl + noise / 10),
+        "lr": 0.01 * math.cos(step / 1e6),
+        "grad_norm": 1.234567890123 + noise,
+        "clips_per_s": 812.3,
+        "student_ms": 7.891,
+    }
+    return json.dumps(fields) + "\n"
+
+
+def write_log(path: Path, steps: int) -> None:
+    """A log as `EventLog` writes it, with an evaluation each epoch."""
+    settings = {"variant": "nano", "alpha": 0.7, "tau": 4.0, "epochs": steps // EPOCH + 1}
+    start = {
+        "event": "start",
+        "time": START,
+        "schema": 1,
+        "run_id": uuid.uuid4().hex,
+        "run": path.parent.name,
+        "model": "last_e_nano",
+        "parameters": 92_000,
+        "settings": {**settings, "split": "xsub"},
+        "global_batch": 64,
+        "steps_per_epoch": EPOCH,
+        "total_steps": steps + 100_000,
+        "data": {"hash": "h", "source": "generated", "classes": 60, "train": 40091, "test": 16487},
+        "teacher": {"model": "last_v2_base", "hash": "t", "accuracy": {"top1": 93.0}},
+    }
+    with path.open("w") as file:
+        file.write(json.dumps(start) + "\n")
+        for step in range(1, steps + 1):
+            file.write(step_line(step))
+            if step % EPOCH == 0:
+                top1 = 88 - 60 * math.exp(-step / 1e5)
+                epoch = {"event": "epoch", "time": START + step * 0.08, "epoch": step // EPOCH}
+                epoch |= {"step": step, "top1": top1, "by_class": [top1] * 60, "seconds": 9.0}
+                file.write(json.dumps(epoch) + "\n")
+
+
+async def drive(folder: Path, size: tuple[int, int], refreshes: int) -> None:
+    from lastkd.monitor.app import MonitorApp
+    from lastkd.monitor.watcher import Watcher
+
+    log = folder / "long" / "events.jsonl"
+    process = psutil.Process()
+    before = process.memory_info().rss
+    began = time.perf_counter()
+    watcher = Watcher([folder])
+    app = MonitorApp(watcher)
+    async with app.run_test(size=size) as pilot:
+        first = time.perf_counter() - began
+        while watcher.pending:
+            await asyncio.sleep(0.001)
+        await pilot.pause()
+        opened = time.perf_counter() - began
+        (run,) = watcher.runs
+        held = (process.memory_info().rss - before) / 1e6
+        print(
+            f"first screen after {first:.2f} s, all of the log read and drawn after {opened:.2f} s"
+        )
+        print(
+            f"{run.step:,} steps, {len(run.epochs)} evaluations, best {run.best}, "
+            f"{len(run.series.keys)} buckets, one step event in {run.stride} read; {held:.0f} MB"
+        )
+        spent = []
+        for number in range(refreshes):
+            with log.open("a") as file:
+                first_step = run.step + 1
+                file.write("".join(step_line(first_step + i) for i in range(20)))
+            began = time.perf_counter()
+            app.tick()
+            app.screen._compositor.render_strips()
+            spent.append(time.perf_counter() - began)
+            await pilot.pause()
+            if number == 0:
+                continue
+        spent.sort()
+        print(
+            f"a refresh at {size[0]}x{size[1]} (20 events read, all drawn): median "
+            f"{1000 * spent[len(spent) // 2]:.1f} ms, worst {1000 * spent[-1]:.1f} ms"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--size", default="200x60")
+    parser.add_argument("--refreshes", type=int, default=30)
+    given = parser.parse_args()
+    columns, rows = map(int, given.size.split("x"))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "short" / "run").mkdir(parents=True)
+        write_log(folder / "short" / "run" / "events.jsonl", 1000)
+        command = [sys.executable, "-m", "lastkd", "monitor", str(folder / "short"), "--once"]
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            took.append(time.perf_counter() - began)
+        print(f"lastkd monitor --once of a short run, as a process: best {min(took):.2f} s")
+        (folder / "all" / "long").mkdir(parents=True)
+        log = folder / "all" / "long" / "events.jsonl"
+        write_log(log, given.steps)
+        print(f"{given.steps:,} steps, {log.stat().st_size / 1e6:.0f} MB")
+        asyncio.run(drive(folder / "all", (columns, rows), given.refreshes))
+
+
+if __name__ == "__main__":
+    main()
