@@ -79,7 +79,7 @@ def monitor(
         show_clock=not still,
     )
     if not still:
-        if not sys.stdout.isatty():
+        if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
             raise UserError(
                 "the dashboard needs a terminal; --once prints one screen, --json the facts"
             )

@@ -109,6 +109,7 @@ class MonitorApp(App[None]):
         self.theme = theme
         self._zoomed: str | None = None
         self._ticks = 0
+        self._checked = False
 
     # --- layout ---------------------------------------------------------------------------------
 
@@ -166,9 +167,10 @@ class MonitorApp(App[None]):
         self._ticks += 1
         second = self._ticks % round(1 / POLL_S) == 1
         if second and not self.watcher.pending:
+            at_start, self._checked = not self._checked, True
             for alert in self.watcher.check():
                 changed = True
-                if self._ticks > 1:  # what was there at the start stands in the panel
+                if not at_start:  # what was there at the start stands in the panel
                     self.notify(
                         alert.reason, title=alert.run, severity="warning", timeout=8, markup=False
                     )
@@ -188,7 +190,6 @@ class MonitorApp(App[None]):
         if self.watcher.pending:
             self.set_timer(0.001, self.tick_on)
         else:
-            self.watcher.check()
             self.redraw(refill=True)
 
     def redraw(self, *, refill: bool = False) -> None:

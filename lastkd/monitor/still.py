@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 
 from rich.console import Console
+from textual.strip import Strip
 
 from lastkd.monitor.app import MonitorApp
 from lastkd.monitor.shapes import drawn
@@ -37,18 +37,31 @@ def picture(app: MonitorApp, size: tuple[int, int], keys: tuple[str, ...] = ()) 
     return drawn(svg.replace(start, start.replace(" ", ' xml:space="preserve" ', 1)))
 
 
+def screen_strips(app: MonitorApp) -> list[Strip]:
+    """The rows of the screen as they would be written."""
+    return app.screen._compositor.render_strips()
+
+
+def screen_lines(app: MonitorApp) -> list[str]:
+    """The rows of the screen as plain text."""
+    return [strip.text.rstrip() for strip in screen_strips(app)]
+
+
 def text(app: MonitorApp, size: tuple[int, int], *, color: bool | None = None) -> str:
-    """The screen as lines of text, in colour where standard output is a terminal that shows it."""
+    """The screen as lines of text.
+
+    Args:
+        size: columns and rows.
+        color: in colour; where left out, if standard output is a terminal that shows it.
+    """
     return asyncio.run(_lines(app, size, color))
 
 
 async def _lines(app: MonitorApp, size: tuple[int, int], color: bool | None) -> str:
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
-        strips = app.screen._compositor.render_strips()
-    console = Console(
-        width=size[0], file=io.StringIO(), force_terminal=color, highlight=False, soft_wrap=True
-    )
+        strips = screen_strips(app)
+    console = Console(width=size[0], force_terminal=color, highlight=False, soft_wrap=True)
     lines = []
     for strip in strips:
         with console.capture() as captured:

@@ -1,0 +1,560 @@
+"""What the monitor knows of runs: logs as they grow, break and lie; series, groups and alerts."""
+
+from __future__ import annotations
+
+import json
+import math
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from run_logs import BEGAN, NTU60, SMALL_SET, TEACHER, Log, three_runs
+
+from lastkd import events
+from lastkd.errors import UserError
+from lastkd.monitor import run as run_module
+from lastkd.monitor.alerts import AlertLog, alerts
+from lastkd.monitor.classes import class_changes, class_names
+from lastkd.monitor.expected import expected
+from lastkd.monitor.facts import facts
+from lastkd.monitor.groups import compare, grouped
+from lastkd.monitor.records import LOG_NAME
+from lastkd.monitor.run import Run
+from lastkd.monitor.series import Series
+from lastkd.monitor.watcher import Watcher
+
+
+def read(log: Log | Path) -> Run:
+    path = log if isinstance(log, Path) else log.path
+    run = Run(path.parent, path)
+    poll(run)
+    return run
+
+
+def poll(run: Run) -> Run:
+    run.poll()
+    while run.pending:
+        run.poll()
+    return run
+
+
+def watch(*roots: Path) -> Watcher:
+    watcher = Watcher(roots)
+    watcher.load()
+    return watcher
+
+
+# --- one run ------------------------------------------------------------------------------------
+
+
+def test_a_run_in_figures(tmp_path: Path) -> None:
+    run = read(Log(tmp_path / "nano", teacher=TEACHER).run([55.0, 69.0, 75.0], until=160))
+    assert (run.name, run.variant, run.distilled) == ("nano", "nano", True)
+    assert (run.step, run.total_steps, run.epoch, run.total_epochs) == (160, 200, 4, 4)
+    assert run.progress == pytest.approx(0.8)
+    assert run.clips_per_s == 160.0
+    assert run.teacher_share == pytest.approx(0.4)
+    # 40 steps of 16 clips at 160 clips/s, and one evaluation of 2 s
+    assert run.seconds_left() == pytest.approx(4 + 2)
+    assert run.best == run.final == (3, 75.0)
+    assert run.weights() == pytest.approx((0.7, 0.3 * 16))
+    assert 0.1 < (run.kl_share() or 0) < 0.5
+
+
+def test_what_a_run_writes_is_what_is_read(tmp_path: Path) -> None:
+    log = events.EventLog(tmp_path / LOG_NAME)
+    assert events.FILE_NAME == LOG_NAME
+    log.write("start", model="last_e_nano", total_steps=9)
+    log.write("step", step=1, epoch=1, ce=float("nan"), total=float("nan"))
+    log.write("end", state="failed", reason="no finite number")
+    run = read(log.path)
+    assert (run.model, run.step, run.state(), run.bad_lines) == ("last_e_nano", 1, "failed", 0)
+    assert run.not_finite[0].not_finite == ["ce", "total"]
+    assert run.start is not None
+    assert run.start.run_id == log.run_id
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
+def test_an_end_is_the_state(tmp_path: Path, state: str) -> None:
+    assert read(Log(tmp_path / "r").run([50.0]).end(state)).state() == state
+
+
+def test_running_turns_to_stalled_when_its_own_pace_explains_no_more(tmp_path: Path) -> None:
+    run = read(Log(tmp_path / "r").run([50.0], until=40))
+    last = BEGAN + 4
+    assert run.state(last + 50) == "running"
+    assert run.state(last + 61) == "stalled"
+
+
+def test_a_slow_run_and_an_evaluation_may_be_silent_for_longer(tmp_path: Path) -> None:
+    slow = Log(tmp_path / "slow")
+    for step in range(1, 40):
+        slow.write("step", 600 * step, step=step, epoch=1)  # a minute each
+    assert read(slow).state(BEGAN + 60 * 39 + 400) == "running"
+    assert read(slow).state(BEGAN + 60 * 39 + 500) == "stalled"
+    evaluates = Log(tmp_path / "evaluates").run([50.0], until=45)
+    evaluates.epoch(1, 50.0, seconds=100.0)
+    evaluates.step(100)  # the second epoch's last step
+    assert read(evaluates).state(BEGAN + 10 + 300) == "running"
+
+
+def test_device_events_are_no_sign_of_progress(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r").run([50.0], until=40)
+    log.device(10_000)
+    run = read(log)
+    assert run.state(BEGAN + 1000) == "stalled"
+    assert run.devices[-1].devices[0].name == "Tesla T4"
+
+
+def test_a_run_without_a_start_or_steps_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / LOG_NAME).touch()
+    assert read(tmp_path / LOG_NAME).state() == "waiting"
+
+
+# --- logs that grow, break and lie ----------------------------------------------------------------
+
+
+def test_a_growing_log_is_read_piece_by_piece(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    run = read(log)
+    for step in (1, 2, 3):
+        log.step(step)
+        assert poll(run).step == step
+    assert not run.poll()
+
+
+def test_a_half_written_line_waits_for_its_rest(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    run = read(log)
+    line = json.dumps({"event": "step", "time": 1.0, "step": 7, "epoch": 1}).encode()
+    for part in (line[:20], line[20:33], line[33:]):
+        with log.path.open("ab") as file:
+            file.write(part)
+        assert poll(run).step == 0
+    with log.path.open("ab") as file:
+        file.write(b"\n")
+    assert poll(run).step == 7
+    assert run.bad_lines == 0
+
+
+def test_bytes_of_one_character_may_come_apart(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    run = read(log)
+    line = '{"event": "warning", "time": 1.0, "text": "42 °C"}\n'.encode()
+    middle = line.index("°".encode()) + 1
+    for part in (line[:middle], line[middle:]):
+        with log.path.open("ab") as file:
+            file.write(part)
+        poll(run)
+    assert run.warnings[-1].text == "42 °C"
+
+
+GARBAGE = [
+    b"not json",
+    b'{"event": "step", "time": 1.0, "step": "seven", "epoch": 1}',
+    b'{"event": "step", "time": 1.0, "step": 7}',
+    b'{"event": "epoch", "time": NaN, "epoch": 1}',
+    b"[1, 2, 3]",
+    b'{"no": "event"}',
+    b'{"event": 5}',
+    b"\xff\xfe\x00\x00",
+    b'{"event": "step", "time": 1.0, "step": 7, "epoch": 1',
+    b"[" * 5000,
+]
+
+
+@pytest.mark.parametrize("line", GARBAGE)
+def test_garbage_is_counted_and_passed_over(tmp_path: Path, line: bytes) -> None:
+    log = Log(tmp_path / "r")
+    log.step(1)
+    with log.path.open("ab") as file:
+        file.write(line + b"\n\n")
+    log.step(2)
+    run = read(log)
+    assert (run.step, run.bad_lines) == (2, 1)
+    assert run.unread() == ["1 unreadable line skipped"]
+
+
+def test_half_a_line_of_a_killed_run_costs_no_event_behind_it(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    log.step(1)
+    with log.path.open("ab") as file:
+        file.write(b'{"event": "step", "time": 17')
+    log.write("resume", 10, step=1, epoch=1)
+    log.step(2)
+    run = read(log)
+    assert (run.step, run.bad_lines, len(run.resumes)) == (2, 1, 1)
+
+
+def test_a_line_without_an_end_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lastkd.monitor.tail.LONGEST_LINE", 1 << 16)
+    log = Log(tmp_path / "r")
+    with log.path.open("ab") as file:
+        file.write(b"x" * (1 << 20))
+    run = Run(log.path.parent, log.path)
+    for _ in range(40):
+        run.poll(1 << 15)
+    with log.path.open("ab") as file:
+        file.write(b"\n")
+    log.step(1)
+    assert poll(run).step == 1
+    assert run.unread() == ["1 unreadable line skipped"]
+
+
+def test_a_newer_log_is_read_as_far_as_it_is_understood(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    start = {**log.start, "schema": 2, "new": {"key": 1}}
+    log.path.unlink()
+    log.write("start", 0, **start)
+    log.write("dream", 1, of="sheep")
+    log.step(1, mood="good")
+    run = read(log)
+    assert (run.step, run.bad_lines) == (1, 0)
+    assert run.unread() == [
+        "written by a newer lastkd (schema 2; 1 is known here)",
+        "unknown events passed over: dream",
+    ]
+
+
+def test_a_log_that_was_cut_is_read_anew(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r").run([50.0], until=40)
+    run = read(log)
+    log.path.write_text("")
+    assert poll(run).step == 0
+    assert run.start is None
+
+
+def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    old = Log(tmp_path / "r").run([50.0, 60.0])
+    run = read(old)
+    new = Log(tmp_path / "new", "last_e_base").run([70.0], until=50)
+    new.path.replace(old.path)
+    poll(run)
+    assert (run.model, run.step, run.best) == ("last_e_base", 50, (1, 70.0))
+
+
+def test_a_log_that_was_cut_and_grew_past_the_old_place_is_read_anew(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    log.step(1)
+    run = read(log)
+    size = log.path.stat().st_size
+    text = log.path.read_text().replace('"r0000', '"s0000')
+    log.path.write_text(text)  # the same inode, another run id
+    for step in range(1, 30):
+        log.step(step, ce=9.0)
+    assert log.path.stat().st_size > size
+    poll(run)
+    assert run.step == 29
+    assert run.series.points("ce")[0][1] == 9.0
+
+
+def test_a_log_that_was_cut_behind_its_first_line_is_noticed_too(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    whole = log.path.read_bytes()
+    for step in range(1, 20):
+        log.step(step)
+    run = read(log)
+    log.path.write_bytes(whole)  # the same run id
+    for step in range(1, 60):
+        log.step(step, ce=9.0)
+    assert poll(run).step == 59
+    assert {mean for _, mean, _, _ in run.series.points("ce")} == {9.0}
+
+
+def test_a_second_start_in_one_file_begins_a_new_run(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r").run([50.0, 60.0])
+    log.write("start", 0, **{**log.start, "run_id": "other"})
+    run = read(log)
+    assert (run.step, run.best) == (0, None)
+
+
+def test_a_log_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "r" / LOG_NAME).mkdir(parents=True)
+    run = read(tmp_path / "r" / LOG_NAME)
+    assert run.unread() == ["cannot be read: Is a directory"]
+
+
+def test_redone_steps_and_epochs_replace_the_first_ones(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r").run([50.0, 60.0], until=100)
+    log.write("resume", 101, step=60, epoch=2)
+    for step in range(65, 105, 5):
+        log.step(step, ce=9.0, redone=step <= 100)
+    log.epoch(2, 61.0)
+    run = read(log)
+    points = dict(run.series_means("ce"))
+    assert len(points) == 20  # one for each step number
+    assert [points[step] for step in (65, 80, 100)] == [9.0] * 3
+    assert points[60] < 9.0
+    assert run.accuracies == [(1, 50.0), (2, 61.0)]
+
+
+def test_a_run_that_goes_on_has_no_end(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r").run([50.0], until=40)
+    log.end("stopped", reason="time budget")
+    run = read(log)
+    assert run.state() == "stopped"
+    log.write("resume", 50, step=40, epoch=1)
+    assert poll(run).state(BEGAN + 10) == "running"
+
+
+# --- long logs ------------------------------------------------------------------------------------
+
+
+def test_a_long_log_is_sampled_and_nothing_but_steps_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path / "r", epochs=40, teacher=TEACHER)
+    log.run([50.0 + epoch for epoch in range(40)], every=1)
+    log.step(2001, ce=None, total=None, not_finite=["ce", "total"])
+    log.step(2002)
+    whole = read(log)
+    monkeypatch.setattr(run_module, "WHOLE", log.path.stat().st_size // 4 + 1)
+    run = Run(log.path.parent, log.path)
+    while run.poll(1 << 16) or run.pending:
+        pass
+    assert run.stride == 4
+    assert "one step event in 4" in run.unread()[0]
+    assert run.accuracies == whole.accuracies
+    assert len(run.devices) == len(whole.devices) == 20
+    assert (run.step, run.not_finite[0].step) == (2002, 2001)
+    assert 450 < len(run.series.keys) < 700
+    log.step(2003)
+    log.step(2004)  # what comes later is read in full
+    assert poll(run).step == 2004
+    assert run.series.keys[-2] == 2003 // run.series.width
+
+
+def test_the_memory_of_a_run_does_not_grow_with_its_steps() -> None:
+    series = Series(("a", "b"), capacity=128)
+
+    def add(first: int, count: int) -> None:
+        for at in range(first, first + count, 500):
+            steps = list(range(at, at + 500))
+            series.add(steps, [[math.sin(step) for step in steps]] * 2)
+
+    add(1, 10_000)
+    tracemalloc.start()
+    add(10_001, 100_000)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 50_000
+    assert 64 <= len(series.keys) <= 128
+    lows = [low for _, _, low, _ in series.points("a")]
+    assert max(lows) < -0.99  # no extreme is lost
+
+
+def test_a_series_keeps_means_and_extremes_while_its_buckets_widen() -> None:
+    series = Series(("a",), capacity=8)
+    values = [float(n * n % 17) for n in range(1, 101)]
+    for step, value in enumerate(values, start=1):
+        series.add([step], [[value]])
+    assert series.width == 16
+    for key, (_, mean, low, high) in zip(series.keys, series.points("a"), strict=True):
+        inside = [v for step, v in enumerate(values, 1) if step // 16 == key]
+        assert (mean, low, high) == (
+            pytest.approx(sum(inside) / len(inside)),
+            min(inside),
+            max(inside),
+        )
+
+
+# --- which runs belong together -------------------------------------------------------------------
+
+
+def test_a_teacher_its_students_and_their_baselines_are_one_group(tmp_path: Path) -> None:
+    three_runs(tmp_path)
+    Log(tmp_path / "other", data={**SMALL_SET, "hash": "else"}).run([40.0]).end()
+    watcher = watch(tmp_path)
+    first, second = watcher.groups
+    assert first.title == "last_v2_base 91.50 % teaches on synthetic, xsub"
+    assert [run.name for run in first.runs] == ["teacher", "alone", "distilled"]
+    assert [run.name for run in second.runs] == ["other"]
+    distilled = first.runs[2]
+    compared = watcher.compared(distilled)
+    assert compared.baseline is first.runs[1]
+    assert compared.teacher_run is first.runs[0]
+    assert compared.gain(distilled) == pytest.approx(4.0)
+
+
+def test_the_baseline_has_the_model_the_data_and_the_split(tmp_path: Path) -> None:
+    student = read(Log(tmp_path / "s", teacher=TEACHER).run([70.0]))
+    others = [
+        read(Log(tmp_path / "model", "last_e_small").run([60.0])),
+        read(Log(tmp_path / "data", data=NTU60).run([61.0])),
+        read(Log(tmp_path / "split", split="xview").run([62.0])),
+        read(Log(tmp_path / "distilled", teacher=TEACHER).run([63.0])),
+    ]
+    assert compare(student, [student, *others]).baseline is None
+    other_seed = read(Log(tmp_path / "seed", seed=5).run([64.0]).end())
+    fitting = read(Log(tmp_path / "fits").run([65.0]))
+    assert compare(student, [*others, other_seed]).baseline is other_seed
+    assert compare(student, [other_seed, fitting, *others]).baseline is fitting
+
+
+def test_a_group_is_named_before_its_runs_have_started(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / LOG_NAME).touch()
+    (group,) = grouped([read(tmp_path / "r" / LOG_NAME)])
+    assert group.title == "not started yet"
+
+
+@pytest.mark.parametrize(
+    ("variant", "teacher", "range_"),
+    [
+        ("nano", None, (85, 87)),
+        ("nano", TEACHER, (87, 89)),
+        ("small", TEACHER, (89, 91)),
+        ("base", TEACHER, (91, 92)),
+        ("large", TEACHER, (92, 93)),
+        ("large", None, (91, 93)),
+    ],
+)
+def test_what_the_design_expects_on_ntu60(
+    tmp_path: Path, variant: str, teacher: dict[str, object] | None, range_: tuple[float, float]
+) -> None:
+    log = Log(tmp_path / "r", f"last_e_{variant}", teacher=teacher, data=NTU60)
+    assert expected(read(log)) == range_
+
+
+def test_nothing_is_expected_elsewhere(tmp_path: Path) -> None:
+    for name, model, data, split in (
+        ("small set", "last_e_nano", SMALL_SET, "xsub"),
+        ("other split", "last_e_nano", NTU60, "xview"),
+        ("120 classes", "last_e_nano", {**NTU60, "classes": 120}, "xsub"),
+        ("a part of it", "last_e_nano", {**NTU60, "train": 1000}, "xsub"),
+        ("the teacher", "last_v2_base", NTU60, "xsub"),
+    ):
+        assert expected(read(Log(tmp_path / name, model, data=data, split=split))) is None
+
+
+def test_class_changes_are_against_the_baseline_or_the_first_evaluation(tmp_path: Path) -> None:
+    watcher = watch(three_runs(tmp_path))
+    teacher, alone, distilled = watcher.runs
+    words, changes = class_changes(distilled, watcher.compared(distilled), ["wave", "nod"])
+    assert words == "against alone"
+    assert [(c.name, c.gain) for c in changes] == [("wave", 4.0), ("nod", 4.0), ("class 2", 4.0)]
+    words, changes = class_changes(teacher, watcher.compared(teacher), [])
+    assert (words, changes[0].before, changes[0].now) == ("since epoch 1", 50.0, 81.5)
+    assert class_names(alone) == []
+
+
+# --- alerts ---------------------------------------------------------------------------------------
+
+
+def kinds(log: Log, now: float | None = None, others: tuple[Log, ...] = ()) -> dict[str, str]:
+    run = read(log)
+    at = (run.last_time or 0) + 1 if now is None else now
+    return {a.kind: a.reason for a in alerts(run, compare(run, [read(o) for o in others]), at)}
+
+
+def test_a_run_that_goes_well_raises_no_alert(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r", teacher=TEACHER, epochs=8).run([50.0] * 6)
+    assert kinds(log) == {}
+
+
+def test_alerts_each_have_their_reason(tmp_path: Path) -> None:
+    nan = Log(tmp_path / "nan")
+    nan.step(3, ce=None, total=None, not_finite=["ce", "total"])
+    assert "ce, total not finite at step 3" in kinds(nan)["nan"]
+
+    skipped = Log(tmp_path / "skipped")
+    skipped.write("skipped", 1, step=1, epoch=1, reason="gradient", count=3)
+    skipped.write("skipped", 1, step=2, epoch=1, reason="overflow", count=3)
+    skipped.step(3)
+    assert kinds(skipped)["skipped"] == "steps skipped: 3 by gradient"
+
+    rising = Log(tmp_path / "rising", epochs=100)
+    for step in range(1, 400):
+        rising.step(step, total=2 - step / 200 if step < 200 else 1 + (step - 200) / 100)
+    assert "loss rising since step 2" in kinds(rising)["rising"]
+
+    stuck = Log(tmp_path / "stuck", epochs=100, teacher=TEACHER)
+    for step in range(1, 400):
+        stuck.step(step, kl=0.4)
+    assert kinds(stuck)["stuck"].startswith("KL stuck at 0.4")
+
+    slow = Log(tmp_path / "slow", epochs=100)
+    for step in range(1, 100):
+        slow.step(step, clips_per_s=160.0 if step < 85 else 70.0)
+    assert kinds(slow)["slow"] == "throughput fell by half: 70 clips/s now, 160 before"
+
+    better = Log(tmp_path / "better", teacher=TEACHER).run([92.0])
+    assert kinds(better)["teacher"] == (
+        "teacher worse than student: 91.50 % against 92.00 % at epoch 1"
+    )
+
+    quiet = Log(tmp_path / "quiet").run([50.0], until=40)
+    assert "no event for 17 min" in kinds(quiet, BEGAN + 1004)["stalled"]
+
+    full = Log(tmp_path / "full")
+    full.device(1, disk_free_gb=1.5)
+    full.step(2)
+    assert kinds(full)["disk"] == "disk nearly full: 1.5 GB free"
+
+    failed = Log(tmp_path / "failed").run([50.0]).end("failed", reason="out of memory")
+    assert kinds(failed)["failed"] == "failed: out of memory"
+
+
+def test_a_disk_that_fills_up_is_told_before_it_is_full(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r")
+    for step in range(0, 6000, 100):  # ten minutes
+        log.device(step, disk_free_gb=20.0 - step / 500)
+    log.step(6000)
+    assert "disk full in" in kinds(log)["disk"]
+
+
+def test_an_alert_is_told_once_and_a_second_stall_again(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r").run([50.0], until=40)
+    told = AlertLog()
+    run = read(log)
+    for now, expected_kinds in ((1000, ["stalled"]), (1100, [])):
+        found = alerts(run, compare(run, []), BEGAN + now)
+        assert [alert.kind for alert in told.tell("r", found)] == expected_kinds
+    assert told.all[0].time == pytest.approx(BEGAN + 4 + 60)
+    log.write("step", 20_000, step=45, epoch=1)
+    poll(run)
+    assert told.tell("r", alerts(run, compare(run, []), BEGAN + 2001)) == []
+    again = told.tell("r", alerts(run, compare(run, []), BEGAN + 50_000))
+    assert [alert.kind for alert in again] == ["stalled"]
+
+
+# --- finding runs ---------------------------------------------------------------------------------
+
+
+def test_runs_are_found_at_any_depth_and_as_they_come_and_go(tmp_path: Path) -> None:
+    Log(tmp_path / "a").step(1)
+    deep = Log(tmp_path / "x" / "y" / "b")
+    Log(tmp_path / ".hidden" / "c").step(1)
+    watcher = watch(tmp_path)
+    assert sorted(run.name for run in watcher.runs) == ["a", "b"]
+    Log(tmp_path / "d").step(1)
+    watcher.look()
+    watcher.load()
+    assert sorted(run.name for run in watcher.runs) == ["a", "b", "d"]
+    deep.path.unlink()
+    watcher.poll()
+    assert sorted(run.name for run in watcher.runs) == ["a", "d"]
+
+
+def test_a_root_may_be_a_run_or_its_log(tmp_path: Path) -> None:
+    log = Log(tmp_path / "a")
+    for root in (tmp_path / "a", log.path):
+        assert [run.name for run in watch(root).runs] == ["a"]
+
+
+def test_a_root_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such run"):
+        Watcher([tmp_path / "nowhere"])
+
+
+def test_facts_are_plain_and_complete(tmp_path: Path) -> None:
+    told = facts(watch(three_runs(tmp_path)))
+    assert json.loads(json.dumps(told, allow_nan=False)) == json.loads(json.dumps(told))
+    distilled = told["runs"][2]
+    assert distilled["run"] == "distilled"
+    assert distilled["gain"] == 4.0
+    assert distilled["standalone"]["best"] == {"epoch": 4, "top1": 72.5}
+    assert distilled["teacher"] == {"model": "last_v2_base", "top1": 91.5}
+    assert distilled["loss"]["kl_weight"] == pytest.approx(4.8)
+    assert distilled["device"]["devices"][0]["temperature_c"] == 64
+    assert (distilled["state"], distilled["alerts"], distilled["unread"]) == ("finished", [], [])
