@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from run_logs import BEGAN, NTU60, TEACHER, Log, three_runs
 from syrupy.assertion import SnapshotAssertion
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from syrupy.extensions.single_file import SingleFileSnapshotExtension
 from textual.pilot import Pilot
 from textual.widgets import Input, TabbedContent
 
@@ -78,45 +78,46 @@ class TextFile(SingleFileSnapshotExtension):
     """A screen as a text file, which a diff shows line by line."""
 
     file_extension = "txt"
-    write_mode = WriteMode.TEXT
 
 
 @pytest.fixture
-def picture(snapshot: SnapshotAssertion) -> SnapshotAssertion:
-    return snapshot.use_extension(TextFile)
+def looks_like(snapshot: SnapshotAssertion) -> Callable[[str], bool]:
+    """Whether a screen is as it was; `pytest --snapshot-update` takes over a new look."""
+    expected = snapshot.use_extension(TextFile)
+    return lambda text: expected == f"{text}\n".encode()
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (200, 60)], ids=lambda s: f"{s[0]}x{s[1]}")
 async def test_the_main_screen(
-    runs: Path, picture: SnapshotAssertion, size: tuple[int, int]
+    runs: Path, looks_like: Callable[[str], bool], size: tuple[int, int]
 ) -> None:
     async with opened(runs, size) as pilot:
-        assert screen(pilot) == picture
+        assert looks_like(screen(pilot))
 
 
-async def test_the_main_screen_in_ascii(runs: Path, picture: SnapshotAssertion) -> None:
+async def test_the_main_screen_in_ascii(runs: Path, looks_like: Callable[[str], bool]) -> None:
     async with opened(runs, utf8=False) as pilot:
         text = screen(pilot)
         assert text.isascii()
-        assert text == picture
+        assert looks_like(text)
 
 
-async def test_the_page_of_a_run(runs: Path, picture: SnapshotAssertion) -> None:
+async def test_the_page_of_a_run(runs: Path, looks_like: Callable[[str], bool]) -> None:
     async with opened(runs, (120, 40)) as pilot:
         await pilot.press("enter")
         await pilot.pause()
-        assert screen(pilot) == picture
+        assert looks_like(screen(pilot))
 
 
-async def test_the_help_page(runs: Path, picture: SnapshotAssertion) -> None:
+async def test_the_help_page(runs: Path, looks_like: Callable[[str], bool]) -> None:
     async with opened(runs, (100, 40)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
-        assert screen(pilot) == picture
+        assert looks_like(screen(pilot))
 
 
 async def test_a_student_on_ntu60_with_what_is_expected_of_it(
-    tmp_path: Path, picture: SnapshotAssertion
+    tmp_path: Path, looks_like: Callable[[str], bool]
 ) -> None:
     log = Log(tmp_path / "nano", teacher=TEACHER, data=NTU60, epochs=6, steps_per_epoch=100)
     log.run([80.0, 84.0, 86.0, 87.0, 87.9, 88.2]).end()
@@ -126,7 +127,7 @@ async def test_a_student_on_ntu60_with_what_is_expected_of_it(
         text = screen(pilot)
         assert "expected 87-89" in text
         assert "teacher 91.5" in text
-        assert "\n".join(text.splitlines()[1:]) == picture
+        assert looks_like("\n".join(text.splitlines()[1:]))
 
 
 async def test_too_small_a_window_says_so(runs: Path) -> None:
@@ -139,7 +140,7 @@ async def test_too_small_a_window_says_so(runs: Path) -> None:
         assert "distilled" in screen(pilot)
 
 
-@pytest.mark.parametrize("theme", ["lastkd-light", "lastkd-16", "textual-ansi", "nord"])
+@pytest.mark.parametrize("theme", ["lastkd-light", "lastkd-16", "ansi-dark", "nord"])
 async def test_every_theme_draws(runs: Path, theme: str) -> None:
     async with opened(runs, (200, 60), theme=theme) as pilot:
         await pilot.press("up", "up", "up")
@@ -388,7 +389,7 @@ async def test_a_running_run_is_followed_from_start_to_end(tmp_path: Path) -> No
     root.mkdir()
     async with opened(root) as pilot:
         app = app_of(pilot)
-        assert "waiting for one" in screen(pilot)
+        assert "waiting for a run" in screen(pilot)
         log = Log(root / "nano", teacher=TEACHER, began=time.time())
         app.watcher.look()
         app.tick()

@@ -150,6 +150,11 @@ class MonitorApp(App[None]):
         """The colours of the theme."""
         return palette_of(self.current_theme)
 
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """What a theme of Textual's own doesn't say."""
+        palette = palette_of(self.current_theme)
+        return {"line": palette.faint, "words": palette.dim}
+
     @property
     def wide(self) -> bool:
         """There is room for the side panels."""
@@ -218,10 +223,8 @@ class MonitorApp(App[None]):
         runs = {table.key_of(run): run for run in self.watcher.runs}
         keys = [table.pinned] if table.pinned else []
         row = table.current
-        if isinstance(row, Group):
-            keys += [table.key_of(run) for run in row.runs]
-        elif row is not None and not table.pinned:
-            keys.append(table.key_of(row))
+        if row is not None and not table.pinned:
+            keys += [table.key_of(run) for run in (row.runs if isinstance(row, Group) else [row])]
         keys += [key for key in runs if key in table.chosen]
         return [runs[key] for key in dict.fromkeys(keys) if key in runs][:MOST_SHOWN]
 
@@ -325,6 +328,8 @@ class MonitorApp(App[None]):
         self.redraw()
 
     def on_resize(self, event: events.Resize) -> None:
+        if hasattr(self, "main"):
+            self.call_after_refresh(self.redraw)
         small = event.size.width < LEAST_COLUMNS or event.size.height < LEAST_ROWS
         if small and hasattr(self, "main"):
             running = [run for run in self.watcher.runs if run.state() == "running"]

@@ -194,8 +194,8 @@ def speaks_utf8(environment: dict[str, str] | None = None) -> bool:
         value = env.get(name)
         if not value:
             continue
-        if name == "LC_CTYPE" and value == "C.UTF-8" and not env.get("LANG"):
-            return True  # set by Python where nothing was said
+        if name == "LC_CTYPE" and value == "C.UTF-8" and env.get("LANG") in (None, "C", "POSIX"):
+            continue  # set by Python itself
         _, _, charset = value.partition(".")
         if charset:
             return charset.split("@")[0].lower().replace("-", "") == "utf8"

@@ -15,7 +15,7 @@ from textual.widgets import Footer, RichLog, Static, TabbedContent, TabPane
 from lastkd.monitor.classes import checkpoint_about
 from lastkd.monitor.expected import expected
 from lastkd.monitor.look import span
-from lastkd.monitor.panels import AccuracyPanel, ClassPanel, HeaderLine, LossPanel, clock
+from lastkd.monitor.panels import AccuracyPanel, ClassPanel, Drawn, HeaderLine, LossPanel, clock
 from lastkd.monitor.records import Decoded, Event, Step, decode
 from lastkd.monitor.run import Run
 from lastkd.monitor.tail import LogTail
@@ -74,13 +74,13 @@ def overview(run: Run, app: MonitorApp) -> Facts:
         told.append(("teacher", start.teacher.model + (f", {top1:.2f} %" if top1 else "")))
     baseline = compared.baseline
     if baseline:
-        told.append(("alone", f"{baseline.name}: {_accuracy(baseline.best)}"))
+        told.append(("baseline", f"{baseline.name}: {_accuracy(baseline.best)}"))
         gain = compared.gain(run)
         if gain is not None and run.final and baseline.final:
             words = f"{gain:+.2f} points best to best"
             told.append(("gain", f"{words}, {run.final[1] - baseline.final[1]:+.2f} last to last"))
     elif run.distilled:
-        told.append(("alone", "no standalone run of this model on this data is watched"))
+        told.append(("baseline", "no standalone run of this model on this data is watched"))
     if pair := expected(run):
         told.append(("expected", f"{pair[0]:.0f} to {pair[1]:.0f} % (an estimate of the design)"))
     if last:
@@ -145,14 +145,14 @@ def event_text(event: Event, palette: Any) -> Text:
     kind = fields.pop("event")
     when = time.strftime("%H:%M:%S", time.localtime(fields.pop("time")))
     colors = {"step": palette.dim, "warning": palette.warn, "epoch": palette.good}
-    text = Text(f"{when} ", palette.dim, no_wrap=True)
+    text = Text(f"{when} ", palette.dim)
     text.append(f"{kind:<10} ", f"bold {colors.get(kind, palette.runs[0])}")
     if isinstance(event, Step):
         fields = {k: v for k, v in fields.items() if v not in (None, [])}
     shown = []
     for key, value in fields.items():
         if isinstance(value, float):
-            shown.append(f"{key} {value:.4g}")
+            shown.append(f"{key} {value:.4g}" if abs(value) < 1e4 else f"{key} {value:,.0f}")
         elif isinstance(value, dict | list):
             shown.append(f"{key} {'{...}' if isinstance(value, dict) else '[...]'}")
         elif value is not None:
@@ -172,8 +172,8 @@ class RunPage(Screen[None]):
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "back", key_display="Esc"),
-        Binding("left", "tab(-1)", "tabs", key_display="left/right"),
-        Binding("right", "tab(1)", "next tab", show=False),
+        Binding("left", "tab(-1)", "tabs", key_display="Left/Right", priority=True),
+        Binding("right", "tab(1)", "next tab", show=False, priority=True),
         *[Binding(str(n), f"show('{tab}')", tab, show=False) for n, tab in enumerate(TABS, 1)],
         Binding("r", "raw", "raw log"),
         Binding("y", "app.log_axis", "log axis"),
@@ -203,13 +203,15 @@ class RunPage(Screen[None]):
             with TabPane("4 classes", id="classes"):
                 yield ClassPanel(of=run)
             with TabPane("5 log", id="log"):
-                yield RichLog(max_lines=2000, wrap=False, id="events")
+                yield RichLog(max_lines=2000, wrap=True, min_width=20, id="events")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         self.set_class(not self.app.glyphs.braille, "ascii")
         self._lines.start_near_end(RECENT)
         self.data_changed()
+        for panel in self.query(Drawn):
+            panel.redraw()
         self.query_one("#facts").focus()
 
     def data_changed(self) -> None:
@@ -241,7 +243,7 @@ class RunPage(Screen[None]):
                 log.write(event_text(event, palette))
         else:
             color = palette.text if decoded.events or decoded.unknown else palette.bad
-            log.write(Text(line[:4000].decode(errors="replace"), color, no_wrap=True))
+            log.write(Text(line[:4000].decode(errors="replace"), color))
 
     def _table(self, facts: Facts) -> Any:
         from rich.table import Table
@@ -263,6 +265,10 @@ class RunPage(Screen[None]):
         target = {"overview": "#facts", "log": "#events"}.get(tab)
         pane = self.query_one(f"#{tab}", TabPane)
         (self.query_one(target) if target else pane.children[0]).focus()
+
+        if tab == "log":  # its height is known only now
+            log = self.query_one("#events", RichLog)
+            self.call_after_refresh(log.scroll_end, animate=False)
 
     def action_tab(self, by: int) -> None:
         active = self.query_one(TabbedContent).active

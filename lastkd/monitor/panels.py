@@ -303,7 +303,8 @@ class ClassPanel(Panel):
             shown += changes[len(changes) - (height - 1 - above) :]
         else:
             left_out, shown = 0, list(changes)
-        figures, room = 19, max(width - 20, 8)
+        roomy = width > 54  # for what it was and is, beside what it gained
+        room = max(width - (21 if roomy else 8), 8)
         drawn = max(min(room // 3, 24), 6) // 2 * 2
         name_width = max(room - drawn - 1, 4)
         largest = max(1.0, *(abs(change.gain) for change in changes))
@@ -327,8 +328,11 @@ class ClassPanel(Panel):
                     Segment(left, ink(color)),
                     Segment(middle, ink(palette.faint)),
                     Segment(right, ink(color)),
-                    Segment(f"{change.before:6.1f} {change.now:5.1f}", ink(palette.dim)),
-                    Segment(f"{gain:+{figures - 12}.1f}", ink(color, bold=True)),
+                    Segment(
+                        f"{change.before:6.1f} {change.now:5.1f}" if roomy else "",
+                        ink(palette.dim),
+                    ),
+                    Segment(f"{gain:+7.1f}", ink(color, bold=True)),
                 ]
             )
         return rows

@@ -141,7 +141,7 @@ class RunTable(ScrollView, can_focus=True):
         index = y - 1 + round(self.scroll_offset.y)
         if index >= len(self.rows):
             segments = [Segment(" " * width, ink())]
-            if not self.rows and y == 2:
+            if not self.rows and y == 1:
                 segments = [Segment(fit(self._nothing(), width, self.app.glyphs), ink())]
             return Strip(segments)
         row, palette, glyphs = self.rows[index], self.app.palette, self.app.glyphs
@@ -195,7 +195,7 @@ class RunTable(ScrollView, can_focus=True):
         if self.filter:
             return f"  no run matches {self.filter!r}; Esc shows all"
         places = ", ".join(str(root) for root in self.app.watcher.roots)
-        return f"  no runs in {places} yet: waiting for one (lastkd demo makes three)"
+        return f"  waiting for a run (lastkd demo makes three) in {places}"
 
     # --- keys and mouse -------------------------------------------------------------------------
 

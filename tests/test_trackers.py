@@ -1,0 +1,142 @@
+"""What a run tells beside its events: the state of its machine, and a tracker's dashboard."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lastkd.config import TrainSettings, resolve
+from lastkd.errors import UserError
+from lastkd.events import EventLog, read_events
+from lastkd.training import trackers
+from lastkd.training.device_watch import DeviceWatch, gpu_state
+from lastkd.training.loop import train
+from lastkd.training.processes import make_accelerator
+from lastkd.training.trackers import RunTracker, require_tracker
+
+SMALL = {"epochs": 1, "frames": 8, "batch_size": 16, "log_every": 1, "warmup_epochs": 0, "lr": 0.05}
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Iterator[Accelerator]:
+    yield make_accelerator()
+    gc.collect()
+
+
+def test_a_run_tells_its_machine_and_its_tracker(
+    store_path: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    settings = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "tensorboard"})
+    train(settings, data=store_path, teacher=None, folder=tmp_path / "r", accelerator=accelerator)
+    events = list(read_events(tmp_path / "r" / "events.jsonl"))
+    machine = next(event for event in events if event["event"] == "device")
+    assert machine["devices"] == []  # on a CPU
+    assert 0 < machine["ram_used_mb"] < machine["ram_total_mb"]
+    assert 0 <= machine["cpu_percent"] <= 100
+    assert machine["disk_free_gb"] > 0
+
+    board = EventAccumulator(str(tmp_path / "r" / "tensorboard"))
+    board.Reload()
+    steps = [event for event in events if event["event"] == "step"]
+    told = board.Scalars("train/ce")
+    assert [(t.step, t.value) for t in told] == [
+        (s["step"], pytest.approx(s["ce"], rel=1e-5)) for s in steps
+    ]
+    (epoch,) = [event for event in events if event["event"] == "epoch"]
+    assert board.Scalars("test/top1")[0].value == pytest.approx(epoch["top1"], rel=1e-5)
+    assert "train/kl" not in board.Tags()["scalars"]  # no teacher, no KL
+
+
+def test_a_tracker_that_is_not_installed_is_a_mistake(
+    store_path: Path, tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    settings = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "wandb"})
+    with pytest.raises(UserError, match="pip install wandb"):
+        train(
+            settings, data=store_path, teacher=None, folder=tmp_path / "r", accelerator=accelerator
+        )
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_tracker_that_is_unknown_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="did you mean 'tensorboard'"):
+        require_tracker("tensorbord")
+    with pytest.raises(UserError, match="log_with"):
+        resolve(TrainSettings, {"model": "last_e_nano", "log_with": "comet"})
+
+
+class Broken:
+    """A tracker whose service goes away."""
+
+    def __init__(self, *, starts: bool) -> None:
+        self.starts = starts
+
+    def start(self) -> None:
+        if not self.starts:
+            raise RuntimeError("no key")
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        raise ConnectionError("gone")
+
+
+def test_a_tracker_that_cannot_start_is_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "_made", lambda *_: Broken(starts=False))
+    tracker = RunTracker("wandb", tmp_path, EventLog(tmp_path / "events.jsonl"))
+    with pytest.raises(UserError, match="no key"):
+        tracker.event("start", {"settings": {}})
+
+
+def test_a_tracker_that_breaks_down_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "_made", lambda *_: Broken(starts=True))
+    tracker = RunTracker("wandb", tmp_path, EventLog(tmp_path / "events.jsonl"))
+    tracker.event("start", {"settings": {}})
+    for step in (1, 2):
+        tracker.event("step", {"step": step, "ce": 1.0})
+    (warning,) = read_events(tmp_path / "events.jsonl")
+    assert warning["text"] == "wandb failed and is told no more: gone"
+
+
+def test_the_machine_is_looked_at_now_and_then(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    cpu = torch.device("cpu")
+    for every_s, times in ((60.0, 1), (0.0, 3)):
+        told.clear()
+        watch = DeviceWatch(tmp_path, lambda _, **fields: told.append(fields), cpu, every_s)
+        watch.event("epoch", {})
+        for _ in range(3):
+            watch.event("step", {})
+        assert len(told) == times
+
+
+def test_a_gpu_that_hides_its_figures_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Properties:
+        total_memory = 16 << 30
+
+    def hidden(index: int) -> int:
+        raise RuntimeError("not supported")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: Properties())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "device_memory_used", lambda index: 5 << 30)
+    monkeypatch.setattr(torch.cuda, "utilization", lambda index: 97)
+    monkeypatch.setattr(torch.cuda, "temperature", hidden)
+    assert gpu_state(0) == {
+        "index": 0,
+        "name": "Tesla T4",
+        "memory_used_mb": 5 * 1024,
+        "memory_total_mb": 16 * 1024,
+        "use_percent": 97,
+        "temperature_c": None,
+    }
