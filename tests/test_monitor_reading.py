@@ -458,10 +458,10 @@ def test_alerts_each_have_their_reason(tmp_path: Path) -> None:
     assert "ce, total not finite at step 3" in kinds(nan)["nan"]
 
     skipped = Log(tmp_path / "skipped")
-    skipped.write("skipped", 1, step=1, epoch=1, reason="gradient", count=3)
-    skipped.write("skipped", 1, step=2, epoch=1, reason="overflow", count=3)
-    skipped.step(3)
-    assert kinds(skipped)["skipped"] == "steps skipped: 3 by gradient"
+    for step, reason in ((1, "gradient"), (2, "overflow"), (3, "gradient"), (3, "gradient")):
+        skipped.write("skipped", 1, step=step, epoch=1, reason=reason, count=step)
+    skipped.step(4)
+    assert kinds(skipped)["skipped"] == "steps skipped: 2 by gradient"
 
     rising = Log(tmp_path / "rising", epochs=100)
     for step in range(1, 400):

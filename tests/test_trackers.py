@@ -23,6 +23,8 @@ from lastkd.training.trackers import RunTracker, require_tracker
 
 SMALL = {"epochs": 1, "frames": 8, "batch_size": 16, "log_every": 1, "warmup_epochs": 0, "lr": 0.05}
 
+WITH_WANDB = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "wandb"})
+
 
 @pytest.fixture(scope="module")
 def accelerator() -> Iterator[Accelerator]:
@@ -58,10 +60,13 @@ def test_a_tracker_that_is_not_installed_is_a_mistake(
     store_path: Path, tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
-    settings = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "wandb"})
     with pytest.raises(UserError, match="pip install wandb"):
         train(
-            settings, data=store_path, teacher=None, folder=tmp_path / "r", accelerator=accelerator
+            WITH_WANDB,
+            data=store_path,
+            teacher=None,
+            folder=tmp_path / "r",
+            accelerator=accelerator,
         )
     assert not (tmp_path / "r").exists()
 
@@ -91,17 +96,17 @@ def test_a_tracker_that_cannot_start_is_a_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "_made", lambda *_: Broken(starts=False))
-    tracker = RunTracker("wandb", tmp_path, EventLog(tmp_path / "events.jsonl"))
+    tracker = RunTracker(WITH_WANDB, tmp_path, EventLog(tmp_path / "events.jsonl"))
     with pytest.raises(UserError, match="no key"):
-        tracker.event("start", {"settings": {}})
+        tracker.event("start", {})
 
 
 def test_a_tracker_that_breaks_down_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "_made", lambda *_: Broken(starts=True))
-    tracker = RunTracker("wandb", tmp_path, EventLog(tmp_path / "events.jsonl"))
-    tracker.event("start", {"settings": {}})
+    tracker = RunTracker(WITH_WANDB, tmp_path, EventLog(tmp_path / "events.jsonl"))
+    tracker.event("start", {})
     for step in (1, 2):
         tracker.event("step", {"step": step, "ce": 1.0})
     (warning,) = read_events(tmp_path / "events.jsonl")

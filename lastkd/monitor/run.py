@@ -61,6 +61,7 @@ class Run:
         self.checkpoints: deque[Checkpoint] = deque(maxlen=KEPT)
         self.devices: deque[Device] = deque(maxlen=KEPT)
         self.skipped: dict[str, int] = {}
+        self._skipped_until = 0
         self.not_finite: deque[Step] = deque(maxlen=KEPT)
         self.bad_lines = 0
         self.unknown: set[str] = set()
@@ -139,7 +140,9 @@ class Run:
             case Checkpoint():
                 self.checkpoints.append(event)
             case Skipped():
-                self.skipped[event.reason] = self.skipped.get(event.reason, 0) + event.count
+                if event.step > self._skipped_until:  # one that is done again is known
+                    self._skipped_until = event.step
+                    self.skipped[event.reason] = self.skipped.get(event.reason, 0) + 1
             case Device():
                 self.devices.append(event)
             case End():

@@ -12,6 +12,7 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
+from lastkd.config import RunSettings
 from lastkd.errors import UserError, nearest
 from lastkd.events import EventLog
 
@@ -65,11 +66,13 @@ class RunTracker:
     dashboard is no reason to lose a training.
 
     Args:
+        settings: of the run; `log_with` names the tracker.
         log: the run's own.
     """
 
-    def __init__(self, name: str, folder: Path, log: EventLog) -> None:
-        self._name = name
+    def __init__(self, settings: RunSettings, folder: Path, log: EventLog) -> None:
+        self._name = str(settings.log_with)
+        self._settings = settings
         self._folder = folder
         self._log = log
         self._tracker: GeneralTracker | None = None
@@ -81,7 +84,7 @@ class RunTracker:
             UserError: the tracker can't be started.
         """
         if event in ("start", "resume") and self._tracker is None:
-            self._start(fields)
+            self._start()
         if self._tracker is None:
             return
         try:
@@ -90,15 +93,13 @@ class RunTracker:
             self._tracker = None
             self._log.write("warning", text=f"{self._name} failed and is told no more: {error}")
 
-    def _start(self, fields: dict[str, Any]) -> None:
-        settings = fields.get("settings") or {}
+    def _start(self) -> None:
+        settings = self._settings.model_dump(mode="json")
         config = {key: value if value is not None else "none" for key, value in settings.items()}
         try:
-            tracker = _made(
-                self._name, self._folder, fields.get("run_id", self._log.run_id), config
-            )
+            tracker = _made(self._name, self._folder, self._log.run_id, config)
             tracker.start()
-            if isinstance(tracker, TensorBoardTracker) and config:
+            if isinstance(tracker, TensorBoardTracker):
                 tracker.store_init_configuration(config)
         except Exception as error:
             raise UserError(
