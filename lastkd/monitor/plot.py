@@ -112,6 +112,8 @@ class Canvas:
         column, row = x // self.across, y // self.down
         if 0 <= column < self.width and 0 <= row < self.height:
             if self.glyphs.braille:
+                if self._text[row][column]:
+                    return  # a mark keeps its colour
                 self._dots[row][column] |= _DOTS[x % 2][y % 4]
             else:
                 self._text[row][column] = char
@@ -147,6 +149,11 @@ class Canvas:
             if 0 <= column + offset < self.width:
                 self._text[row][column + offset] = char
                 self._inks[row][column + offset] = style
+
+    def covered(self, column: int, row: int, width: int) -> int:
+        """How many of some cells something is drawn in."""
+        cells = range(column, min(column + width, self.width))
+        return sum(bool(self._dots[row][at] or self._text[row][at]) for at in cells)
 
     def has_mark(self, column: int, row: int) -> bool:
         """Whether a character was written there (and not a line drawn)."""
@@ -396,5 +403,10 @@ def _level_labels(canvas: Canvas, plot: Plot, area: _Area, palette: Palette) -> 
         for near in (row, row + 1, row - 1, row + 2, row - 2):
             if near not in taken and area.top <= near <= area.bottom:
                 taken.add(near)
-                canvas.write(area.left + 1, near, f" {label} ", ink(color))
+                text = f" {label} "
+                left, right = area.left + 1, canvas.width - len(text) - 1
+                covers_more = canvas.covered(left, near, len(text)) > canvas.covered(
+                    right, near, len(text)
+                )
+                canvas.write(right if covers_more else left, near, text, ink(color))
                 break
