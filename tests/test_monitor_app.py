@@ -408,6 +408,26 @@ async def test_a_running_run_is_followed_from_start_to_end(tmp_path: Path) -> No
         assert "1 finished" in screen(pilot)
 
 
+async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Path) -> None:
+    Log(tmp_path / "a", seed=1).run([50.0]).end()
+    async with opened(tmp_path) as pilot:
+        app = app_of(pilot)
+        assert shown(pilot) == ["a"]
+        for seed, name in ((2, "b"), (3, "c")):
+            log = Log(tmp_path / name, began=time.time(), seed=seed).run([50.0], until=20)
+            app.watcher.look()
+            app.tick()
+            assert shown(pilot) == [name]
+            log.end()
+            app.tick()
+        await pilot.press("up")
+        before = shown(pilot)
+        Log(tmp_path / "d", began=time.time()).run([50.0], until=20)
+        app.watcher.look()
+        app.tick()
+        assert shown(pilot) == before
+
+
 async def test_a_new_alert_is_shown_once_with_its_reason(tmp_path: Path) -> None:
     log = Log(tmp_path / "nano", began=time.time() - 4).run([50.0], until=40)
     async with opened(tmp_path) as pilot:

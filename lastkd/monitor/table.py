@@ -58,6 +58,7 @@ class RunTable(ScrollView, can_focus=True):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.cursor = 0
+        self._moved = False
         self.chosen: set[str] = set()
         self.pinned: str | None = None
         self.sorted_by: str | None = None
@@ -86,7 +87,9 @@ class RunTable(ScrollView, can_focus=True):
                 rows += [Group(group.title, runs), *self._in_order(runs)]
         self.rows = rows
         keys = [self.key_of(row) for row in rows]
-        if before in keys:
+        if not self._moved:  # nobody has chosen: the run that runs is of most interest
+            self.cursor = self._first_of_interest()
+        elif before in keys:
             self.cursor = keys.index(before)
         else:
             self.cursor = min(self.cursor, max(len(rows) - 1, 0))
@@ -204,6 +207,7 @@ class RunTable(ScrollView, can_focus=True):
 
     def go_to(self, index: int) -> None:
         """Puts the cursor on a row and brings that into view."""
+        self._moved = True
         self.cursor = min(max(index, 0), max(len(self.rows) - 1, 0))
         # the heading stays, so a row is one lower than it would be
         height = max(self.scrollable_content_region.height - 1, 1)
@@ -216,11 +220,13 @@ class RunTable(ScrollView, can_focus=True):
         self.post_message(self.Moved())
 
     def action_open(self) -> None:
+        self._moved = True
         if isinstance(self.current, Run):
             self.post_message(self.Opened(self.current))
 
     def action_choose(self) -> None:
         """Keeps the row's runs in the charts, or takes them out."""
+        self._moved = True
         row = self.current
         runs = row.runs if isinstance(row, Group) else [row] if row else []
         keys = {self.key_of(run) for run in runs}
@@ -231,6 +237,7 @@ class RunTable(ScrollView, can_focus=True):
     def action_pin(self) -> None:
         """Holds the charts to the run under the cursor, wherever the cursor goes then."""
         if isinstance(self.current, Run):
+            self._moved = True
             key = self.key_of(self.current)
             self.pinned = None if key == self.pinned else key
             self.refill()

@@ -10,7 +10,7 @@ from pathlib import Path
 from lastkd.errors import UserError
 from lastkd.monitor.alerts import Alert, AlertLog, alerts
 from lastkd.monitor.groups import Compared, Group, compare, grouped
-from lastkd.monitor.records import LOG_NAME
+from lastkd.monitor.records import LOG_NAME, Start
 from lastkd.monitor.run import Run
 
 DEPTH = 5
@@ -57,6 +57,7 @@ class Watcher:
         self.groups: list[Group] = []
         self._runs: dict[Path, Run] = {}
         self._compared: dict[int, Compared] = {}
+        self._grouped: tuple[list[Run], list[tuple[Start | None, str]]] = ([], [])
         self._looked = self._checked = -LOOK_EVERY_S
         self.look()
 
@@ -109,6 +110,11 @@ class Watcher:
 
     def _regroup(self) -> None:
         runs = list(self._runs.values())
+        # what decides which runs belong together; their figures don't
+        known = [(run.start, run.state() if run.end else "") for run in runs]
+        if self._grouped == (runs, known):
+            return
+        self._grouped = (runs, known)
         self.groups = grouped(runs)
         self._compared = {id(run): compare(run, runs) for run in runs}
 
