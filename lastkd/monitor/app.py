@@ -17,21 +17,18 @@ from textual.widgets import Footer, Input, Static
 
 from lastkd.monitor.charts import View
 from lastkd.monitor.groups import Group
+from lastkd.monitor.lines import HeaderLine, StatusLine
 from lastkd.monitor.look import ASCII, UNICODE, Glyphs, Palette
 from lastkd.monitor.panels import (
     AccuracyPanel,
-    AlertPanel,
-    ClassPanel,
-    DevicePanel,
     Drawn,
-    HeaderLine,
     LossPanel,
     PacePanel,
     Panel,
     SharePanel,
-    StatusLine,
 )
 from lastkd.monitor.run import Run
+from lastkd.monitor.side_panels import AlertPanel, ClassPanel, DevicePanel
 from lastkd.monitor.table import RunTable
 from lastkd.monitor.themes import THEMES, AsciiOnly, palette_of
 from lastkd.monitor.watcher import Watcher

@@ -14,10 +14,12 @@ from textual.widgets import Footer, RichLog, Static, TabbedContent, TabPane
 
 from lastkd.monitor.classes import checkpoint_about
 from lastkd.monitor.expected import expected
+from lastkd.monitor.lines import HeaderLine
 from lastkd.monitor.look import span
-from lastkd.monitor.panels import AccuracyPanel, ClassPanel, Drawn, HeaderLine, LossPanel, clock
+from lastkd.monitor.panels import AccuracyPanel, Drawn, LossPanel, clock
 from lastkd.monitor.records import Decoded, Event, Step, decode
 from lastkd.monitor.run import Run
+from lastkd.monitor.side_panels import ClassPanel
 from lastkd.monitor.tail import LogTail
 
 if TYPE_CHECKING:
