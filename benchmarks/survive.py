@@ -1,7 +1,7 @@
 """Runs that are killed, stopped and starved of disk, and what is left of them: a line per trial.
 
-    python benchmarks/survive.py                          # 30 kills, 20 SIGTERMs, 10 full disks
-    python benchmarks/survive.py --kills 4 --terms 2 --full 1
+    python benchmarks/survive.py         # 30 kills, 20 SIGTERMs, 10 full disks, 4 lost ranks
+    python benchmarks/survive.py --kills 4 --terms 2 --full 1 --lost 0
 
 Each trial is a whole run on a small synthetic store, started as a user starts it: by `accelerate
 launch`, in one process and in two by turns, with and without a teacher whose cache it fills.
@@ -13,6 +13,9 @@ terms: SIGTERM to the launcher (to its process group in every third trial). A ch
     there that isn't older than the step at which the signal came, and the end be recorded.
 full: no file may grow beyond a limit that the next checkpoint exceeds. The checkpoint before must
     be whole, the event log too, and the run resumed must end like the undisturbed one.
+
+lost: one of two processes started without a launcher, which would clear up, is killed or (every
+    other trial) only held by SIGSTOP. The other must end within 60 seconds and name it.
 
 Ends with exit code 1 if any trial failed.
 """
@@ -28,6 +31,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -214,6 +218,37 @@ def termed(trial: Trial, chance: random.Random, number: int) -> tuple[bool, str]
     return ended and newest >= came and trial.log_is_whole(), text
 
 
+def lost(trial: Trial, number: int) -> tuple[bool, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    group |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *trial.command[trial.command.index("-m", 3) :]]
+    command += ["--epochs", "500"]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env=environment_alone() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    which, how = number // 2 % 2, signal.SIGSTOP if number % 2 else signal.SIGKILL
+    wait_until(ranks[0], lambda: trial.last_step() >= 2)
+    ranks[which].send_signal(how)
+    started = time.monotonic()
+    out, _ = ranks[1 - which].communicate(timeout=PATIENCE_S)
+    took = time.monotonic() - started
+    ranks[which].kill()
+    ranks[which].communicate()
+    said = out.splitlines()[-1]
+    fine = took < 60 and said.startswith(f"Error: rank {which} of 2 is lost")
+    return fine, f"{how.name} to rank {which}, the other ended after {took:.1f} s: {said[:60]}"
+
+
 def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) -> tuple[bool, str]:
     process = trial.start()
     aim = chance.randint(1, 6)
@@ -251,6 +286,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--terms", type=int, default=20)
     parser.add_argument("--full", type=int, default=10)
+    parser.add_argument("--lost", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     said = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -271,11 +307,12 @@ def run_all(work: Path, said: argparse.Namespace) -> bool:
     def name(kind: tuple[int, bool]) -> str:
         return f"{kind[0]} process{'es' if kind[0] > 1 else ''}{', cache' if kind[1] else ''}"
 
-    for what, count in (("kills", said.kills), ("terms", said.terms), ("full", said.full)):
+    wanted = {"kills": said.kills, "terms": said.terms, "full": said.full, "lost": said.lost}
+    for what, count in wanted.items():
         good[what] = 0
         for number in range(count):
-            kind = kinds[number % len(kinds)]
-            if what != "terms" and kind not in undisturbed:
+            kind = kinds[1] if what == "lost" else kinds[number % len(kinds)]
+            if what in ("kills", "full") and kind not in undisturbed:
                 plain = Trial(work, f"undisturbed-{kind[0]}-{kind[1]}", kind[0], cached=kind[1])
                 plain.to_the_end()
                 undisturbed[kind] = plain.end()
@@ -287,6 +324,8 @@ def run_all(work: Path, said: argparse.Namespace) -> bool:
                     fine, text = killed(trial, chance, undisturbed[kind])
                 elif what == "terms":
                     fine, text = termed(trial, chance, number)
+                elif what == "lost":
+                    fine, text = lost(trial, number)
                 else:
                     fine, text = starved(trial, chance, undisturbed[kind])
             except (RuntimeError, UserError, ValueError, subprocess.TimeoutExpired) as error:
@@ -298,7 +337,6 @@ def run_all(work: Path, said: argparse.Namespace) -> bool:
             sys.stdout.flush()
             if fine:
                 shutil.rmtree(trial.folder)
-    wanted = {"kills": said.kills, "terms": said.terms, "full": said.full}
     print(", ".join(f"{what}: {good[what]} of {count} good" for what, count in wanted.items()))
     return good == wanted
 

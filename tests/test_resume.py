@@ -254,7 +254,7 @@ def test_checkpoints_come_by_the_clock_within_an_epoch_too(tmp_path: Path, start
 
 
 def test_several_students_go_on_together_and_end_as_alone(tmp_path: Path, start: Start) -> None:
-    both = [distilled(variant=variant) for variant in ("nano", "small")]
+    both = [distilled(variant=variant, epochs=2) for variant in ("nano", "small")]
     for variant in both:
         start(variant, tmp_path / f"alone-{variant.variant}")
     folders = [tmp_path / own.variant for own in both]
@@ -272,23 +272,23 @@ def test_a_teacher_cache_that_was_being_filled_comes_out_the_same(
     tmp_path: Path, start: Start, lost: bool
 ) -> None:
     """Also if the labels were replayed before, and the cache is gone when the run goes on."""
-    start(distilled(teacher_cache=tmp_path / "whole"), tmp_path / "undisturbed")
+    start(distilled(teacher_cache=tmp_path / "whole", epochs=2), tmp_path / "undisturbed")
     cache = tmp_path / "cache"
     if lost:
         shutil.copytree(tmp_path / "whole", cache)
-    start.until(5, distilled(teacher_cache=cache), tmp_path / "run")
+    start.until(5, distilled(teacher_cache=cache, epochs=2), tmp_path / "run")
     assert (cache / "epoch-0002.safetensors").exists() is lost
     if lost:
         (cache / "epoch-0002.safetensors").unlink()
-    start(distilled(teacher_cache=cache), tmp_path / "run")
+    start(distilled(teacher_cache=cache, epochs=2), tmp_path / "run")
     assert weights(tmp_path / "run") == weights(tmp_path / "undisturbed")
-    for epoch in (1, 2, 3):
+    for epoch in (1, 2):
         name = f"epoch-{epoch:04d}.safetensors"
         assert (cache / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_accumulated_passes_are_resumed_between_steps(tmp_path: Path, start: Start) -> None:
-    settings = standalone(batch_size=5, accumulation=2)
+    settings = standalone(batch_size=5, accumulation=2, epochs=2)
     start(settings, tmp_path / "undisturbed")
     start.until(4, settings, tmp_path / "run")
     start(settings, tmp_path / "run")
@@ -651,6 +651,38 @@ def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
     assert skips.in_a_row == 0
     assert skips.tell(loss=True, gradient=True) == "loss"
     assert Skips(scaled=False).tell(loss=False, gradient=True) == "gradient"
+
+
+def test_a_scaled_loss_finds_its_scale_and_goes_on_with_it(tmp_path: Path, start: Start) -> None:
+    """What fp16 does on a GPU, with a scaler for the CPU."""
+    scales: dict[int, float] = {}
+
+    def scale(run: TrainingRun) -> None:
+        (student,) = run.students
+        student.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+        student.skips.scaled = True
+        loss = student.loss
+
+        def larger(*given: Any) -> Any:
+            parts = loss(*given)
+            return parts._replace(total=1000 * parts.total)
+
+        student.loss = larger  # type: ignore[method-assign]
+
+    def see(run: TrainingRun) -> None:
+        scales[run.place.step] = run.students[0].scaler.get_scale()
+        if run.place.step == 4 and len(scales) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        start(standalone(), folder, see, before=scale)
+    start(standalone(), folder, see, before=scale)
+    skipped = events(folder, "skipped")
+    assert {event["reason"] for event in skipped} == {"overflow"}
+    assert 1 <= len(skipped) < 9
+    assert scales[9] == scales[len(skipped)] == 2.0 ** (127 - len(skipped))
+    assert [event["count"] for event in skipped] == list(range(1, len(skipped) + 1))
 
 
 def test_a_checkpoint_says_what_it_holds(stopped: Path, start: Start) -> None:

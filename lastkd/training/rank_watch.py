@@ -24,11 +24,12 @@ SHORT_PATIENCE_S = 5.0
 
 
 class RankWatch:
-    """A thread a rank, and a small store on the first rank that holds the counts of their beats.
+    """Two threads a rank, and a small store on the first rank that holds the counts of their beats.
 
-    NCCL waits ten minutes for a rank that is gone, and its error doesn't name it. Here it is named
-    after 30 silent seconds, also if it only hangs. If the main thread doesn't come to hear of it,
-    since it waits inside an exchange, the process is ended from here.
+    One thread beats and reads the others' beats; it may hang itself, if the first rank does. The
+    other one judges. NCCL waits ten minutes for a rank that is gone, and its error doesn't name it.
+    Here it is named after 30 silent seconds, also if it only hangs. If the main thread doesn't come
+    to hear of it, since it waits inside an exchange, the process is ended from here.
     """
 
     def __init__(self, accelerator: Accelerator, on_lost: Callable[[str], None]) -> None:
@@ -42,6 +43,8 @@ class RankWatch:
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._store: TCPStore | None = None
         self._silent_since: dict[int, float] = {}
+        self._answered = 0.0  # when the store last did
+        self._unreachable = False  # the store, and the first rank with it
         self._leaving = threading.Event()
         self._heard = threading.Event()  # the main thread knows of the loss
 
@@ -59,8 +62,15 @@ class RankWatch:
             self._store = TCPStore(host, port, is_master=False)
         self._store.add(f"beat/{self._rank}", 1)
         self.accelerator.wait_for_everyone()
-        self._thread = threading.Thread(target=self._watch, name="ranks", daemon=True)
-        self._thread.start()
+        self._answered = time.monotonic()
+        others = [rank for rank in range(self._world) if rank != self._rank]
+        self._silent_since = dict.fromkeys(others, self._answered)
+        self._threads = [
+            threading.Thread(target=work, name=f"ranks: {work.__name__}", daemon=True)
+            for work in (self._beat, self._judge)
+        ]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -73,7 +83,8 @@ class RankWatch:
             return
         self._heard.set()
         self._leaving.set()
-        self._thread.join(timeout=2 * BEAT_S)
+        for thread in self._threads:
+            thread.join(timeout=2 * BEAT_S)
         if error is None or isinstance(error, Stopped):
             self._part()  # the others leave too; after any other end, they may be waiting still
 
@@ -90,28 +101,34 @@ class RankWatch:
         except RuntimeError:
             pass  # the first rank has left
 
-    def _watch(self) -> None:
+    def _beat(self) -> None:
         assert self._store is not None
         beats: dict[int, int] = {}
-        now = time.monotonic()
-        others = [rank for rank in range(self._world) if rank != self._rank]
-        self._silent_since = dict.fromkeys(others, now)
         while not self._leaving.wait(BEAT_S):
             try:
                 self._store.add(f"beat/{self._rank}", 1)
-                for rank in others:
+                for rank in self._silent_since:
                     beat = self._store.add(f"beat/{rank}", 0)
                     if beats.get(rank) != beat:
                         beats[rank], self._silent_since[rank] = beat, time.monotonic()
                 if self._store.add("left", 0):
-                    return  # the run is over, for whatever reason; who is still here will hear it
+                    self._leaving.set()  # the run is over on a rank, and so it is here
+                self._answered = time.monotonic()
             except RuntimeError:
-                if self._leaving.is_set():
-                    return
-                self.lost = 0  # the store was in its process
-            for rank, since in self._silent_since.items():
-                if time.monotonic() - since > PATIENCE_S:
-                    self.lost = rank
+                self._unreachable = True
+                return
+
+    def _silent(self, patience: float) -> int | None:
+        """A rank that hasn't been heard of for so many seconds."""
+        now = time.monotonic()
+        if self._rank and (self._unreachable or now - self._answered > patience):
+            return 0
+        late = (rank for rank, since in self._silent_since.items() if now - since > patience)
+        return next(late, None)
+
+    def _judge(self) -> None:
+        while not self._leaving.wait(BEAT_S):
+            self.lost = self._silent(PATIENCE_S)
             if self.lost is not None:
                 self._end_if_unheard()
                 return
@@ -137,15 +154,8 @@ class RankWatch:
             return None
         self._heard.set()
         until = time.monotonic() + 2 * SHORT_PATIENCE_S
-        while time.monotonic() < until and self._thread.is_alive():
-            now = time.monotonic()
-            silent = [
-                r for r, since in self._silent_since.items() if now - since > SHORT_PATIENCE_S
-            ]
-            if self.lost is None and silent:
-                self.lost = silent[0]
-            if self.lost is not None:
-                return self._error()
+        while self.lost is None and time.monotonic() < until:
+            self.lost = self._silent(SHORT_PATIENCE_S)
             time.sleep(0.1)
         return self._error() if self.lost is not None else None
 

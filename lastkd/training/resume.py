@@ -131,17 +131,17 @@ def find_start(
                 f"{folder.path}: holds a run already, and --resume is never; choose another --run "
                 "or remove it"
             )
+    for folder, found, own in zip(folders, known, identities, strict=True):
+        if found:
+            refuse_another_run(folder, found, own)
+    if all(found and found.finished for found in known):
+        return "finished"  # which is also said of a folder that can't be written
     for folder in folders:
         folder.lock()
     known = [folder.found() for folder in folders]  # another process may have gone on until now
     begun = [(folder, found) for folder, found in zip(folders, known, strict=True) if found]
     if not begun:
         return "new"
-    for folder, found, own in zip(folders, known, identities, strict=True):
-        if found:
-            refuse_another_run(folder, found, own)
-    if len(begun) == len(folders) and all(found.finished for _, found in begun):
-        return "finished"
     for folder, found in begun:
         if found.finished and not folder.checkpoints.places():
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,9 @@ class RunFolder:
             UserError: the folder can't be written.
         """
         for remains in (*self.path.glob(".*.part"), *self.checkpoints.folder.glob(".*.part")):
-            if remains.is_file():  # a folder's remains go when it is written again
+            if remains.is_dir():
+                shutil.rmtree(remains)
+            else:
                 remains.unlink()
         log = EventLog(self.path / FILE_NAME)
         with replacing(self.path / SETTINGS) as part:
