@@ -9,7 +9,8 @@ from accelerate import Accelerator
 
 from lastkd.architecture import short_name
 from lastkd.config import DistillSettings, TrainSettings, embedded_set, resolve
-from lastkd.data.prepare import open_source, prepare
+from lastkd.data.prepare import prepare
+from lastkd.data.recognise import open_source
 from lastkd.data.store import ClipStore
 from lastkd.training.loop import train
 from lastkd.training.processes import make_accelerator

@@ -120,6 +120,8 @@ class Predictor:
         else:
             path = Path(clip)
             name = path.name
+            if not path.is_file():
+                raise UserError(f"{path}: no such file; check the path")
             joints = self._skeleton(path) if path.suffix == ".skeleton" else _array(path)
         layout = self.info.layout
         if joints.ndim == 3:

@@ -9,7 +9,7 @@ import pytest
 
 import lastkd
 from lastkd import config
-from lastkd.data import prepare
+from lastkd.data import recognise
 from lastkd.data.synthetic import SyntheticSettings
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
@@ -23,7 +23,7 @@ def test_the_documented_lines_build_distil_evaluate_and_predict(
     monkeypatch.chdir(tmp_path)
     # the same lines on fewer clips and epochs
     small = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
-    whole = prepare.open_source
+    whole = recognise.open_source
     monkeypatch.setattr(
         "lastkd.api.open_source",
         lambda source, layout, synthetic: whole(source, synthetic=small),

@@ -13,7 +13,7 @@ from test_evaluate import checkpoint
 
 import lastkd
 from lastkd.cli import cli
-from lastkd.data.prepare import open_source
+from lastkd.data.recognise import open_source
 from lastkd.data.skeleton_writer import write_skeleton_files
 from lastkd.data.store import ClipStore
 from lastkd.data.synthetic import SyntheticSettings
@@ -86,7 +86,7 @@ def test_arrays_with_and_without_a_body_axis(nano: Path, store_path: Path, tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("nowhere.skeleton", None, "can't be read"),
+        ("nowhere.skeleton", None, "no such file"),
         ("broken.skeleton", b"3\n1\n", "fetch the file again"),
         ("empty.skeleton", b"1\n0\n", "holds no body"),
         ("clip.avi", b"", "neither a .skeleton file nor a .npy"),

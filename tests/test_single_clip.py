@@ -15,7 +15,8 @@ from lastkd.data.clip import Clip, FloatArray
 from lastkd.data.layouts import get_layout, layout_names
 from lastkd.data.single_clip import SingleClip
 from lastkd.data.sources.ntu_skeleton import read_skeleton
-from lastkd.data.store import ClipStore, StoreWriter
+from lastkd.data.store import ClipStore
+from lastkd.data.store_writer import StoreWriter
 from lastkd.data.view_settings import ViewSettings
 from lastkd.data.views import Views
 

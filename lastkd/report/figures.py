@@ -23,6 +23,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def draw(runs: Sequence[Run], out: Path, prefix: str) -> list[Path]:
@@ -92,6 +93,7 @@ def _accuracies(rows: Sequence[Row]) -> Figure | None:
                     label = which if number == 0 else None
                     ax.plot(*zip(*points, strict=True), color=colour, label=label, marker=".")
         ax.set(title=f"{row.model}\n{row.method}", xlabel="epoch", ylabel="top-1, %")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
     return figure
 
@@ -145,6 +147,8 @@ def _confusions(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
         share = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
         image = ax.imshow(share, vmin=0, vmax=100, cmap="Blues")
         ax.set(title=name, xlabel="predicted class", ylabel="true class")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=axes, label="% of the true class")
     return figure
 
@@ -152,21 +156,20 @@ def _confusions(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
 def _sizes(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
     """Top-1 at the last epoch against parameters."""
     figure, (ax,) = _grid(1, width=5.5, height=4.0)
-    any_point = False
-    for which, colour in (("standalone", "C0"), ("distilled", "C1")):
-        points = [
-            (row.parameters, row.figure(which, "last", "top1"))
-            for row in rows
-            if row.parameters is not None and getattr(row, which)
-        ]
-        known = [(p, f.mean, f.deviation or 0) for p, f in points if f.mean is not None]
-        if known:
-            x, y, spread = zip(*known, strict=True)
-            ax.errorbar(x, y, yerr=spread, fmt="o-", color=colour, label=which, capsize=3)
-            any_point = True
+    lines: dict[str, dict[int, tuple[float, float]]] = {}
+    for row in rows:
+        for which, label in (("standalone", "standalone"), ("distilled", row.method)):
+            reached = row.figure(which, "last", "top1")
+            if row.parameters is not None and reached.mean is not None:
+                spread = reached.deviation or 0.0
+                lines.setdefault(label, {})[row.parameters] = (reached.mean, spread)
+    for label, points in sorted(lines.items(), key=lambda line: line[0] != "standalone"):
+        means, spreads = zip(*points.values(), strict=True)
+        ax.errorbar(list(points), means, yerr=spreads, fmt="o-", label=label, capsize=3)
+    any_point = bool(lines)
     for run in teachers(runs):
         if run.last is not None:
-            ax.plot(run.start["parameters"], run.last["top1"], "*", color="C4", label=run.model)
+            ax.plot(run.start["parameters"], run.last["top1"], "*", color="black", label=run.model)
             any_point = True
     if any_point and "NTU RGB+D 60" in runs[0].start["data"]["source"]:
         for model in EFFICIENT_GCN:

@@ -82,7 +82,7 @@ def _section(runs: Sequence[Run], figures: Sequence[Path]) -> list[str]:
 HEADER = (
     "student",
     "parameters",
-    "GFLOP",
+    "GFLOP at 64 frames, 25 joints",
     "method",
     "seeds",
     "standalone",
