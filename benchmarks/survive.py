@@ -240,10 +240,13 @@ def lost(trial: Trial, number: int) -> tuple[bool, str]:
     wait_until(ranks[0], lambda: trial.last_step() >= 2)
     ranks[which].send_signal(how)
     started = time.monotonic()
-    out, _ = ranks[1 - which].communicate(timeout=PATIENCE_S)
-    took = time.monotonic() - started
-    ranks[which].kill()
-    ranks[which].communicate()
+    try:
+        out, _ = ranks[1 - which].communicate(timeout=PATIENCE_S)
+        took = time.monotonic() - started
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
     said = out.splitlines()[-1]
     fine = took < 60 and said.startswith(f"Error: rank {which} of 2 is lost")
     return fine, f"{how.name} to rank {which}, the other ended after {took:.1f} s: {said[:60]}"
