@@ -214,6 +214,25 @@ def teacher_cache() -> Files:
         return files_of(Path(folder))
 
 
+def run_state() -> Files:
+    import torch
+
+    from lastkd.training.run_state import Checkpoints, RunState
+
+    with tempfile.TemporaryDirectory() as folder:
+        state = RunState(
+            run_id="r", step=3, epochs=1, reported=2, skipped={}, best=None, scaler={},
+            conditions={},
+        )  # fmt: skip
+        Checkpoints(Path(folder)).write(state, {"weight": torch.zeros(3)}, [])
+        return files_of(Path(folder))
+
+
+def event_log() -> Files:
+    lines = ['{"event": "start", "run_id": "r", "time": 1.5}', '{"event": "step", "step": 1}']
+    return {"events.jsonl": ("\n".join(lines * 3) + "\n").encode()}
+
+
 # ---------------------------------------------------------------- the readers
 
 
@@ -260,6 +279,20 @@ def read_cache(folder: Path) -> None:
     TeacherCache.open(folder, cache_key(), identity).read(1)
 
 
+def read_run_state(folder: Path) -> None:
+    from lastkd.training.run_state import Checkpoints
+
+    checkpoints = Checkpoints(folder)
+    for place_ in checkpoints.places():
+        checkpoints.read(place_)
+
+
+def read_log(folder: Path) -> None:
+    from lastkd.events import read_events
+
+    list(read_events(folder / "events.jsonl"))
+
+
 def read_settings(folder: Path) -> None:
     from lastkd.config import DistillSettings, resolve
 
@@ -304,6 +337,15 @@ READERS: dict[str, Reader] = {
     "checkpoint": Reader(checkpoint, read_checkpoint, ("best.safetensors",)),
     "pth": Reader(public_checkpoint, convert_checkpoint, ("public.pth",)),
     "teacher-cache": Reader(teacher_cache, read_cache, ("cache.json", "epoch-0001.safetensors")),
+    "run-state": Reader(
+        run_state,
+        read_run_state,
+        tuple(
+            f"checkpoints/step-00000003-epoch-0001/{name}"
+            for name in ("state.json", "tensors.safetensors", "manifest.json")
+        ),
+    ),
+    "events": Reader(event_log, read_log, ("events.jsonl",)),
     "settings": Reader(settings_file, read_settings, ("mine.yaml",)),
     "layout": Reader(layout_file, read_layout, ("mine.yaml",)),
 }

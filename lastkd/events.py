@@ -117,7 +117,7 @@ def _whole_length(content: bytes) -> int:
         try:
             if isinstance(json.loads(content[start:end]), dict):
                 break
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
         end = start
     return end
@@ -136,7 +136,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict) or "event" not in record:
             raise UserError(f"{path}: line {number} is not an event")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from lastkd.errors import UserError, nearest
 
-LARGEST_FILE = 2**20
+LARGEST_FILE = 2**16
 """Bytes; nothing that a person writes comes near."""
+DEEPEST = 50
+"""Open brackets; the scanner's time grows with their square."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,6 +33,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if len(text) > LARGEST_FILE:
         raise UserError(f"{path}: is too large for a file of settings; check the path")
+    if _depth(text) > DEEPEST:
+        raise UserError(f"{path}: nests more than {DEEPEST} brackets, which no setting needs")
     try:
         content = yaml.safe_load(text.decode("utf-8"))
     # beside YAMLError: what its constructors of numbers and dates say, and too deep a nesting
@@ -41,6 +46,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: must hold 'key: value' lines, one setting each")
     return content
+
+
+def _depth(text: bytes) -> int:
+    """How many brackets are open at once, at most."""
+    depth = deepest = 0
+    for bracket in re.findall(rb"[\[{\]}]", text):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:

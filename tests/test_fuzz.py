@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
-LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout")
-WITH_TORCH = ("store", "checkpoint", "pth", "teacher-cache")
+LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout", "events")
+WITH_TORCH = ("store", "checkpoint", "pth", "teacher-cache", "run-state")
 
 
 @pytest.mark.parametrize("reader", [*LIGHT, *WITH_TORCH])
