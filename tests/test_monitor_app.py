@@ -51,6 +51,8 @@ async def opened(
     app = MonitorApp(Watcher([root]), utf8=utf8, theme=theme, show_clock=False)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
+        app.redraw()  # once all sizes are known, however busy the machine
+        await pilot.pause()
         yield pilot
 
 

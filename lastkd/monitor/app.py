@@ -132,7 +132,7 @@ class MonitorApp(App[None]):
 
     def on_mount(self) -> None:
         self.main = self.screen
-        table = self.query_one(RunTable)
+        table = self.table = self.query_one(RunTable)
         table.border_title = "[b]1[/b] Runs"
         self.main.set_class(self.glyphs is ASCII, "ascii")
         table.focus()
@@ -165,6 +165,8 @@ class MonitorApp(App[None]):
 
     def tick(self) -> None:
         """Reads what is new and draws what that changes."""
+        if not self.table.is_attached:
+            return  # the screen is being taken down
         changed = self.watcher.poll()
         self._ticks += 1
         second = self._ticks % round(1 / POLL_S) == 1
@@ -181,12 +183,14 @@ class MonitorApp(App[None]):
         elif second:  # times that pass
             for line in self.main.query("#header, #status").results(Drawn):
                 line.redraw()
-            self.main.query_one(RunTable).refresh()
+            self.table.refresh()
         if self.watcher.pending:
             self.call_later(self.tick_on)
 
     def tick_on(self) -> None:
         """Reads on while a long log isn't read to its end, between keys and frames."""
+        if not self.table.is_attached:
+            return
         if self.watcher.poll(0.1):
             self.main.query_one("#header", Drawn).redraw()
         if self.watcher.pending:
@@ -196,7 +200,9 @@ class MonitorApp(App[None]):
 
     def redraw(self, *, refill: bool = False) -> None:
         """Draws all again: data, choice or view changed."""
-        table = self.main.query_one(RunTable)
+        table = self.table
+        if not table.is_attached:
+            return
         if refill:
             table.refill()
         for index, run in enumerate(self.shown_runs):
@@ -216,7 +222,7 @@ class MonitorApp(App[None]):
     @property
     def shown_runs(self) -> list[Run]:
         """The runs in the charts: the pinned one, those chosen, and what the cursor rests on."""
-        table = self.main.query_one(RunTable)
+        table = self.table
         runs = {table.key_of(run): run for run in self.watcher.runs}
         keys = [table.pinned] if table.pinned else []
         row = table.current
@@ -228,7 +234,7 @@ class MonitorApp(App[None]):
     @property
     def current_run(self) -> Run | None:
         """The run that single-run panels speak of."""
-        row = self.main.query_one(RunTable).current
+        row = self.table.current
         if isinstance(row, Run):
             return row
         return self.shown_runs[0] if self.shown_runs else None
@@ -250,7 +256,7 @@ class MonitorApp(App[None]):
 
     def action_step_back(self) -> None:
         """Steps back: from the filter, a panel that fills the screen, or a choice of runs."""
-        table = self.main.query_one(RunTable)
+        table = self.table
         entry = self.main.query_one("#filter", Input)
         if entry.display or table.filter:
             entry.value = ""
@@ -282,7 +288,7 @@ class MonitorApp(App[None]):
             holds = name is None or widget.id == name or bool(widget.query(f"#{name}"))
             widget.set_class(not holds, "aside")
             widget.set_class(name is not None and holds, "zoomed")
-        (self.main.query_one(f"#{name}") if name else self.main.query_one(RunTable)).focus()
+        (self.main.query_one(f"#{name}") if name else self.table).focus()
         self.call_after_refresh(self.redraw)
 
     def action_filter(self) -> None:
@@ -293,12 +299,12 @@ class MonitorApp(App[None]):
         entry.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self.main.query_one(RunTable).filter = event.value.strip()
+        self.table.filter = event.value.strip()
         self.redraw(refill=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.input.display = False
-        self.main.query_one(RunTable).focus()
+        self.table.focus()
 
     def action_log_axis(self) -> None:
         self.view.log = not self.view.log

@@ -27,7 +27,7 @@ from lastkd.monitor.tail import LogTail
 CHANNELS = ("ce", "kl", "total", "lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms")
 _columns = attrgetter("step", *CHANNELS)
 CHUNK = 2 << 20
-WHOLE = 32 << 20
+WHOLE = 16 << 20
 """A log up to this size is read whole; of a longer one's step events only so many."""
 KEPT = 200
 """Warnings, checkpoints and device events that are remembered: the latest."""

@@ -7,8 +7,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
-CAPACITY = 1024
-"""Buckets of one series: some more than the dot columns of a wide terminal."""
+CAPACITY = 512
+"""Buckets of one series: some more than the dot columns of a chart on a wide terminal."""
 
 
 class Channel:

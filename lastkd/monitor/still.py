@@ -15,6 +15,8 @@ from lastkd.monitor.shapes import drawn
 async def _settled(app: MonitorApp, size: tuple[int, int], keys: tuple[str, ...]) -> str:
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
+        app.redraw()  # all sizes are known now
+        await pilot.pause()
         for key in keys:
             await pilot.press(key)
         await pilot.pause()
@@ -59,6 +61,8 @@ def text(app: MonitorApp, size: tuple[int, int], *, color: bool | None = None) -
 
 async def _lines(app: MonitorApp, size: tuple[int, int], color: bool | None) -> str:
     async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        app.redraw()  # all sizes are known now
         await pilot.pause()
         strips = screen_strips(app)
     console = Console(width=size[0], force_terminal=color, highlight=False, soft_wrap=True)
