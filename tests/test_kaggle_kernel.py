@@ -14,10 +14,13 @@ from kaggle_home import kaggle, lastkd
 from kaggle_machine import job_file, machines, mount, run_script, said, unpacked_code
 
 from lastkd.data.store import ClipStore
+from lastkd.errors import UserError
 from lastkd.events import read_events
 from lastkd.kernels.job import Job, Step, read_job, seconds, with_job
 from lastkd.kernels.machine import Machine
+from lastkd.kernels.mounts import Mounts
 from lastkd.kernels.packing import fill, pack_code, template, template_job, templates
+from lastkd.kernels.references import source
 from lastkd.models import build_model
 from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
 from lastkd.resources import KERNELS, LAUNCH_CONFIGS
@@ -87,6 +90,8 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
             read_checkpoint(there / name).weights_hash == read_checkpoint(here / name).weights_hash
         )
     assert measured(there) == measured(here)
+    start = next(iter(read_events(there / "events.jsonl")))
+    assert start["processes"] == 2
 
 
 def measured(run: Path) -> dict[tuple[str, int], list[float]]:
@@ -195,6 +200,43 @@ def test_inputs_are_found_by_what_they_hold(tmp_path: Path, store_path: Path) ->
     machine = Machine(one, tmp_path, tmp_path)
     machine.check()
     assert machine.inputs["teacher"] == [nested / "runs" / "nano" / "best.safetensors"]
+
+
+def test_skeletons_are_found_in_every_form(tmp_path: Path) -> None:
+    def found(*names: str) -> list[str]:
+        shutil.rmtree(tmp_path / "input", ignore_errors=True)
+        inside = tmp_path / "input" / "some-skeletons"
+        for name in names:
+            (inside / name).parent.mkdir(parents=True, exist_ok=True)
+            (inside / name).touch()
+        paths = Mounts(tmp_path / "input").find("source", source(f"{USER}/some-skeletons"))
+        return [path.relative_to(inside).as_posix() for path in paths]
+
+    assert found("a/nturgb+d_skeletons/S001C001P001R001A001.skeleton", "readme.txt") == ["."]
+    assert found("a.zip", "b.zip", "note.pdf") == ["a.zip", "b.zip"]
+    assert found("x/ntu60_3danno.pkl") == ["x/ntu60_3danno.pkl"]
+    assert found("last/train_joint.npy", "last/train_label.pkl", "last/val_label.pkl") == ["last"]
+    with pytest.raises(UserError, match="holds 2 that fit"):
+        found("NTU60_CS.npz", "NTU60_CV.npz")
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_kept_and_gathered(tmp_path: Path, store_path: Path) -> None:
+    store = {path.name: path.read_bytes() for path in store_path.iterdir()}
+    mount(tmp_path / "input", "new", "datasets", f"{USER}/a-store", store)
+    weights = teacher_checkpoint(tmp_path / "teacher.safetensors", store_path).read_bytes()
+    files = {"nano/best.safetensors": weights, "nano/last.safetensors": weights}
+    mount(tmp_path / "input", "old", "datasets", f"{USER}/students", files)
+    steps = template_job("evaluate").steps[0], "gather evaluation > evaluation/summary.json"
+    job = Job(
+        steps=steps,
+        inputs={"data": f"{USER}/a-store", "checkpoint": f"{USER}/students"},
+        machine="cpu",
+    )
+    lines: list[str] = []
+    assert run_script(tmp_path, fill("evaluate", job, pack_code()), lines.append) == 0, lines
+    summary = json.loads((tmp_path / "working" / "evaluation" / "summary.json").read_text())
+    assert summary["nano"]["clips"] == 32
 
 
 # --- templates ------------------------------------------------------------------------------

@@ -91,7 +91,9 @@ def test_the_output_of_prepare_is_taken_as_data(kaggle: FakeKaggle, inputs: None
     prepared = f"{USER}/lastkd-prepare-nturgb"
     asked = kaggle.kernels[prepared][0].asked
     assert "machineShape" not in asked
-    assert read_job(asked["text"], "x").steps == ("prepare {source} --out store --layout ntu25",)
+    job = read_job(asked["text"], "x")
+    assert job.steps == ("prepare {source} --out store --layout ntu25",)
+    assert job.inputs == {"source": f"{USER}/ntu60-store/nturgb"}
     kaggle.wait(prepared)
     assert lastkd("push", "train", "--data", prepared).exit_code == 0  # no dataset, so a kernel
     asked = kaggle.kernels[f"{USER}/lastkd-train-last-v2-base"][0].asked

@@ -1,7 +1,8 @@
 """Kaggle kernel on two T4: the whole way, over as many versions as it takes.
 
 The teacher, the students by themselves, all four distilled on one pass of the teacher, and the
-accuracy of each, gathered in evaluation/summary.json: what a report is made of.
+accuracy of each. The last step gathers the evaluations in evaluation/summary.json, which is what a
+report is made of; once lastkd has a command for reports, it belongs there.
 How to use it, also by hand: kaggle/README.md.
 """
 

@@ -11,7 +11,7 @@ import click
 from lastkd.command_line import PATH
 from lastkd.commands.prepare import prepare as prepare_command
 from lastkd.config import DistillSettings, TrainSettings
-from lastkd.distill import Variants
+from lastkd.student_settings import Variants
 from lastkd.kernels.job import Job
 from lastkd.kernels.order import evaluation_job, kernel_name, preparation_job, training_job
 from lastkd.settings_command import settings_command
@@ -109,17 +109,17 @@ def _evaluate(checkpoint: str, **given: Any) -> None:
     _ordered("evaluate", given, lambda settings: evaluation_job(checkpoint, settings))
 
 
-def _prepare(source: str, **given: Any) -> None:
+def _prepare(sources: tuple[str, ...], **given: Any) -> None:
     """Turns a dataset that holds skeletons into a store, on a CPU kernel, without the quota.
 
     \b
       lastkd kaggle push prepare OWNER/ntu-skeletons
       lastkd kaggle push train --model last_v2_base --data kernel:OWNER/lastkd-prepare-...
 
-    SOURCE is OWNER/SLUG, with a PATH inside where it isn't the whole of it, kernel:OWNER/SLUG, or
-    the word synthetic.
+    SOURCE is OWNER/SLUG of a dataset, with a PATH inside where it isn't the whole of it,
+    kernel:OWNER/SLUG, or the word synthetic. The zips of NTU RGB+D are read together.
     """
-    _ordered("prepare", given, lambda settings: preparation_job(source, settings))
+    _ordered("prepare", given, lambda settings: preparation_job(sources, settings))
 
 
 _TRAINED = {
@@ -151,6 +151,7 @@ _TRAINED = {
     Settings go to every step that knows them. With --teacher, the teacher isn't trained.
     """,
 }
+_SOURCES = click.Argument(["sources"], nargs=-1, required=True, metavar="SOURCE...")
 _EVALUATION_OPTIONS: list[click.Parameter] = [
     click.Argument(["checkpoint"]),
     click.Option(["--data"], help=_HELP["data"]),
@@ -160,7 +161,7 @@ _EVALUATION_OPTIONS: list[click.Parameter] = [
 _PREPARATION_OPTIONS = [
     option
     for option in prepare_command.params
-    if option.name not in ("out", "source", "as_skeleton_files")
+    if option.name not in ("out", "source", "sources", "as_skeleton_files")
 ]
 push = click.Group(
     "push",
@@ -170,7 +171,7 @@ push = click.Group(
             "prepare",
             callback=_prepare,
             help=_prepare.__doc__,
-            params=[click.Argument(["source"]), *_PREPARATION_OPTIONS, *_push_options("cpu")],
+            params=[_SOURCES, *_PREPARATION_OPTIONS, *_push_options("cpu")],
         ),
         *(_training(what, text) for what, text in _TRAINED.items()),
         click.Command(

@@ -161,7 +161,10 @@ class Machine:
         words = step.words()
         several = next((word for word in words if word == "{checkpoint}" or "*" in word), None)
         if several is None:
-            yield [_filled(word, given) for word in words], step.into
+            filled = []
+            for word in words:  # an input of several files stands for all of them
+                filled += given.get(word[1:-1], []) if word[:1] == "{" else [_filled(word, given)]
+            yield filled, step.into
             return
         if several == "{checkpoint}":
             fitting = given["checkpoint"]

@@ -52,6 +52,35 @@ def is_checkpoint(path: Path) -> bool:
     return "lastkd" in metadata and "info" in metadata
 
 
+def skeleton_sources(start: Path) -> list[Path]:
+    """What lastkd prepare is given of a mounted dataset: folders or files.
+
+    NTU's zips are read together; of other files each is a set of its own.
+    """
+    if start.is_file():
+        return [start]
+    suffixes: dict[str, list[Path]] = {}
+    for path in _below(start):
+        if path.suffix == ".skeleton":
+            return [start]
+        if path.name == "train_joint.npy":  # arrays of LAST v2, whose labels are pickles
+            return [path.parent]
+        suffixes.setdefault(path.suffix.lower(), []).append(path)
+    for suffix in (".zip", ".pkl", ".pickle", ".npz"):
+        if suffix in suffixes:
+            return suffixes[suffix]
+    return [start]
+
+
+def _only_one(name: str, source: Source, place: Path, found: list[Path]) -> None:
+    if len(found) > 1:
+        shown = ", ".join(str(path.relative_to(place)) for path in found[:5])
+        raise UserError(
+            f"input {name} ({source}): holds {len(found)} that fit ({shown}); name one by "
+            f"{source}/PATH"
+        )
+
+
 _KINDS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     "data": ("store (store.json, clips.safetensors)", holds_store),
     "teacher": ("checkpoint of lastkd (.safetensors)", is_checkpoint),
@@ -85,7 +114,7 @@ class Mounts:
         return [place for place in places if place.is_dir()] or [self.folder]
 
     def find(self, name: str, source: Source) -> list[Path]:
-        """The places of an input: one, or several checkpoints.
+        """The places of an input: one, or several checkpoints or zips of skeletons.
 
         Args:
             name: `data`, `teacher`, `checkpoint` or `source`: what it has to hold.
@@ -105,18 +134,16 @@ class Mounts:
         start = place / source.path if source.path else place
         if not start.exists():
             return []
-        if name not in _KINDS:  # the source of a store: lastkd prepare sees what it is
-            return [start]
+        if name not in _KINDS:
+            found = skeleton_sources(start)
+            _only_one(name, source, place, [] if found[0].suffix == ".zip" else found)
+            return found
         fits = _KINDS[name][1]
         found = [path for path in (start, *_below(start)) if fits(path)]
         if name in ("teacher", "checkpoint"):
             found = [path for path in found if path.name == "best.safetensors"] or found
-        if len(found) > 1 and name != "checkpoint":
-            shown = ", ".join(str(path.relative_to(place)) for path in found[:5])
-            raise UserError(
-                f"input {name} ({source}): holds {len(found)} that fit ({shown}); name one by "
-                f"{source}/PATH"
-            )
+        if name != "checkpoint":
+            _only_one(name, source, place, found)
         return found
 
     def files(self, name: str) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,6 +26,7 @@ _SETTINGS: dict[str, type[ConfiguredSettings]] = {
     "distill": DistillSettings,
 }
 _EVALUATED = ("split", "confused")
+SYNTHETIC = "synthetic"
 _STUDENT = "last_e_"
 _FOLDERS = ("run", "teacher_cache")
 _NEEDED = {
@@ -134,23 +135,33 @@ def evaluation_job(checkpoint: str, given: Mapping[str, Any]) -> Job:
     return _finished(job, given, [str(step)], inputs)
 
 
-def preparation_job(what: str, given: Mapping[str, Any]) -> Job:
+def preparation_job(sources: Sequence[str], given: Mapping[str, Any]) -> Job:
     """The job of `prepare`.
 
     Args:
-        what: the dataset that holds the skeletons, or the word synthetic.
+        sources: the datasets that hold the skeletons, or the word synthetic.
         given: the options of lastkd prepare.
+
+    Raises:
+        UserError: a name is wrong, or a file of this machine is meant.
     """
     job = template_job("prepare")
     step = Step(job.steps[0])
     inputs = {}
-    if what == "synthetic":
-        step.arguments = [what]
-    else:
-        inputs["source"] = str(source(what))
+    step.arguments = []
+    for number, text in enumerate(sources, start=1):
+        name = "source" if number == 1 else f"source{number}"
+        if text != SYNTHETIC:
+            inputs[name] = str(source(text))
+        step.arguments.append(text if text == SYNTHETIC else f"{{{name}}}")
     for name, value in given.items():
         if name in ("machine", "time_budget") or value in (None, False):
             continue
+        if str(value).endswith((".yaml", ".yml")):
+            raise UserError(
+                f"--{name} {value}: is a file of this machine, which a kernel can't see; prepare "
+                "the store here and upload it"
+            )
         step.set(name, value)
     return _finished(job, given, [str(step)], inputs)
 
@@ -181,6 +192,6 @@ def kernel_name(what: str, job: Job) -> str:
     more = {
         "train": step.options.get("--model"),
         "distill": step.options.get("--variant"),
-        "prepare": job.inputs.get("source", "synthetic").rpartition("/")[2],
+        "prepare": job.inputs.get("source", SYNTHETIC).rpartition("/")[2],
     }.get(what)
     return slugified(f"lastkd-{what}-{more}" if more else f"lastkd-{what}")[:43].strip("-")
