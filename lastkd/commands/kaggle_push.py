@@ -11,10 +11,9 @@ import click
 from lastkd.command_line import PATH
 from lastkd.commands.prepare import prepare as prepare_command
 from lastkd.config import DistillSettings, TrainSettings
-from lastkd.student_settings import Variants
 from lastkd.kernels.job import Job
 from lastkd.kernels.order import evaluation_job, kernel_name, preparation_job, training_job
-from lastkd.settings_command import settings_command
+from lastkd.settings_command import Variants, settings_command
 
 _HELP = {
     "data": "Dataset that holds a store: OWNER/SLUG, or kernel:OWNER/SLUG whose output it is.",
