@@ -35,7 +35,10 @@ def start() -> int:
     if archive is None:
         print(f"lastkd: failed: no {wanted} among the inputs; attach the dataset that holds it")
         return 1
-    zipfile.ZipFile(archive).extractall(code)
+    if isinstance(archive, Path) and archive.is_dir():  # Kaggle has unpacked it already
+        code = archive
+    else:
+        zipfile.ZipFile(archive).extractall(code)
     sys.path.insert(0, str(code))
     from lastkd.kernels.machine import run
 

@@ -14,10 +14,11 @@ from platformdirs import user_cache_path
 
 from lastkd.errors import UserError
 from lastkd.events import FILE_NAME
+from lastkd.kernels.answers import Dataset
 from lastkd.kernels.credentials import refuse_credential_files, refuse_secrets
 from lastkd.kernels.mounts import holds_store, is_checkpoint
 from lastkd.kernels.references import Reference
-from lastkd.kernels.service import Dataset, Kaggle
+from lastkd.kernels.service import Kaggle
 
 READY_WITHIN_S = 3 * 3600.0
 LICENCE_NOTE = (
@@ -99,7 +100,8 @@ def send(
     before = service.dataset(reference)
     total = sum(path.stat().st_size for path in files.values())
     doing = "a new dataset" if before is None else f"version {before.version + 1}"
-    say(f"{reference}: {doing}, {len(files)} files, {total / 1e6:,.1f} MB, private")
+    count = f"{len(files)} file{'s' if len(files) != 1 else ''}"
+    say(f"{reference}: {doing}, {count}, {total / 1e6:,.1f} MB, private")
     title = reference.slug.replace("-", " ")
     stage = _stage(reference, files, title)
     try:

@@ -22,8 +22,9 @@ from rich.progress import (
 from lastkd.atomic import replacing
 from lastkd.errors import UserError
 from lastkd.events import FILE_NAME
+from lastkd.kernels.answers import OutputFile
 from lastkd.kernels.job import JOB_FILE
-from lastkd.kernels.service import RETRIES_AFTER_S, OutputFile, UnreachableError
+from lastkd.kernels.service import RETRIES_AFTER_S, UnreachableError
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = (20.0, 120.0)  # to connect, between two pieces

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lastkd.kernels.answers import Kernel
 from lastkd.kernels.event_lines import MARK, EventFollower, LineAssembler
 from lastkd.kernels.references import Reference
-from lastkd.kernels.service import Kaggle, Kernel, UnreachableError
+from lastkd.kernels.service import Kaggle, UnreachableError
 
 RECONNECT_S = 2.0
 FAILURES_IN_A_ROW = 20

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lastkd.config import in_seconds
 from lastkd.errors import UserError
 from lastkd.kernels.references import Source, source
 from lastkd.yaml_files import validated
@@ -17,8 +18,6 @@ from lastkd.yaml_files import validated
 JOB_FILE = "lastkd-job.json"
 """In a kernel's output: how far the job has come."""
 _BLOCK = re.compile(r"^JOB = (\{.*?^\})$", re.MULTILINE | re.DOTALL)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(h|m|s)")
-_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 class Job(BaseModel):
@@ -67,11 +66,10 @@ def seconds(text: str) -> float:
     Raises:
         UserError: it is none, or nothing.
     """
-    parts = _DURATION.findall(text)
-    total = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-    if _DURATION.sub("", text).strip() or total <= 0:
-        raise UserError(f"{text!r} is no duration; write 11h, 90m, 1h30m or 45s")
-    return total
+    try:
+        return in_seconds(text)
+    except ValueError as error:
+        raise UserError(f"{text!r} {error}") from None
 
 
 def read_job(script: str, where: str) -> Job:

@@ -10,11 +10,12 @@ from typing import Any
 
 from lastkd.errors import UserError
 from lastkd.kernels import journal
+from lastkd.kernels.answers import Kernel, Pushed, Quota
 from lastkd.kernels.job import Job, read_job
 from lastkd.kernels.machine import GRACE_S
 from lastkd.kernels.packing import write_folder
 from lastkd.kernels.references import Reference, reference
-from lastkd.kernels.service import Kaggle, Kernel, NotThereError, Pushed, Quota, UnreachableError
+from lastkd.kernels.service import Kaggle, NotThereError, UnreachableError
 
 LEAST_H = 0.5
 """GPU hours below which a version isn't worth its start."""

@@ -6,28 +6,23 @@ it are processes of their own, so that this one stays free to watch the time.
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import os
-import platform
-import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lastkd
 from lastkd.atomic import replacing
 from lastkd.errors import UserError
 from lastkd.events import read_events
 from lastkd.kernels.event_lines import EventPrinter
 from lastkd.kernels.job import JOB_FILE, Job, Step
 from lastkd.kernels.mounts import Mounts, of_run_state
+from lastkd.kernels.state import read_job_file, restore, write_job_file
+from lastkd.kernels.surroundings import described, gpus, stop_group
 from lastkd.resources import LAUNCH_CONFIGS
 from lastkd.yaml_files import validated
 
@@ -35,7 +30,6 @@ GRACE_S = 15 * 60
 """What a step gets beyond the budget, to write its checkpoint; Kaggle itself stops at 12 hours."""
 OUTPUT_LIMIT = 20 * 10**9
 _LAUNCHED = ("train", "distill")
-_VERSIONS = ("torch", "accelerate", "safetensors", "numpy", "pydantic", "rich")
 _LAUNCH_CONFIG = {"t4x2": "kaggle_t4x2.yaml", "cpu": "cpu.yaml"}
 _GPUS = {"t4x2": 2, "cpu": 0}
 
@@ -65,18 +59,10 @@ class Machine:
 
     def describe(self) -> None:
         """What this machine is, for whoever reads the log."""
-        self.say(f"lastkd {lastkd.__version__} from {Path(lastkd.__file__).parent}")
-        self.say(f"python {platform.python_version()}, {os.cpu_count()} cores")
-        for name in _VERSIONS:
-            try:
-                self.say(f"{name} {importlib.metadata.version(name)}")
-            except importlib.metadata.PackageNotFoundError:
-                self.say(f"{name} is not installed")
-        for line in gpus() or ["no GPU"]:
+        for line in described(self.working):
             self.say(line)
         for line in self.mounts.described() or ["nothing is mounted"]:
             self.say(f"input {line}")
-        self.say(f"free in {self.working}: {shutil.disk_usage(self.working).free / 1e9:.1f} GB")
 
     def check(self) -> None:
         """Fails at once where the job can't be done here.
@@ -92,36 +78,11 @@ class Machine:
         for name, source in self.job.sources().items():
             self.inputs[name] = self.mounts.find(name, source)
             self.say(f"{name}: {', '.join(str(path) for path in self.inputs[name])}")
-        self.restore()
-
-    def restore(self) -> None:
-        """Brings the run folders of the attempt before into the working folder.
-
-        Raises:
-            UserError: this is a later attempt and they aren't among the inputs.
-        """
-        packed = next(self.mounts.files(self.job.state_file), None)
-        if packed is not None:
-            with zipfile.ZipFile(packed) as archive:
-                archive.extractall(self.working)
-        else:  # perhaps put together by hand: the output of the version before, as it is
-            packed = next((f.parent for f in self.mounts.files(JOB_FILE) if self.fits(f)), None)
-            if packed is None:
-                if self.job.attempt > 1:
-                    raise UserError(
-                        f"the state of attempt {self.job.attempt - 1} ({self.job.state_file}) is "
-                        "not among the inputs; start with lastkd kaggle resume, which attaches it"
-                    )
-                return
-            _copy_writable(packed, self.working)
-        self.done = _job_file(self.working / JOB_FILE).get("done", [])
-        self.say(f"going on from {packed}: {len(self.done)} of {len(self.job.steps)} steps done")
-
-    def fits(self, job_file: Path) -> bool:
-        """Whether a mounted output is that of this job, unfinished."""
-        said = _job_file(job_file)
-        mine = said.get("id") == self.job.id and said.get("steps") == list(self.job.steps)
-        return mine and said.get("state") == "more"
+        restored = restore(self.job, self.mounts, self.working)
+        if restored is not None:
+            self.done = read_job_file(self.working / JOB_FILE).get("done", [])
+            steps = f"{len(self.done)} of {len(self.job.steps)} steps done"
+            self.say(f"going on from {restored}: {steps}")
 
     # --- the work ---------------------------------------------------------------------------
 
@@ -230,18 +191,14 @@ class Machine:
     # --- after it ---------------------------------------------------------------------------
 
     def write_state(self, state: str, reason: str = "") -> None:
-        """Says in the output how far the job is, so that the other side can go on."""
-        said = {
-            "id": self.job.id,
-            "attempt": self.job.attempt,
-            "state": state,
-            "reason": reason,
-            "done": self.done,
-            "steps": list(self.job.steps),
-            "seconds": round(time.monotonic() - self.started, 1),
-        }
-        with replacing(self.working / JOB_FILE) as part:
-            part.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        write_job_file(
+            self.working,
+            self.job,
+            state=state,
+            reason=reason,
+            done=self.done,
+            seconds=time.monotonic() - self.started,
+        )
 
     def check_output(self) -> None:
         """Warns where the output is more than Kaggle keeps."""
@@ -295,46 +252,11 @@ def run(job: dict[str, Any], *, root: Path, code: Path) -> int:
     return 0 if any(machine.working.rglob("*.safetensors")) else 1
 
 
-def gpus() -> list[str]:
-    """A line for each GPU, asked without torch: it must not hold one before the children do."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return [line for line in asked.stdout.splitlines() if line.startswith("GPU ")]
-
-
-def stop_group(leader: int) -> None:
-    """Ends a command and what it started: asked first, then not."""
-    for sign, wait in ((signal.SIGTERM, 60.0), (signal.SIGKILL, 0.0)):
-        try:
-            os.killpg(leader, sign)
-        except ProcessLookupError:
-            return
-        time.sleep(wait)
-
-
 def last_event(log: Path) -> dict[str, Any]:
     event: dict[str, Any] = {}
     for event in read_events(log):  # noqa: B007 - the last one is what counts
         pass
     return event
-
-
-def _job_file(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _copy_writable(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*")):
-        copy = target / path.relative_to(source)
-        if path.is_dir():
-            copy.mkdir(parents=True, exist_ok=True)
-        else:
-            shutil.copyfile(path, copy)
 
 
 def _filled(word: str, inputs: dict[str, list[str]]) -> str:

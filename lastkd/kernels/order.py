@@ -103,6 +103,9 @@ def training_job(what: str, given: Mapping[str, Any], file: Path | None) -> Job:
         _say(step, said, kept=("run", "model") if what == "sequence" else ())
         if what == "sequence" and step.command == "distill" and "teacher" in inputs:
             step.options["--teacher"] = "{teacher}"
+        if what == "sequence" and step.command == "distill" and len(chosen) == 1:
+            # one student takes the folder as its own, several stand in it by name
+            step.options["--run"] = f"runs/distilled/{chosen[0]}"
         steps.append(str(step))
     return _finished(job, said, steps, inputs)
 

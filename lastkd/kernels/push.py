@@ -9,13 +9,14 @@ from pathlib import Path
 
 from lastkd.errors import UserError
 from lastkd.kernels import datasets
+from lastkd.kernels.answers import Kernel
 from lastkd.kernels.credentials import known_user
 from lastkd.kernels.fetch import fetch_job
 from lastkd.kernels.job import Job, read_job
 from lastkd.kernels.launch import existing, start, within_quota
 from lastkd.kernels.packing import code_file_name, fill, fits, metadata, pack_code, write_folder
 from lastkd.kernels.references import Reference, Source, reference
-from lastkd.kernels.service import Kaggle, Kernel
+from lastkd.kernels.service import Kaggle
 
 CODE_DATASET = "lastkd-code"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,19 @@ from platformdirs import user_cache_path
 
 from lastkd.errors import UserError
 from lastkd.kernels import datasets, journal
+from lastkd.kernels.answers import Kernel
 from lastkd.kernels.fetch import fetch, fetch_job
 from lastkd.kernels.follow import follow
 from lastkd.kernels.job import Job, read_job, seconds, with_job
 from lastkd.kernels.launch import start, within_quota
 from lastkd.kernels.packing import METADATA, described
 from lastkd.kernels.references import Reference, reference
-from lastkd.kernels.service import Kaggle, Kernel
+from lastkd.kernels.service import Kaggle
+from lastkd.kernels.state import pack
 from lastkd.resources import KERNELS
 
 _LOOKS = 40
 """How often an answer of the service that is behind its time is asked for again."""
-_SAME_DATE = (1980, 1, 1, 0, 0, 0)
 
 Say = Callable[[str], None]
 
@@ -181,7 +181,8 @@ class Resumption:
                 self.say(f"{dataset}: version {there.version} holds attempt {job.attempt} already")
                 return
         packed = user_cache_path("lastkd") / "kaggle" / name
-        pack_state(self.bring(job), packed)
+        pack(self.bring(job), packed)
+        datasets.fixed_time(packed)
         datasets.send(
             self.service,
             dataset,
@@ -223,15 +224,3 @@ def state_dataset(kernel: Reference) -> Reference:
 def not_a_store(name: str) -> bool:
     """Everything but stores, which are large and stay where they are of use."""
     return not name.startswith("store/")
-
-
-def pack_state(places: Mapping[str, Path], out: Path) -> None:
-    """Packs an output; the same output makes the same file, so that its upload can go on."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, place in sorted(places.items()):
-            info = zipfile.ZipInfo(name, _SAME_DATE)
-            with place.open("rb") as file, archive.open(info, "w", force_zip64=True) as into:
-                while chunk := file.read(1 << 20):
-                    into.write(chunk)
-    datasets.fixed_time(out)

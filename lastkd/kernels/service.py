@@ -9,19 +9,17 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lastkd.errors import UserError
+from lastkd.kernels.answers import Dataset, Kernel, OutputFile, Pushed, Quota
 from lastkd.kernels.credentials import HOW_TO_GET_THEM, redacted, require_credentials
 from lastkd.kernels.references import Reference
 
 T = TypeVar("T")
 RETRIES_AFTER_S = (1.0, 3.0, 8.0)
 """Waits before a question that met a broken connection is asked again."""
-_RUNNING = ("QUEUED", "RUNNING", "CANCEL_REQUESTED")
 
 
 class NotThereError(UserError):
@@ -30,57 +28,6 @@ class NotThereError(UserError):
 
 class UnreachableError(UserError):
     """The network or the service failed; asking again may help."""
-
-
-@dataclass(frozen=True)
-class Quota:
-    """GPU hours of this week."""
-
-    used_h: float
-    total_h: float
-    refreshes: datetime | None
-
-    @property
-    def left_h(self) -> float:
-        return max(0.0, self.total_h - self.used_h)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel's latest version."""
-
-    reference: Reference
-    version: int
-    status: str
-    failure: str
-    text: str
-    """The script as it was pushed."""
-
-    @property
-    def running(self) -> bool:
-        return self.status in _RUNNING
-
-
-@dataclass(frozen=True)
-class Pushed:
-    version: int
-    url: str
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    name: str
-    url: str
-
-
-@dataclass(frozen=True)
-class Dataset:
-    version: int
-    status: str
-
-    @property
-    def ready(self) -> bool:
-        return self.status == "ready"
 
 
 def require_client() -> None:

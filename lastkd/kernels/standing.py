@@ -8,8 +8,8 @@ from pathlib import Path
 from lastkd.errors import UserError
 from lastkd.events import FILE_NAME, read_events
 from lastkd.kernels import journal
+from lastkd.kernels.answers import Kernel
 from lastkd.kernels.job import read_job
-from lastkd.kernels.service import Kernel
 
 
 def standing(kernel: Kernel, folder: Path) -> Iterator[str]:
