@@ -136,7 +136,7 @@ def test_two_t4_that_are_not_there_end_a_kernel_at_once(
 
 
 def test_lastkd_is_taken_from_a_dataset(tmp_path: Path) -> None:
-    job = Job(steps=("gather evaluation",), machine="cpu", code=f"{USER}/lastkd-code/a.lastkd")
+    job = Job(steps=("info --help",), machine="cpu", code=f"{USER}/lastkd-code/a.lastkd")
     lines: list[str] = []
     assert run_script(tmp_path / "1", made(tmp_path / "1", job), lines.append) == 1
     assert lines == [
@@ -221,22 +221,21 @@ def test_skeletons_are_found_in_every_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_kept_and_gathered(tmp_path: Path, store_path: Path) -> None:
+def test_an_evaluation_is_kept(tmp_path: Path, store_path: Path) -> None:
     store = {path.name: path.read_bytes() for path in store_path.iterdir()}
     mount(tmp_path / "input", "new", "datasets", f"{USER}/a-store", store)
     weights = teacher_checkpoint(tmp_path / "teacher.safetensors", store_path).read_bytes()
     files = {"nano/best.safetensors": weights, "nano/last.safetensors": weights}
     mount(tmp_path / "input", "old", "datasets", f"{USER}/students", files)
-    steps = template_job("evaluate").steps[0], "gather evaluation > evaluation/summary.json"
     job = Job(
-        steps=steps,
+        steps=template_job("evaluate").steps,
         inputs={"data": f"{USER}/a-store", "checkpoint": f"{USER}/students"},
         machine="cpu",
     )
     lines: list[str] = []
     assert run_script(tmp_path, fill("evaluate", job, pack_code()), lines.append) == 0, lines
-    summary = json.loads((tmp_path / "working" / "evaluation" / "summary.json").read_text())
-    assert summary["nano"]["clips"] == 32
+    measured = json.loads((tmp_path / "working" / "evaluation" / "nano.json").read_text())
+    assert measured["clips"] == 32
 
 
 # --- templates ------------------------------------------------------------------------------

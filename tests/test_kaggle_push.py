@@ -113,7 +113,7 @@ def test_the_sequence_covers_all_steps_and_leaves_out_what_is_there(
         "train",
         "distill",
         "evaluate",
-        "gather",
+        "report",
     ]
     assert all("--epochs 3" in step for step in steps[:3])
     assert "--alpha" not in steps[0]
@@ -138,7 +138,8 @@ def test_baselines_and_evaluation(kaggle: FakeKaggle, inputs: None) -> None:
     asked = kaggle.kernels[f"{USER}/lastkd-evaluate"][0].asked
     (step,) = read_job(asked["text"], "x").steps
     assert step == (
-        "evaluate {checkpoint} --data {data} --split xview --json > evaluation/{name}.json"
+        "evaluate {checkpoint} --data {data} --split xview --json --clips 1 --confused 5"
+        " > evaluation/{name}.json"
     )
 
 
@@ -217,7 +218,9 @@ def test_a_used_up_quota_is_seen_before(kaggle: FakeKaggle, inputs: None) -> Non
     kaggle.quota_used_s = 27 * 3600
     assert lastkd(*DISTILL).exit_code == 0
     asked = kaggle.kernels[f"{USER}/lastkd-distill-nano-large"][0].asked
-    assert read_job(asked["text"], "x").time_budget == "165m"  # what is left, less a margin
+    job = read_job(asked["text"], "x")
+    assert (job.time_budget, job.quota_left) == ("11h", "165m")  # what is left, less a margin
+    assert job.budget_s == 165 * 60
     assert lastkd("push", "prepare", "synthetic").exit_code == 0  # a CPU needs no quota
 
 

@@ -1,8 +1,8 @@
 """Kaggle kernel on two T4: the whole way, over as many versions as it takes.
 
 The teacher, the students by themselves, all four distilled on one pass of the teacher, and the
-accuracy of each. The last step gathers the evaluations in evaluation/summary.json, which is what a
-report is made of; once lastkd has a command for reports, it belongs there.
+accuracy of each. The report leaves its figures out, so that a long job can't fail on a missing
+package: lastkd report draws them at home from what was fetched.
 How to use it, also by hand: kaggle/README.md.
 """
 
@@ -26,7 +26,7 @@ JOB = {
         " --teacher runs/last_v2_base/best.safetensors",
         "evaluate runs/**/best.safetensors --data {data} --split xsub --json"
         " > evaluation/{name}.json",
-        "gather evaluation > evaluation/summary.json",
+        "report runs --data {data} --out report --no-figures",
     ],
     "machine": "t4x2",
     "time_budget": "11h",

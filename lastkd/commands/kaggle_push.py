@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lastkd.command_line import PATH
+from lastkd.commands.evaluate import evaluate as evaluate_command
 from lastkd.commands.prepare import prepare as prepare_command
 from lastkd.config import DistillSettings, TrainSettings
 from lastkd.kernels.job import Job
@@ -154,8 +155,7 @@ _SOURCES = click.Argument(["sources"], nargs=-1, required=True, metavar="SOURCE.
 _EVALUATION_OPTIONS: list[click.Parameter] = [
     click.Argument(["checkpoint"]),
     click.Option(["--data"], help=_HELP["data"]),
-    click.Option(["--split"], help="Split whose test part is used.  [default: xsub]"),
-    click.Option(["--confused"], type=int, help="How many confused pairs to keep."),
+    *(o for o in evaluate_command.params if o.name in ("split", "clips", "by_class", "confused")),
 ]
 _PREPARATION_OPTIONS = [
     option

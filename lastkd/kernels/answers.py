@@ -59,3 +59,7 @@ class Dataset:
     @property
     def ready(self) -> bool:
         return self.status == "ready"
+
+    @property
+    def failed(self) -> bool:
+        return self.status in ("failed", "deleted")

@@ -137,12 +137,12 @@ def wait_ready(
     said = ""
     while time.monotonic() - started < READY_WITHIN_S:
         now = service.dataset(reference)
-        if now is not None:
-            if now.status in ("failed", "deleted"):
+        if now is not None and now.version > after:
+            if now.failed:
                 raise UserError(
                     f"{reference}: Kaggle says that it is {now.status}; upload it again"
                 )
-            if now.ready and now.version > after:
+            if now.ready:
                 return now
         status = "not there yet" if now is None else now.status.replace("_", " ")
         if status != said:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lastkd.kernels.answers import Kernel
 from lastkd.kernels.event_lines import MARK, EventFollower, LineAssembler
 from lastkd.kernels.references import Reference
-from lastkd.kernels.service import Kaggle, UnreachableError
+from lastkd.kernels.service import Kaggle, NotThereError, UnreachableError
 
 RECONNECT_S = 2.0
 FAILURES_IN_A_ROW = 20
@@ -18,13 +20,30 @@ FAILURES_IN_A_ROW = 20
 Say = Callable[[str], None]
 
 
+class _Log:
+    """What of a log was seen, which the service sends from its beginning each time."""
+
+    def __init__(self, events: EventFollower, say: Say) -> None:
+        self.events = events
+        self.say = say
+        self.seen = 0
+
+    def take(self, pieces: Iterable[Mapping[str, Any]]) -> None:
+        assembler = LineAssembler()
+        for count, piece in enumerate(pieces, start=1):
+            lines = assembler.lines(str(piece.get("data") or ""))
+            if count <= self.seen:
+                continue
+            for line in lines:
+                if not self.events.take(line):
+                    self.say(line)
+            self.seen = count
+
+
 def follow(
     service: Kaggle, reference: Reference, folder: Path, *, poll_s: float, say: Say
 ) -> Kernel:
-    """Follows the latest version until it ends; what it is then.
-
-    The service sends the log from its beginning each time, so after a broken connection what was
-    seen is passed over.
+    """Follows the latest version until it ends, over broken connections; what it is then.
 
     Args:
         folder: where the runs' event logs go.
@@ -33,36 +52,28 @@ def follow(
     Raises:
         UserError: Kaggle couldn't be reached for long.
     """
-    events = EventFollower(folder)
-    seen = failures = 0
-    said = ""
+    log = _Log(EventFollower(folder), say)
+    failures = 0
+    queued = False
     while True:
-        kernel = service.kernel(reference)
-        if kernel.status == "QUEUED":
-            if said != kernel.status:
-                say(f"{reference}: version {kernel.version} is queued")
-                said = kernel.status
-            time.sleep(poll_s)
-            continue
-        assembler = LineAssembler()
-        count = 0
+        before = log.seen
         try:
-            for event in service.log_stream(reference):
-                count += 1
-                lines = assembler.lines(str(event.get("data") or ""))
-                if count <= seen:
-                    continue  # the event logs have these already, and so has the terminal
-                for line in lines:
-                    if not events.take(line):
-                        say(line)
-                seen, failures = count, 0
+            kernel = service.kernel(reference)
+            if kernel.status == "QUEUED":
+                if not queued:
+                    say(f"{reference}: version {kernel.version} is queued")
+                queued = True
+            else:
+                # a version that has only just started has no log yet
+                with contextlib.suppress(NotThereError):
+                    log.take(service.log_stream(reference))
+                kernel = service.kernel(reference)
         except UnreachableError:
-            failures += 1
+            failures = 1 if log.seen > before else failures + 1
             if failures >= FAILURES_IN_A_ROW:
                 raise
             time.sleep(RECONNECT_S)
             continue
-        kernel = service.kernel(reference)
         if not kernel.running:
             return kernel
         time.sleep(poll_s)  # the stream ends a little before the status changes

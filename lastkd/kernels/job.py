@@ -37,6 +37,7 @@ class Job(BaseModel):
     )
     machine: Literal["t4x2", "cpu"] = "t4x2"
     time_budget: str = Field("11h", description="after which a version stops and can be resumed")
+    quota_left: str = Field("", description="time budget of this version, where it is less")
     kernel: str = Field("", description="OWNER/SLUG of the kernel")
     id: str = Field("", description="the same in all versions of one job")
     attempt: int = Field(1, description="counted from 1; later ones need the state of the last")
@@ -44,7 +45,8 @@ class Job(BaseModel):
 
     @property
     def budget_s(self) -> float:
-        return seconds(self.time_budget)
+        """Seconds that this version may work."""
+        return min(seconds(text) for text in (self.time_budget, self.quota_left) if text)
 
     @property
     def state_file(self) -> str:

@@ -27,7 +27,6 @@ class Entry(BaseModel):
     pushed_attempt: int = 0
     pushed_version: int = 0
     pushed_at: float = 0.0
-    fetched_attempt: int = 0
 
 
 def _folder() -> Path:
@@ -46,23 +45,18 @@ def recall(kernel: Reference) -> Entry:
         return Entry(kernel=str(kernel))
 
 
-def remember(kernel: Reference, **known: str | int | float) -> Entry:
-    """Adds to what is known of a kernel."""
-    entry = recall(kernel).model_copy(update=known)
-    with replacing(_path(kernel)) as part:
-        part.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return entry
-
-
-def remember_push(kernel: Reference, *, job: str, attempt: int, version: int, url: str) -> None:
-    remember(
-        kernel,
+def remember(kernel: Reference, *, job: str, attempt: int, version: int, url: str) -> None:
+    """Notes what was pushed last."""
+    entry = Entry(
+        kernel=str(kernel),
         job=job,
         pushed_attempt=attempt,
         pushed_version=version,
         pushed_at=time.time(),
         url=url,
     )
+    with replacing(_path(kernel)) as part:
+        part.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def latest() -> Reference:

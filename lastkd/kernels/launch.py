@@ -36,11 +36,12 @@ def described(quota: Quota) -> str:
 
 
 def within_quota(service: Kaggle, job: Job) -> tuple[Job, str]:
-    """The job with no more time than this week's quota allows, and the quota in words.
+    """The job, told where this week's quota leaves it less time, and the quota in words.
 
     Raises:
         UserError: less than half an hour is left.
     """
+    job = job.model_copy(update={"quota_left": ""})
     if job.machine == "cpu":
         return job, "a CPU kernel takes nothing of the GPU quota"
     quota = service.quota()
@@ -55,13 +56,18 @@ def within_quota(service: Kaggle, job: Job) -> tuple[Job, str]:
         return job, described(quota)
     shorter = f"{most_s / 60:.0f}m"
     return (
-        job.model_copy(update={"time_budget": shorter}),
-        f"{described(quota)}; the time budget becomes {shorter}",
+        job.model_copy(update={"quota_left": shorter}),
+        f"{described(quota)}; this version has {shorter}",
     )
 
 
-def start(service: Kaggle, job: Job, script: str, about: Mapping[str, Any]) -> Pushed:
+def start(
+    service: Kaggle, job: Job, script: str, about: Mapping[str, Any], *, after: int
+) -> Pushed:
     """Pushes one version. Where the connection breaks meanwhile, it looks whether it arrived.
+
+    Args:
+        after: the latest version before; 0 where the kernel is new.
 
     Raises:
         UserError: Kaggle doesn't start it, or it isn't known to have arrived.
@@ -73,26 +79,26 @@ def start(service: Kaggle, job: Job, script: str, about: Mapping[str, Any]) -> P
         try:
             pushed = service.push(folder, int(job.budget_s + GRACE_S + 300))
         except UnreachableError as error:
-            found = _arrived(service, kernel, job)
+            found = _arrived(service, kernel, job, after)
             if found is None:
                 raise UserError(
                     f"{kernel}: it isn't known whether the push has arrived ({error})"
                 ) from None
             pushed = found
-    journal.remember_push(
+    journal.remember(
         kernel, job=job.id, attempt=job.attempt, version=pushed.version, url=pushed.url
     )
     return pushed
 
 
-def _arrived(service: Kaggle, kernel: Reference, job: Job) -> Pushed | None:
+def _arrived(service: Kaggle, kernel: Reference, job: Job, after: int) -> Pushed | None:
     for wait in _LOOKS_AFTER_S:
         time.sleep(wait)
         try:
             now = existing(service, kernel)
         except UnreachableError:
             continue
-        if now is None:
+        if now is None or now.version <= after:
             continue
         there = read_job(now.text, str(kernel))
         if (there.id, there.attempt) == (job.id, job.attempt):

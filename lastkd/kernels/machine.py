@@ -154,8 +154,6 @@ class Machine:
             command += ["accelerate.commands.launch", "--config_file", str(config)]
             command += ["-m", f"lastkd.{words[0]}", *words[1:]]
             command += ["--resume", "auto", "--time-budget", f"{left:.0f}s"]
-        elif words[0] == "gather":
-            command += ["lastkd.kernels.gather", *words[1:]]
         else:
             command += ["lastkd", *words]
         self.say("$ " + " ".join(command))
@@ -238,7 +236,10 @@ def run(job: dict[str, Any], *, root: Path, code: Path) -> int:
     except UserError as error:
         state, reason = "failed", str(error)
     printer.stop()
-    machine.write_state(state, reason)
+    try:
+        machine.write_state(state, reason)
+    except UserError as error:  # a full disk must not cost the output that is there
+        machine.say(f"warning: {error}")
     machine.check_output()
     steps = f"{len(machine.done)} of {len(machine.job.steps)} steps"
     if state == "done":

@@ -25,7 +25,7 @@ _SETTINGS: dict[str, type[ConfiguredSettings]] = {
     "train": TrainSettings,
     "distill": DistillSettings,
 }
-_EVALUATED = ("split", "confused")
+_EVALUATED = ("split", "clips", "by_class", "confused")
 SYNTHETIC = "synthetic"
 _STUDENT = "last_e_"
 _FOLDERS = ("run", "teacher_cache")
@@ -134,7 +134,8 @@ def evaluation_job(checkpoint: str, given: Mapping[str, Any]) -> Job:
         raise UserError(f"which data? give --data with OWNER/SLUG of {_NEEDED['data']}")
     inputs = {"data": str(source(given["data"])), "checkpoint": str(source(checkpoint))}
     step = Step(job.steps[0])
-    _say(step, given, ())
+    said = {name: value for name, value in given.items() if value is not False}  # no such option
+    _say(step, said, ())
     return _finished(job, given, [str(step)], inputs)
 
 

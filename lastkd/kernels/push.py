@@ -108,7 +108,8 @@ def push(order: Order, *, owner: str | None, poll_s: float, say: Say) -> None:
     order = order.of(owner or service.user)
     kernel = reference(order.job.kernel)
     code = pack_code()
-    check_free(service, existing(service, kernel), order.fresh)
+    now = existing(service, kernel)
+    check_free(service, now, order.fresh)
     job = with_sources(service, placed(order, code), poll_s, say)
     job, quota = within_quota(service, job)
     for line in shown(job):
@@ -117,7 +118,8 @@ def push(order: Order, *, owner: str | None, poll_s: float, say: Say) -> None:
     if job.code:
         send_code(service, job, code, poll_s, say)
     about = metadata(order.what, job, None)
-    pushed = start(service, job, script_of(order, job, code), about)
+    script = script_of(order, job, code)
+    pushed = start(service, job, script, about, after=now.version if now else 0)
     say(f"{kernel}: version {pushed.version} started")
     say(f"  {pushed.url}")
     say("  watch it with lastkd kaggle logs -f; go on with lastkd kaggle resume --until-done")

@@ -20,7 +20,7 @@ from lastkd.kernels import datasets, journal
 from lastkd.kernels.answers import Kernel
 from lastkd.kernels.fetch import fetch, fetch_job
 from lastkd.kernels.follow import follow
-from lastkd.kernels.job import Job, read_job, seconds, with_job
+from lastkd.kernels.job import Job, read_job, seconds, state_file, with_job
 from lastkd.kernels.launch import start, within_quota
 from lastkd.kernels.packing import METADATA, described
 from lastkd.kernels.references import Reference, reference
@@ -125,7 +125,7 @@ class Resumption:
         if said["state"] == "more":
             self.carry(job)
             return job.model_copy(update={"attempt": job.attempt + 1})
-        self.bring(job)
+        self.bring()
         if said["state"] == "failed" and retry:
             self.carry(job)
             return job.model_copy(update={"attempt": job.attempt + 1})
@@ -159,21 +159,16 @@ class Resumption:
 
     # --- carrying on ------------------------------------------------------------------------
 
-    def bring(self, job: Job) -> dict[str, Path]:
-        """Fetches the latest version's output but for stores, once."""
+    def bring(self) -> dict[str, Path]:
+        """Fetches the latest version's output but for stores."""
         files, _ = self.service.outputs(self.kernel)
-        places = fetch(files, self.folder, wanted=not_a_store, say=self.say)
-        journal.remember(self.kernel, fetched_attempt=job.attempt)
-        return places
+        return fetch(files, self.folder, wanted=not_a_store, say=self.say)
 
     def carry(self, job: Job) -> None:
         """Makes the output of `job` a version of the state dataset, unless it is one already."""
-        dataset, name = (
-            state_dataset(self.kernel),
-            job.model_copy(update={"attempt": job.attempt + 1}).state_file,
-        )
+        dataset, name = state_dataset(self.kernel), state_file(job.id, job.attempt)
         there = self.service.dataset(dataset)
-        if there is not None:
+        if there is not None and not there.failed:
             there = datasets.wait_ready(
                 self.service, dataset, after=there.version - 1, poll_s=self.poll_s, say=self.say
             )
@@ -181,7 +176,7 @@ class Resumption:
                 self.say(f"{dataset}: version {there.version} holds attempt {job.attempt} already")
                 return
         packed = user_cache_path("lastkd") / "kaggle" / name
-        pack(self.bring(job), packed)
+        pack(self.bring(), packed)
         datasets.fixed_time(packed)
         datasets.send(
             self.service,
@@ -209,10 +204,16 @@ class Resumption:
             )
         about = json.loads((KERNELS / "train" / METADATA).read_text(encoding="utf-8"))
         state = state_dataset(self.kernel) if job.attempt > 1 else None
-        pushed = start(self.service, job, with_job(before.text, job), described(about, job, state))
+        pushed = start(
+            self.service,
+            job,
+            with_job(before.text, job),
+            described(about, job, state),
+            after=now.version,
+        )
         self.say(
             f"{self.kernel}: version {pushed.version} started (attempt {job.attempt}, time budget "
-            f"{job.time_budget}) {pushed.url}"
+            f"{job.quota_left or job.time_budget}) {pushed.url}"
         )
 
 
