@@ -20,6 +20,7 @@ COMMANDS = {
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",
     "bench": "lastkd.commands.bench:bench",
     "monitor": "lastkd.commands.monitor:monitor",
+    "kaggle": "lastkd.commands.kaggle:kaggle",
     "demo": "lastkd.commands.demo:demo",
 }
 """By name, in the order of the help: where the command stands."""

@@ -14,3 +14,4 @@ def _shipped(folder: str) -> Path:
 
 CONFIGS = _shipped("configs")
 LAUNCH_CONFIGS = _shipped("launch_configs")
+KERNELS = _shipped("kaggle")

@@ -168,3 +168,7 @@ def test_an_installed_wheel_finds_its_configs_and_runs_elsewhere(
     code, out = ran([str(python), *train(store_path, "run")], tmp_path)
     assert code == 0, out
     assert (tmp_path / "run" / "best.safetensors").exists()
+    command = ["-m", "lastkd", "kaggle", "push", "train", "--data", "me/a-store"]
+    code, out = ran([str(python), *command, "--owner", "me", "--dry-run", "--out", "k"], tmp_path)
+    assert code == 0, out
+    assert (tmp_path / "k" / "kernel.py").exists()

@@ -1,0 +1,85 @@
+"""How things on Kaggle are named: OWNER/SLUG of a kernel or a dataset, and a path inside."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lastkd.errors import UserError
+
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_OWNER = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+_LIMITS = {"kernel": (5, 50), "dataset": (6, 50)}  # of what is made; older ones may be shorter
+_KERNEL_PREFIX = "kernel:"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A kernel or a dataset."""
+
+    owner: str
+    slug: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.slug}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a kernel mounts: a dataset, or the output of another kernel."""
+
+    reference: Reference
+    kernel: bool = False
+    path: str = ""
+    """Of a file or folder inside, where it isn't the only one of its kind."""
+
+    def __str__(self) -> str:
+        inside = f"/{self.path}" if self.path else ""
+        return f"{_KERNEL_PREFIX if self.kernel else ''}{self.reference}{inside}"
+
+
+def slugified(text: str) -> str:
+    """`text` as a slug: small letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def reference(
+    text: str, *, owner: str | None = None, what: str = "kernel", new: bool = False
+) -> Reference:
+    """`OWNER/SLUG`, or `SLUG` of `owner`'s.
+
+    Args:
+        what: `kernel` or `dataset`.
+        new: it is to be made, so its length is checked too.
+
+    Raises:
+        UserError: Kaggle wouldn't take the name.
+    """
+    parts = text.lower().split("/")
+    if len(parts) == 1 and owner:
+        parts.insert(0, owner.lower())
+    if len(parts) != 2 or not parts[1] or not _OWNER.fullmatch(parts[0]):
+        raise UserError(f"{text!r} doesn't name a {what}; write OWNER/SLUG as in its address")
+    least, most = _LIMITS[what] if new else (1, 100)
+    if not _SLUG.fullmatch(parts[1]) or not least <= len(parts[1]) <= most:
+        raise UserError(
+            f"{parts[1]!r} can't name a {what}: Kaggle takes {least} to {most} small letters, "
+            "digits and single hyphens"
+        )
+    return Reference(parts[0], parts[1])
+
+
+def source(text: str) -> Source:
+    """`OWNER/SLUG` of a dataset or `kernel:OWNER/SLUG`, both with a path inside or without.
+
+    Raises:
+        UserError: Kaggle wouldn't take the name, or the path leads outside.
+    """
+    kernel = text.startswith(_KERNEL_PREFIX)
+    owner, _, rest = text.removeprefix(_KERNEL_PREFIX).partition("/")
+    slug, _, path = rest.partition("/")
+    what = "kernel" if kernel else "dataset"
+    named = reference(f"{owner}/{slug}" if slug else owner, what=what)
+    if path.startswith("/") or ".." in path.split("/"):
+        raise UserError(f"{text!r}: the path inside must not lead outside")
+    return Source(named, kernel, path.rstrip("/"))
