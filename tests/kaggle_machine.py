@@ -13,8 +13,15 @@ from pathlib import Path
 from fake_kaggle import FakeKaggle, Version
 
 # Python reads this before anything else; processes that it starts inherit it
-NO_NETWORK = """
-import os, socket
+NOTHING_OF_OURS = """
+import os, socket, sys
+
+class Absent:  # what lastkd needs elsewhere and Kaggle's image may lack
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("textual", "msgspec", "kaggle", "kagglesdk"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
 real = socket.socket.connect
 def connect(self, address):
     local = not isinstance(address, tuple) or address[0] in ("127.0.0.1", "::1", "localhost")
@@ -45,7 +52,7 @@ def environment(root: Path) -> dict[str, str]:
     """What a process there has: nothing of ours but the interpreter."""
     guard = root / "guard"
     guard.mkdir()
-    (guard / "sitecustomize.py").write_text(NO_NETWORK)
+    (guard / "sitecustomize.py").write_text(NOTHING_OF_OURS)
     temporary = root / "tmp"
     temporary.mkdir()
     return {

@@ -40,6 +40,7 @@ def teacher_checkpoint(path: Path, store: Path) -> Path:
         num_classes=about.num_classes,
         layout=about.layout,
         class_names=about.class_names,
+        settings={"frames": 8},
     )
     save_checkpoint(path, model.state_dict(), info)
     return path
