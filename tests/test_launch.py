@@ -15,6 +15,7 @@ import pytest
 from lastkd.events import read_events
 from lastkd.models.checkpoint import read_info
 from lastkd.resources import LAUNCH_CONFIGS
+from lastkd.training import embedded
 from lastkd.training.embedded import environment_alone
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
@@ -27,7 +28,7 @@ def started(command: list[str], cwd: Path, **environment: str) -> subprocess.Pop
     return subprocess.Popen(
         command,
         cwd=cwd,
-        env=environment_alone() | environment,
+        env=environment_alone() | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -135,7 +136,12 @@ def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_distilling_without_anything_says_so_and_uses_embedded_data(tmp_path: Path) -> None:
+def test_distilling_without_anything_says_so_and_uses_embedded_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(embedded, "TEACHER_EPOCHS", 1)
+    embedded.embedded_teacher()  # a poor one, so that the run finds a teacher without minutes
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), "-m", "lastkd.distill"]
     command += ["--variant", "nano", "--run", "run", "--epochs", "1"]
     code, out = ran(command, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
