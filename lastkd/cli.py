@@ -18,6 +18,8 @@ COMMANDS = {
     "export": "lastkd.commands.export:export",
     "report": "lastkd.commands.report:report",
     "teacher-cache": "lastkd.commands.teacher_cache:teacher_cache",
+    "sweep": "lastkd.commands.sweep:sweep",
+    "sequence": "lastkd.commands.sequence:sequence",
     "bench": "lastkd.commands.bench:bench",
     "monitor": "lastkd.commands.monitor:monitor",
     "kaggle": "lastkd.commands.kaggle:kaggle",
@@ -56,6 +58,7 @@ def cli() -> None:
           --teacher runs/last_v2_base/best.safetensors
       lastkd evaluate runs/large/best.safetensors --data data/ntu60 --split xsub
 
+    All of it, also over several starts: lastkd sequence --data data/ntu60 --split xsub.
     Without any data: lastkd demo
     """
 

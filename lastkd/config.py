@@ -118,6 +118,8 @@ LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
     "logit_std": ("ce_weight", "soft_weight", "tau"),
 }
 """Each loss with the settings that are its own."""
+SWEPT = tuple(dict.fromkeys(name for names in LOSS_SETTINGS.values() for name in names))
+"""Settings that a grid may vary: none of them changes what the teacher says."""
 
 
 class DistillSettings(RunSettings):
@@ -155,7 +157,7 @@ class DistillSettings(RunSettings):
     @model_validator(mode="after")
     def _settings_of_the_loss(self) -> DistillSettings:
         own = LOSS_SETTINGS[self.loss]
-        for name in sorted({name for names in LOSS_SETTINGS.values() for name in names}):
+        for name in sorted(SWEPT):
             value = getattr(self, name)
             if name in own and value is None:
                 raise ValueError(f"the loss {self.loss} needs {name}")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -14,29 +11,10 @@ from lastkd.config import embedded_set
 from lastkd.data.prepare import SYNTHETIC, open_source, prepare
 from lastkd.errors import UserError
 from lastkd.events import FILE_NAME, read_events
+from lastkd.launch import launch
 from lastkd.models.checkpoint import read_info
-from lastkd.resources import CONFIGS, LAUNCH_CONFIGS
-from lastkd.training.embedded import TEACHER_EPOCHS, TEACHER_MODEL, environment_alone
-
-
-def launch(module: str, *options: str) -> None:
-    """`accelerate launch -m MODULE OPTIONS` as a process of its own.
-
-    Raises:
-        UserError: it failed; its own words stand above.
-    """
-    if torch.cuda.is_available():
-        config, rest = "gpu.yaml", ["-m", module, *options]
-    else:
-        # batches as small as the demo's are normed worse in halves, and no slower in one piece
-        config, rest = "cpu.yaml", ["--num_processes", "1", "--num_cpu_threads_per_process"]
-        rest += [str(torch.get_num_threads()), "-m", module, *options]
-    shown = ["accelerate launch --config_file", f"launch_configs/{config}", *rest]
-    print("\n$ " + " ".join(shown), flush=True)
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(LAUNCH_CONFIGS / config), *rest]
-    if subprocess.run(command, env=environment_alone(), check=False).returncode:
-        raise UserError(f"{module} failed; what it said stands above")
+from lastkd.resources import CONFIGS
+from lastkd.training.embedded import TEACHER_EPOCHS, TEACHER_MODEL
 
 
 def run_demo(out: Path, seed: int) -> None:

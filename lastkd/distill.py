@@ -9,10 +9,19 @@ from typing import Any
 import click
 
 from lastkd.architecture import is_factory, short_name
-from lastkd.command_line import run_command
+from lastkd.command_line import PATH, run_command
 from lastkd.config import DistillSettings, places, resolve
 from lastkd.errors import UserError
-from lastkd.settings_command import Variants, settings_command
+from lastkd.settings_command import Temperature, Variants, settings_command
+from lastkd.temperature import AUTO, USUAL_TAU, auto_tau
+from lastkd.yaml_files import read_mapping
+
+
+STANDALONE = click.Option(
+    ["--standalone"],
+    type=PATH,
+    help="for --tau auto: the student's standalone run, or a folder that holds it",
+)
 
 
 def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
@@ -50,7 +59,27 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
 def resolve_all(
     given: dict[str, Any], file: Path | None, embedded: str | None = None
 ) -> list[DistillSettings]:
-    """The settings of each student that was asked for; alpha and tau differ by variant."""
+    """The settings of each student that was asked for; alpha and tau differ by variant.
+
+    Raises:
+        UserError: as in `resolve`, or `--tau auto` finds no run to go by.
+    """
+    given = dict(given)
+    standalone = given.pop("standalone", None)
+    tau = given.get("tau", read_mapping(file).get("tau") if file else None)
+    if tau == AUTO:
+        given["tau"] = USUAL_TAU
+        settings = resolve_all(given, file, embedded)
+        chosen = [auto_tau(own, standalone) for own in settings]
+        if int(os.environ.get("RANK", "0")) == 0:
+            for resolved in chosen:
+                click.echo(resolved.why)
+        return [
+            own.model_copy(update={"tau": resolved.tau})
+            for own, resolved in zip(settings, chosen, strict=True)
+        ]
+    if standalone is not None:
+        raise UserError(f"--standalone {standalone} is for --tau auto alone; give both or none")
     asked = given.get("variant")
     if asked is None:  # the file names it, or `resolve` says what is missing
         return [resolve(DistillSettings, given, file=file, embedded=embedded)]
@@ -74,8 +103,9 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     same teacher, data, view settings and seed reads them and never loads the teacher.
 
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student). alpha and tau have
-    defaults by variant (configs/distillation). --loss takes others, dkd, dist and logit_std, with
-    the defaults of their papers (configs/loss). Without --data and --teacher the places in
+    defaults by variant (configs/distillation). --tau auto takes 6 for nano and small where their
+    --standalone runs underfit, else 4 (docs/sequence.md has the rule). --loss takes others, dkd,
+    dist and logit_std, with the defaults of their papers (configs/loss). Without --data and --teacher the places in
     configs/data/places.yaml are used; where neither is there, the embedded synthetic data.
     """
     settings = resolve_all(given, file)
@@ -112,7 +142,8 @@ def run(given: dict[str, Any], file: Path | None) -> None:
 
 
 def main() -> None:
-    command = settings_command(DistillSettings, run, variant=Variants())
+    command = settings_command(DistillSettings, run, variant=Variants(), tau=Temperature())
+    command.params.append(STANDALONE)
     run_command(command, "python -m lastkd.distill")
 
 

@@ -44,6 +44,33 @@ class Variants(click.ParamType):  # type: ignore[type-arg]
         return tuple(sizes + [name for name in dict.fromkeys(said) if is_factory(name)])
 
 
+class Temperature(click.ParamType):  # type: ignore[type-arg]
+    """A number, or `auto` as it is."""
+
+    name = "float or auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        if value == "auto":
+            return "auto"
+        return float(click.FLOAT.convert(value, param, ctx))
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """`0.5` or `0.3,0.5`, as a tuple of numbers, each once."""
+
+    name = "float,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        said = [click.FLOAT.convert(part.strip(), param, ctx) for part in value.split(",")]
+        return tuple(dict.fromkeys(said))
+
+
 def _click_type(annotation: Any) -> Any:
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
@@ -52,20 +79,14 @@ def _click_type(annotation: Any) -> Any:
     return _CLICK_TYPES[annotation]
 
 
-def settings_command(
-    kind: type[ConfiguredSettings],
-    run: Callable[..., None],
-    **types_: Any,
-) -> click.Command:
-    """A command with an option for every setting; `run(given, file)` gets what was said.
-
-    `run`'s docstring becomes the help.
+def setting_options(kind: type[ConfiguredSettings], **types_: Any) -> list[click.Option]:
+    """An option for every setting, those first that are asked for most.
 
     Args:
         types_: by setting, what its option takes in place of the setting's own type.
     """
     shipped = defaults(kind)
-    options: list[click.Parameter] = []
+    options: list[click.Option] = []
     for name, field in kind.model_fields.items():
         default = shipped.get(name)
         shown = f"  [default: {default}]" if default is not None else ""
@@ -93,6 +114,22 @@ def settings_command(
         **dict.fromkeys(("dist_beta", "dist_gamma", "soft_warmup"), 12),
     }
     options.sort(key=lambda option: leading.get(option.name or "", 99))
+    return options
+
+
+def settings_command(
+    kind: type[ConfiguredSettings],
+    run: Callable[..., None],
+    **types_: Any,
+) -> click.Command:
+    """A command with an option for every setting; `run(given, file)` gets what was said.
+
+    `run`'s docstring becomes the help.
+
+    Args:
+        types_: as in `setting_options`.
+    """
+    options: list[click.Parameter] = [*setting_options(kind, **types_)]
     options.append(
         click.Option(
             ["--config"],

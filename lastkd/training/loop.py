@@ -250,7 +250,7 @@ class TrainingRun:
             rates = [student.set_rate(done / plan.steps_per_epoch) for student in self.students]
             with self.accelerator.accumulate(*(student.wrapped for student in self.students)):
                 for student in self.students:
-                    with self.clock.timed(student.settings.model_name):
+                    with self.clock.timed(student.part):
                         place = done * settings.accumulation + pass_
                         student.forward_backward(*batch[1:], soft, place)
                         if self.accelerator.sync_gradients:

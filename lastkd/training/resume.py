@@ -83,8 +83,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:12]}..."
 
 
-def refuse_another_run(folder: RunFolder, found: Found, own: dict[str, Any]) -> None:
+def refuse_another_run(
+    folder: RunFolder, found: Found, own: dict[str, Any], option: str = "--run"
+) -> None:
     """
+    Args:
+        option: the one that names another folder.
+
     Raises:
         UserError: the run in the folder has another identity, naming in what.
     """
@@ -92,7 +97,7 @@ def refuse_another_run(folder: RunFolder, found: Found, own: dict[str, Any]) -> 
         theirs = identity_of(found.start)
     except (KeyError, TypeError):
         raise UserError(
-            f"{folder.path}: its start event lacks what a run is known by; choose another --run"
+            f"{folder.path}: its start event lacks what a run is known by; choose another {option}"
         ) from None
     differing = [
         f"{name} {_short(theirs[name])} there and {_short(value)} here"
@@ -102,7 +107,7 @@ def refuse_another_run(folder: RunFolder, found: Found, own: dict[str, Any]) -> 
     if differing:
         raise UserError(
             f"{folder.path}: holds a run that differs ({'; '.join(differing)}); start it as it "
-            "was, or choose another --run"
+            f"was, or choose another {option}"
         )
 
 

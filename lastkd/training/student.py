@@ -80,6 +80,11 @@ class Student:
         return self.folder.name
 
     @property
+    def part(self) -> str:
+        """The name of its time in the clock; students of a sweep share model and variant."""
+        return f"student {self.folder}"
+
+    @property
     def best_path(self) -> Path:
         return self.folder / BEST
 
@@ -174,7 +179,7 @@ class Student:
             "lr": rate,
             "grad_norm": float(self.norm),
             "clips_per_s": round(clips_per_s, 1),
-            "student_ms": round(spent[self.settings.model_name], 3),
+            "student_ms": round(spent[self.part], 3),
         }
         self.record.event("step", **fields)
         return float(total / passes)
