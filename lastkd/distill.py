@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from lastkd.errors import UserError
 from lastkd.settings_command import Temperature, Variants, settings_command
 from lastkd.temperature import AUTO, USUAL_TAU, auto_tau
 from lastkd.yaml_files import read_mapping
-
 
 STANDALONE = click.Option(
     ["--standalone"],
@@ -57,9 +57,15 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
 
 
 def resolve_all(
-    given: dict[str, Any], file: Path | None, embedded: str | None = None
+    given: dict[str, Any],
+    file: Path | None,
+    embedded: str | None = None,
+    say: Callable[[str], None] = click.echo,
 ) -> list[DistillSettings]:
     """The settings of each student that was asked for; alpha and tau differ by variant.
+
+    Args:
+        say: told on the first rank what `--tau auto` chose and why.
 
     Raises:
         UserError: as in `resolve`, or `--tau auto` finds no run to go by.
@@ -69,11 +75,11 @@ def resolve_all(
     tau = given.get("tau", read_mapping(file).get("tau") if file else None)
     if tau == AUTO:
         given["tau"] = USUAL_TAU
-        settings = resolve_all(given, file, embedded)
+        settings = resolve_all(given, file, embedded, say)
         chosen = [auto_tau(own, standalone) for own in settings]
         if int(os.environ.get("RANK", "0")) == 0:
             for resolved in chosen:
-                click.echo(resolved.why)
+                say(resolved.why)
         return [
             own.model_copy(update={"tau": resolved.tau})
             for own, resolved in zip(settings, chosen, strict=True)
@@ -105,8 +111,9 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student). alpha and tau have
     defaults by variant (configs/distillation). --tau auto takes 6 for nano and small where their
     --standalone runs underfit, else 4 (docs/sequence.md has the rule). --loss takes others, dkd,
-    dist and logit_std, with the defaults of their papers (configs/loss). Without --data and --teacher the places in
-    configs/data/places.yaml are used; where neither is there, the embedded synthetic data.
+    dist and logit_std, with the defaults of their papers (configs/loss). Without --data and
+    --teacher the places in configs/data/places.yaml are used; where neither is there, the embedded
+    synthetic data.
     """
     settings = resolve_all(given, file)
     inputs = find_inputs(settings[0])

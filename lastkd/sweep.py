@@ -41,9 +41,7 @@ class Point:
 
 def grid_of(swept: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
     """All combinations, the last setting varying fastest."""
-    return [
-        dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())
-    ]
+    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
 def point_folder(folder: Path, variant: str, values: Mapping[str, float]) -> Path:

@@ -59,7 +59,8 @@ class Fit:
         loss = _last_training_loss(run)
         if loss is None or run.last is None:
             raise UserError(
-                f"{run.folder}: its log lacks the last epoch's loss or accuracy; give --tau a number"
+                f"{run.folder}: its log lacks the last epoch's loss or accuracy; give --tau a "
+                "number"
             )
         smoothing = float(run.start["settings"].get("label_smoothing") or 0.0)
         least = smoothed_entropy(smoothing, int(run.start["data"]["classes"]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from lastkd.architecture import short_name
 from lastkd.config import SWEPT, DistillSettings
 from lastkd.settings_command import Numbers, Variants, settings_command
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lastkd.sweep import Grid
+
 
 def run(given: dict[str, Any], file: Path | None) -> None:
     """Distils with every combination of some settings, all on one pass of the teacher.
