@@ -79,7 +79,7 @@ class Conductor:
             if command in carried_out:
                 raise self.failure(title, "ended well but isn't done")
             self.look()
-            self.say(f"\n{title}: {standing.words}")
+            self.say(f"\n{title}" + (f": {standing.words}" if standing.share else ""))
             code = self.start(command)
             if code:
                 raise self.failure(title, f"ended with exit code {code}")

@@ -1,0 +1,490 @@
+"""lastkd sequence: what is done is passed over, what was cut goes on, mistakes are said before."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lastkd.cli import cli
+from lastkd.data.store import ClipStore
+from lastkd.errors import UserError
+from lastkd.events import FILE_NAME, EventLog, read_events
+from lastkd.launch import Launch
+from lastkd.report.predictions import Predictions
+from lastkd.report.runs import PREDICTIONS
+from lastkd.resources import CONFIGS
+from lastkd.sequence import conduct, measure
+from lastkd.sequence.child import run_child
+from lastkd.sequence.conduct import Conductor
+from lastkd.sequence.estimate import order, seconds_left
+from lastkd.sequence.settings import SequenceSettings, sequence_settings
+from lastkd.sequence.steps import Distillation, Evaluation, Training, make_steps
+from lastkd.training.embedded import environment_alone
+from lastkd.training.processes import make_accelerator
+from lastkd.training.stopping import Stopped, StopRequests
+
+QUICK: dict[str, Any] = {"epochs": 2, "frames": 8, "batch_size": 8, "warmup_epochs": 0}
+LAUNCH = Launch(Path("nowhere.yaml"))
+TOTAL = 8
+
+
+@pytest.fixture
+def sequence(tmp_path: Path, store_path: Path) -> SequenceSettings:
+    given = {"data": store_path, "out": tmp_path / "s", "teacher_model": "last_v2_tiny"}
+    return sequence_settings(
+        {**given, "variant": ("nano", "small"), "figures": False, **QUICK}, None
+    )
+
+
+def write_run(
+    step: Training, folder: Path, *, ended: str | None = "finished", done: int = TOTAL
+) -> None:
+    """The run folder of a step, as its command would leave it; only the weights lack."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = step.settings()[step.folders.index(folder)]
+    taught = isinstance(step, Distillation)
+    log = EventLog(folder / FILE_NAME)
+    log.write(
+        "start",
+        model=settings.model_name,
+        parameters=1,
+        settings=settings.model_dump(mode="json"),
+        architecture=None,
+        global_batch=8,
+        processes=1,
+        total_steps=TOTAL,
+        device={"type": "cpu", "precision": "no"},
+        versions={"lastkd": "0", "torch": "0"},
+        data={
+            "hash": ClipStore.open(step.sequence.data).content_hash,
+            "source": "a test",
+            "classes": 16,
+            "train": 32,
+            "test": 32,
+        },
+        teacher={"model": "last_v2_tiny", "hash": None} if taught else None,
+    )
+    if ended == "finished":
+        log.write("end", state="finished")
+    elif ended is not None:
+        log.write("end", state="stopped", reason=ended)
+    log.close()
+    if ended != "finished":
+        (folder / "checkpoints" / f"step-{done:08d}-epoch-0001").mkdir(parents=True)
+
+
+def trainings(sequence: SequenceSettings) -> list[Training]:
+    return [step for step in make_steps(sequence) if isinstance(step, Training)]
+
+
+def test_the_steps_in_their_order(sequence: SequenceSettings) -> None:
+    titles = [step.title for step in make_steps(sequence.model_copy(update={"seeds": 2}))]
+    assert titles[:6] == [
+        "last_v2_tiny, teacher",
+        "evaluation of teacher",
+        "last_e_nano standalone, seed 0",
+        "last_e_small standalone, seed 0",
+        "nano, small distilled, seed 0",
+        "evaluation of seed-0/standalone/nano",
+    ]
+    assert titles.count("nano, small distilled, seed 1") == 1
+    assert titles[-1] == "report"
+    assert len(titles) == 2 + 2 * 7 + 1
+    given = sequence.model_copy(update={"teacher": Path("t.safetensors")})
+    assert not any("teacher" in step.title for step in make_steps(given))
+
+
+def test_a_step_is_to_do_goes_on_or_is_done(sequence: SequenceSettings) -> None:
+    teacher, nano, *_ = trainings(sequence)
+    assert teacher.standing().words == "to do"
+    write_run(teacher, teacher.folders[0], ended="time budget", done=6)
+    standing = teacher.standing()
+    assert (standing.done, standing.share) == (False, 0.75)
+    assert standing.words == "goes on after step 6 of 8 (time budget)"
+    write_run(nano, nano.folders[0])
+    assert nano.standing().done
+
+
+def test_a_run_of_other_settings_is_refused_and_not_passed_over(
+    sequence: SequenceSettings,
+) -> None:
+    teacher, *_ = trainings(sequence)
+    write_run(teacher, teacher.folders[0])
+    longer = sequence.model_copy(update={"settings": sequence.settings | {"epochs": 9}})
+    with pytest.raises(UserError, match=r"--epochs 2 there and 9 here.*another --out"):
+        trainings(longer)[0].standing()
+    larger = sequence.model_copy(update={"settings": sequence.settings | {"batch_size": 16}})
+    with pytest.raises(UserError, match="global batch 8 there and 16 here"):
+        trainings(larger)[0].standing()
+    # how a run is conducted doesn't make it another one
+    other = sequence.model_copy(update={"settings": sequence.settings | {"log_every": 1}})
+    assert trainings(other)[0].standing().done
+
+
+def test_distillation_takes_all_students_on_one_pass_as_far_as_they_are_equally_far(
+    sequence: SequenceSettings,
+) -> None:
+    *_, distillation = trainings(sequence)
+    command = distillation.command()
+    said = dict(zip(command.words[::2], command.words[1::2], strict=True))
+    above = sequence.folder / "seed-0" / "distilled"
+    assert (said["--variant"], said["--run"]) == ("nano,small", str(above))
+    assert said["--teacher"] == str(sequence.folder / "teacher" / "best.safetensors")
+    assert said["--teacher-cache"] == str(sequence.folder / "seed-0" / "soft_labels")
+    assert command.budgeted
+
+    write_run(distillation, above / "nano", ended="SIGTERM", done=2)
+    command = distillation.command()  # the one that was begun goes on by itself, in its folder
+    said = dict(zip(command.words[::2], command.words[1::2], strict=True))
+    assert (said["--variant"], said["--run"]) == ("nano", str(above / "nano"))
+
+
+def test_tau_auto_goes_by_the_standalone_runs_of_the_seed(sequence: SequenceSettings) -> None:
+    auto = sequence.model_copy(update={"settings": sequence.settings | {"tau": "auto"}})
+    auto.check()
+    *_, distillation = trainings(auto)
+    words = distillation.command().words
+    assert words[words.index("--tau") + 1] == "auto"
+    standalone = str(sequence.folder / "seed-0" / "standalone")
+    assert words[words.index("--standalone") + 1] == standalone
+
+
+def test_settings_of_all_runs_and_of_one_kind(tmp_path: Path, store_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"data: {store_path}\nvariant: nano\nepochs: 5\nalpha: 0.2\nlabel_smoothing: 0.3\n"
+        "teacher_settings: {epochs: 9, lr: 0.1}\n"
+    )
+    sequence = sequence_settings({"lr": 0.2, "tau": 2.0}, file)
+    sequence.check()
+    teacher, nano, distilled = (step.settings()[0] for step in trainings(sequence))
+    assert (teacher.epochs, nano.epochs, distilled.epochs) == (9, 5, 5)
+    # the command line goes before what a file says of one kind
+    assert {own.lr for own in (teacher, nano, distilled)} == {0.2}
+    assert nano.model_dump()["label_smoothing"] == 0.3
+    assert (distilled.model_dump()["alpha"], distilled.model_dump()["tau"]) == (0.2, 2.0)
+
+
+@pytest.mark.parametrize("name", ["ntu60_xsub", "ntu120_xsub", "ntu120_xset"])
+def test_the_sequences_that_come_along(name: str) -> None:
+    sequence = sequence_settings({}, Path(name))
+    assert sequence.split == name.partition("_")[2]
+    assert sequence.folder == Path("runs") / name
+    assert sequence.variant == ("nano", "small", "base", "large")
+    assert sequence.teacher_model == "last_v2_base"
+    assert (CONFIGS / "sequence" / f"{name}.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ((), "data/ntu60: no such store; make one with lastkd prepare"),
+        (("--config", "ntu60"), "no such file or sequence; did you mean 'ntu60_xsub'?"),
+        (("--data", "STORE", "--teacher", "t.safetensors"), "t.safetensors: no such teacher"),
+        (("--data", "STORE", "--teacher-model", "last_v3"), "unknown"),
+        (("--data", "STORE", "--launch-config", "t4"), "no such launch config"),
+        (("--data", "STORE", "--time-budget", "soon"), "is no duration"),
+        (("--data", "STORE", "--loss", "dkd", "--alpha", "0.5"), "no setting of the loss dkd"),
+        (("--data", "STORE", "--config", "typo.yaml"), "unknown key 'epoch'; did you mean"),
+        (("--data", "STORE", "--config", "run.yaml"), "the sequence decides it for each run"),
+        (("--data", "STORE", "--config", "kind.yaml"), "teacher_settings: unknown key 'epoch'"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path,
+    store_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    hint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (
+        ("typo", "epoch: 3"),
+        ("run", "seed: 3"),
+        ("kind", "teacher_settings: {epoch: 3}"),
+    ):
+        Path(f"{name}.yaml").write_text(text)
+    said = [str(store_path) if word == "STORE" else word for word in words]
+    error = CliRunner().invoke(cli, ["sequence", *said]).exception
+    assert isinstance(error, UserError), error
+    assert hint in str(error)
+    assert "\n" not in str(error)
+    assert not Path("runs").exists()
+
+
+def test_under_a_launcher_it_says_that_it_starts_one_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    error = CliRunner().invoke(cli, ["sequence"]).exception
+    assert "start it without" in str(error)
+
+
+# --- conducting -----------------------------------------------------------------------------
+
+
+class Machine:
+    """Stands for processes: writes what a command would leave behind, or fails."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+        self.words: list[list[str]] = []
+        self.does: Callable[[Any], int | None] = lambda step: None
+
+    def __call__(self, command: list[str], requests: Any, *, until: float | None = None) -> int:
+        self.words.append(command)
+        step = next(step for step in self.conductor.steps if not step.standing().done)
+        code = self.does(step)
+        if code is not None:
+            return code
+        if isinstance(step, Training):
+            for folder in step.command().folders:
+                write_run(step, folder)
+        elif isinstance(step, Evaluation):
+            labels = np.zeros(1, np.int64)
+            logits = np.zeros((1, 2), np.float32)
+            Predictions(("c",), labels, logits, ("a", "b")).save(step.run / PREDICTIONS)
+        else:
+            (step.sequence.folder / "report").mkdir()  # type: ignore[attr-defined]
+            (step.sequence.folder / "report" / "07_Experiments.md").touch()  # type: ignore[attr-defined]
+        return 0
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def machine(
+    sequence: SequenceSettings, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Machine:
+    machine = Machine(Conductor(sequence, LAUNCH, said.append))
+    monkeypatch.setattr(conduct, "run_child", machine)
+    return machine
+
+
+def test_every_step_runs_once_and_never_again(machine: Machine, said: list[str]) -> None:
+    machine.conductor.run()
+    modules = [next(word for word in words if word.startswith("lastkd")) for words in machine.words]
+    assert modules == [
+        *("lastkd.train", "lastkd", "lastkd.train", "lastkd.train", "lastkd.distill"),
+        *["lastkd"] * 5,
+    ]
+    launched = ["accelerate.commands.launch" in words for words in machine.words]
+    assert launched == [True] * 9 + [False]
+    assert said[-1].endswith("07_Experiments.md")
+    machine.words.clear()
+    machine.conductor.run()
+    assert machine.words == []
+
+
+def test_a_failed_step_ends_it_and_the_next_start_begins_there(machine: Machine) -> None:
+    machine.does = lambda step: 2 if isinstance(step, Distillation) else None
+    with pytest.raises(UserError, match=r"\[5/10\] nano, small distilled.* ended with exit code 2"):
+        machine.conductor.run()
+    machine.words.clear()
+    machine.does = lambda step: None
+    machine.conductor.run()
+    assert "lastkd.distill" in machine.words[0]
+
+
+def test_a_command_that_leaves_its_step_undone_isnt_repeated_for_ever(machine: Machine) -> None:
+    machine.does = lambda step: 0
+    with pytest.raises(UserError, match="ended well but isn't done"):
+        machine.conductor.run()
+    assert len(machine.words) == 1
+
+
+def test_the_time_budget_is_handed_on_and_ends_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([1000.0] * 4 + [500.0] * 1000)
+    monkeypatch.setattr(Conductor, "left_s", property(lambda self: next(left)))
+    machine.conductor.budget_s = 1000.0
+
+    def stops(step: Any) -> int | None:
+        if isinstance(step, Training) and len(machine.words) > 2:
+            write_run(step, step.folders[0], ended="time budget", done=4)
+            return 0
+        return None
+
+    machine.does = stops
+    with pytest.raises(Stopped, match="time budget"):
+        machine.conductor.run()
+    first, _, third = machine.words
+    assert first[-2:] == ["--time-budget", "1000s"]
+    assert third[-2:] == ["--time-budget", "500s"]
+
+
+def test_no_step_begins_when_hardly_any_time_is_left(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conductor, "left_s", property(lambda self: 30.0))
+    machine.conductor.budget_s = 36000.0
+    with pytest.raises(Stopped, match="time budget"):
+        machine.conductor.run()
+    assert machine.words == []
+
+
+def test_two_sequences_in_one_folder_are_refused(
+    sequence: SequenceSettings, machine: Machine
+) -> None:
+    def second(step: Any) -> int | None:
+        with pytest.raises(UserError, match="another sequence is at work there"):
+            Conductor(sequence, LAUNCH, print).run()
+        return 1
+
+    machine.does = second
+    with pytest.raises(UserError, match="exit code 1"):
+        machine.conductor.run()
+
+
+# --- processes ------------------------------------------------------------------------------
+
+_LAUNCHER = """
+import subprocess, sys
+sys.exit(subprocess.call([sys.executable, "-c", sys.argv[1], sys.argv[2]]))
+"""
+_RUN = """
+import pathlib, signal, sys, time
+def stop(number, frame):
+    time.sleep(0.3)  # as long as its checkpoint takes
+    pathlib.Path(sys.argv[1]).write_text(signal.Signals(number).name)
+    sys.exit(128 + number)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
+pathlib.Path(sys.argv[1]).write_text("at work")
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_stop_reaches_the_run_behind_the_launcher_and_waits_for_it(
+    tmp_path: Path, name: str
+) -> None:
+    note = tmp_path / "note"
+
+    class Asked(StopRequests):
+        def code(self) -> int:
+            if note.exists() and note.read_text() == "at work":
+                os.kill(os.getpid(), getattr(signal, name))
+            return super().code()
+
+    with Asked() as requests, pytest.raises(Stopped, match=name):
+        run_child([sys.executable, "-c", _LAUNCHER, _RUN, str(note)], requests)
+    assert note.read_text() == name
+
+
+def test_a_command_without_a_budget_of_its_own_is_stopped_in_time(tmp_path: Path) -> None:
+    started = time.monotonic()
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with StopRequests() as requests, pytest.raises(Stopped, match="time budget"):
+        run_child(command, requests, until=started + 0.5)
+    assert time.monotonic() - started < 20
+    with StopRequests() as requests:
+        assert run_child([sys.executable, "-c", "raise SystemExit(3)"], requests) == 3
+
+
+# --- the plan -------------------------------------------------------------------------------
+
+
+def test_times_are_those_of_what_is_left(sequence: SequenceSettings) -> None:
+    teacher, _, _, distillation = trainings(sequence)
+    part = {"step_s": 2.0, "steps_per_epoch": 4, "test_clips": 32, "eval_s": {"last_v2_tiny": 0.5}}
+    found = {"start_s": 7.0, "parts": {"teacher": part}}
+    whole = 2 * 4 * 2.0 + 2 * 32 * 0.5  # two epochs of steps and evaluations
+    assert seconds_left(teacher, teacher.standing(), found) == 7 + whole
+    write_run(teacher, teacher.folders[0], ended="SIGTERM", done=6)
+    assert seconds_left(teacher, teacher.standing(), found) == 7 + whole / 4
+    evaluation = make_steps(sequence)[1]
+    assert seconds_left(evaluation, evaluation.standing(), found) == 7 + 32 * 0.5
+    write_run(distillation, distillation.folders[0])
+    write_run(distillation, distillation.folders[1])
+    assert seconds_left(distillation, distillation.standing(), found) == 0
+
+
+def test_a_measurement_is_of_real_steps_and_leaves_nothing(
+    sequence: SequenceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "ENOUGH_S", 0.1)
+    said = json.loads(json.dumps(order(sequence, {"distilled", "evaluation of last_v2_tiny"})))
+    assert list(said["parts"]) == ["teacher", "distilled"]
+    accelerator = make_accelerator()
+    measurement = measure.Measurement(said, tmp_path / "scratch", accelerator)
+    teacher = measurement.part(said["parts"]["teacher"])
+    assert (teacher["step_s"], teacher["steps_per_epoch"], teacher["test_clips"]) == (0, 4, 32)
+    assert teacher["eval_s"]["last_v2_tiny"] > 0
+    distilled = measurement.part(said["parts"]["distilled"])
+    assert distilled["step_s"] > 0
+    assert set(distilled["eval_s"]) == {"last_e_nano", "last_e_small"}
+    assert not sequence.folder.exists()
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["last_v2_tiny.safetensors"]
+
+
+# --- the real thing -------------------------------------------------------------------------
+
+
+def waits_for(condition: Callable[[], bool], patience_s: float = 300) -> None:
+    until = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
+    tmp_path: Path, store_path: Path
+) -> None:
+    words = [sys.executable, "-m", "lastkd", "sequence", "--data", str(store_path), "--out", "s"]
+    words += ["--teacher-model", "last_v2_tiny", "--variant", "nano,small", "--no-figures"]
+    words += ["--frames", "8", "--batch-size", "8", "--warmup-epochs", "0", "--epochs", "12"]
+    words += ["--tau", "auto"]
+    log = tmp_path / "s" / "teacher" / FILE_NAME
+    with (tmp_path / "log").open("w") as out:
+        process = subprocess.Popen(
+            words, cwd=tmp_path, env=environment_alone(), stdout=out, stderr=out
+        )
+        waits_for(lambda: log.exists() and b'"event": "epoch"' in log.read_bytes())
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=120)
+    assert code == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    (end,) = [event for event in read_events(log) if event["event"] == "end"]
+    assert (end["state"], end["reason"]) == ("stopped", "SIGTERM")
+    again = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env=environment_alone(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "[1/10] last_v2_tiny, teacher: goes on after step" in again.stdout
+    assert [event["event"] for event in read_events(log)].count("start") == 1
+    assert [event["event"] for event in read_events(log)].count("resume") == 1
+    with (tmp_path / "s" / "report" / "table.csv").open() as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    for student in ("last_e_nano", "last_e_small"):
+        assert rows[student]["seeds"] == "1 / 1"
+        assert "(" in rows[student]["gain (95 %)"]
+        assert "no interval" not in rows[student]["gain (95 %)"]
+    third = subprocess.run(
+        words, cwd=tmp_path, env=environment_alone(), capture_output=True, text=True, check=False
+    )
+    assert third.returncode == 0
+    assert "10 steps, 0 of them to do" in third.stdout
+    assert "accelerate launch" not in third.stdout

@@ -1,0 +1,140 @@
+"""--tau auto: the temperature that a standalone run asks for, by its event log alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lastkd.config import DistillSettings, resolve
+from lastkd.distill import STANDALONE, resolve_all, run
+from lastkd.errors import UserError
+from lastkd.events import FILE_NAME, EventLog
+from lastkd.report.runs import Run
+from lastkd.settings_command import Temperature, Variants, settings_command
+from lastkd.temperature import Fit, auto_tau, smoothed_entropy
+
+CLASSES = 60
+
+
+def standalone(
+    folder: Path,
+    *,
+    losses: tuple[tuple[int, int, float | None], ...],
+    top1: float = 80.0,
+    smoothing: float = 0.0,
+    state: str | None = "finished",
+    model: str = "last_e_nano",
+    seed: int = 0,
+    split: str = "xsub",
+) -> Path:
+    """A run's log; `losses` are its step events as (step, epoch, ce)."""
+    folder.mkdir(parents=True)
+    log = EventLog(folder / FILE_NAME)
+    settings: dict[str, Any] = {"seed": seed, "split": split, "label_smoothing": smoothing}
+    data = {"hash": "d" * 64, "classes": CLASSES}
+    log.write("start", model=model, settings=settings, data=data, teacher=None)
+    for step, epoch, ce in losses:
+        log.write("step", step=step, epoch=epoch, ce=ce)
+    log.write("epoch", epoch=losses[-1][1], top1=top1, top5=90.0, mean_class=top1)
+    if state:
+        log.write("end", state=state)
+    log.close()
+    return folder
+
+
+def fit_of(folder: Path) -> Fit:
+    return Fit.of(Run.read(folder))
+
+
+def test_fit_is_of_the_last_epoch_each_step_counting_once(tmp_path: Path) -> None:
+    losses = ((10, 1, 3.0), (20, 2, 0.2), (25, 2, 0.5))
+    fit = fit_of(standalone(tmp_path / "run", losses=losses))
+    assert fit.fit == pytest.approx(math.exp(-(10 * 0.2 + 5 * 0.5) / 15))
+    assert fit.top1 == 0.8
+
+
+def test_smoothing_is_no_misfit(tmp_path: Path) -> None:
+    least = smoothed_entropy(0.1, CLASSES)
+    right, other = 0.9 + 0.1 / 60, 0.1 / 60
+    assert least == pytest.approx(-right * math.log(right) - 59 * other * math.log(other))
+    assert smoothed_entropy(0.0, CLASSES) == 0
+    fit = fit_of(standalone(tmp_path / "run", losses=((5, 1, least),), smoothing=0.1))
+    assert fit.fit == pytest.approx(1)
+    assert not fit.underfits
+
+
+@pytest.mark.parametrize(
+    ("loss", "top1", "underfits"),
+    [
+        (-math.log(0.85), 80.0, False),  # training clips fit better than unseen ones
+        (-math.log(0.75), 80.0, True),  # ... and worse
+        (-math.log(0.45), 20.0, True),  # below one half nothing is fitted, whatever the test says
+        (-math.log(0.55), 20.0, False),
+        (math.log(CLASSES), 100 / CLASSES, True),  # chance
+    ],
+)
+def test_a_run_underfits_where_it_fits_its_own_clips_less_than_the_test_clips(
+    tmp_path: Path, loss: float, top1: float, underfits: bool
+) -> None:
+    folder = standalone(tmp_path / "run", losses=((5, 1, loss),), top1=top1)
+    assert fit_of(folder).underfits == underfits
+    for variant in ("nano", "base"):
+        settings = resolve(DistillSettings, {"variant": variant})
+        expected = 6.0 if underfits and variant == "nano" else 4.0
+        assert auto_tau(settings, folder).tau == expected
+
+
+def test_the_run_of_the_same_seed_and_split_is_meant(tmp_path: Path) -> None:
+    high, low = ((5, 1, 2.0),), ((5, 1, 0.01),)
+    standalone(tmp_path / "a", losses=high, seed=0)
+    standalone(tmp_path / "b", losses=low, seed=1)
+    standalone(tmp_path / "c", losses=low, seed=0, split="xview")
+    standalone(tmp_path / "d", losses=low, seed=0, model="last_e_small")
+    for seed, tau in ((0, 6.0), (1, 4.0)):
+        settings = resolve(DistillSettings, {"variant": "nano", "seed": seed})
+        assert auto_tau(settings, tmp_path).tau == tau
+    with pytest.raises(UserError, match="several fitting standalone runs"):
+        auto_tau(resolve(DistillSettings, {"variant": "nano", "seed": 7}), tmp_path)
+    with pytest.raises(UserError, match="no standalone run of last_e_nano on xset"):
+        auto_tau(resolve(DistillSettings, {"variant": "nano", "split": "xset"}), tmp_path)
+
+
+def test_settings_record_the_resolved_tau(tmp_path: Path) -> None:
+    standalone(tmp_path / "nano", losses=((5, 1, 2.0),))
+    standalone(tmp_path / "small", losses=((5, 1, 0.01),), model="last_e_small")
+    (tmp_path / "mine.yaml").write_text("tau: auto\nepochs: 3\n")
+    said: list[str] = []
+    variants = ("nano", "small", "large")
+    given = {"variant": variants, "standalone": tmp_path}
+    settings = resolve_all(given, tmp_path / "mine.yaml", say=said.append)
+    assert [own.tau for own in settings] == [6.0, 4.0, 4.0]
+    assert [own.epochs for own in settings] == [3, 3, 3]
+    assert said[0].startswith(f"nano: tau 6, as {tmp_path / 'nano'} underfits (training fit 0.135")
+
+
+def distill(*words: object) -> Result:
+    command = settings_command(DistillSettings, run, variant=Variants(), tau=Temperature())
+    command.params.append(STANDALONE)
+    return CliRunner().invoke(command, [str(word) for word in words])
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
+    unfinished = standalone(tmp_path / "run", losses=((5, 1, 2.0),), state=None)
+    no_loss = standalone(tmp_path / "empty", losses=((5, 1, None),))
+    for words, hint in (
+        (("--tau", "auto"), "needs the standalone run of nano"),
+        (("--standalone", tmp_path), "is for --tau auto alone"),
+        (("--tau", "auto", "--standalone", tmp_path / "no"), "holds no run at any depth"),
+        (("--tau", "auto", "--standalone", unfinished), "is unfinished"),
+        (("--tau", "auto", "--standalone", no_loss), "lacks the last epoch's loss"),
+        (("--tau", "auto", "--loss", "dkd"), "is a rule for the loss kd"),
+    ):
+        error = distill("--variant", "nano", *words).exception
+        assert isinstance(error, UserError), error
+        assert hint in str(error)
+        assert "\n" not in str(error)
+    assert "is not a valid float" in distill("--tau", "warm").output
