@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import click
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lastkd.architecture import is_factory
+from lastkd.architecture import get_architecture, is_factory
 from lastkd.config import (
     DistillSettings,
     TrainSettings,
@@ -156,6 +156,7 @@ class SequenceSettings(BaseModel):
             raise UserError(
                 f"{self.teacher}: no such teacher; leave --teacher away, and one is trained"
             )
+        get_architecture(self.teacher_model)
         self.resolved_train(self.teacher_model, 0, self.teacher_folder, teacher=True)
         for variant in self.variant:
             model = model_of(variant)
