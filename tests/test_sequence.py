@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 from lastkd.cli import cli
 from lastkd.data.store import ClipStore
@@ -113,6 +115,8 @@ def test_a_step_is_to_do_goes_on_or_is_done(sequence: SequenceSettings) -> None:
     standing = teacher.standing()
     assert (standing.done, standing.share) == (False, 0.75)
     assert standing.words == "goes on after step 6 of 8 (time budget)"
+    with FileLock(teacher.folders[0] / ".lock"):
+        assert teacher.standing().words == "at work, after step 6 of 8"
     write_run(nano, nano.folders[0])
     assert nano.standing().done
 
@@ -337,6 +341,28 @@ def test_no_step_begins_when_hardly_any_time_is_left(
     with pytest.raises(Stopped, match="time budget"):
         machine.conductor.run()
     assert machine.words == []
+
+
+def test_a_run_that_a_killed_sequence_left_at_work_is_waited_for(
+    machine: Machine, said: list[str]
+) -> None:
+    teacher = next(step for step in machine.conductor.steps if isinstance(step, Training))
+    write_run(teacher, teacher.folders[0], ended=None, done=2)
+    lock = FileLock(teacher.folders[0] / ".lock", thread_local=False)
+    lock.acquire()
+
+    def ends() -> None:
+        log = EventLog(teacher.folders[0] / FILE_NAME)
+        log.write("end", state="finished")
+        log.close()
+        lock.release()
+
+    timer = threading.Timer(0.5, ends)
+    timer.start()
+    machine.conductor.run()
+    timer.join()
+    assert f"{teacher.folders[0]}: a run is at work there; waiting for its end" in said
+    assert not any("last_v2_tiny" in words for words in machine.words)  # it was finished already
 
 
 def test_two_sequences_in_one_folder_are_refused(

@@ -16,8 +16,7 @@ from lastkd.errors import UserError
 from lastkd.launch import Launch
 from lastkd.sequence.child import LOOK_EVERY_S, run_child
 from lastkd.sequence.settings import SequenceSettings
-from lastkd.sequence.steps import Command, Step, make_steps
-from lastkd.training.run_folder import LOCK
+from lastkd.sequence.steps import Command, Step, is_live, make_steps
 from lastkd.training.stopping import REASONS, Stopped, StopRequests
 
 SEQUENCE_LOCK = ".sequence.lock"
@@ -136,19 +135,6 @@ class Conductor:
 def stopped_by_budget(step: Step) -> bool:
     standing = step.standing()
     return not standing.done and "time budget" in standing.words
-
-
-def is_live(folder: Path) -> bool:
-    """Whether a process is writing to a run folder."""
-    if not (folder / LOCK).exists():
-        return False
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False  # the run itself says why the folder can't be written
 
 
 def alone_in(folder: Path) -> FileLock:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lastkd.architecture import is_factory, short_name
 from lastkd.config import RunSettings
 from lastkd.data.store import ClipStore
@@ -16,7 +18,7 @@ from lastkd.events import FILE_NAME
 from lastkd.report.runs import PREDICTIONS
 from lastkd.sequence.settings import SequenceSettings, model_of, option_words
 from lastkd.training.resume import identity, refuse_another_run
-from lastkd.training.run_folder import Found, RunFolder
+from lastkd.training.run_folder import LOCK, Found, RunFolder
 from lastkd.training.teacher import TeacherIdentity
 from lastkd.training.together import companies
 
@@ -109,7 +111,9 @@ class Training(Step):
             places = run_folder.checkpoints.places()
             step = total if found.finished else max((place.step for place in places), default=0)
             shares.append(step / total)
-            if not found.finished:
+            if is_live(folder):
+                words = f"at work, after step {step:,} of {total:,}"
+            elif not found.finished:
                 words = f"goes on after step {step:,} of {total:,} ({found.ended})"
         return Standing(done, sum(shares) / len(shares), "done" if done else words)
 
@@ -256,6 +260,19 @@ def make_steps(sequence: SequenceSettings) -> list[Step]:
                 runs.append(above / short_name(variant))
                 steps.append(Evaluation(sequence, model_of(variant), runs[-1]))
     return [*steps, Report(sequence, runs)]
+
+
+def is_live(folder: Path) -> bool:
+    """Whether a process is writing to a run folder."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # the run itself says why the folder can't be written
 
 
 @lru_cache
