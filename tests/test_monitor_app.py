@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from lastkd.monitor.app import MonitorApp, theme_for
 from lastkd.monitor.help import HelpPage
 from lastkd.monitor.look import speaks_utf8
 from lastkd.monitor.page import RunPage
+from lastkd.monitor.panels import Panel
 from lastkd.monitor.still import screen_lines
 from lastkd.monitor.table import RunTable
 from lastkd.monitor.watcher import Watcher
@@ -408,6 +410,25 @@ async def test_a_running_run_is_followed_from_start_to_end(tmp_path: Path) -> No
         app.tick()
         await pilot.pause()
         assert "1 finished" in screen(pilot)
+
+
+async def test_new_events_redraw_the_panels_that_show_them(tmp_path: Path) -> None:
+    log = Log(tmp_path / "nano", began=time.time()).run([50.0], until=50)
+    log.device(50)
+    async with opened(tmp_path, size=(160, 40)) as pilot:
+        app = app_of(pilot)
+        redrawn: set[str | None] = set()
+        for panel in app.main.query(Panel):
+            panel.retitle = partial(redrawn.add, panel.id)  # type: ignore[method-assign]
+        log.step(55)
+        app.tick()
+        assert redrawn == {"loss", "share", "pace"}
+        log.epoch(2, 60.0)
+        app.tick()
+        assert redrawn == {"loss", "share", "pace", "accuracy", "classes"}
+        log.device(100)
+        app.tick()
+        assert redrawn == {"loss", "share", "pace", "accuracy", "classes", "devices"}
 
 
 async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def monitor(
       lastkd monitor --once --size 120x40
       lastkd monitor --json | jq '.runs[] | {run, state, best}'
     """
+    import gc
     import sys
 
     from lastkd.monitor.watcher import Watcher
@@ -68,8 +69,12 @@ def monitor(
         watcher.load()
         click.echo(json.dumps(facts(watcher), indent=2, allow_nan=False))
         return
-    from lastkd.monitor.app import MonitorApp, theme_for
-    from lastkd.monitor.look import speaks_utf8
+    gc.disable()  # all that an import makes stays: to look through it takes a tenth of the start
+    try:
+        from lastkd.monitor.app import MonitorApp, theme_for
+        from lastkd.monitor.look import speaks_utf8
+    finally:
+        gc.enable()
 
     still = once or svg is not None
     app = MonitorApp(

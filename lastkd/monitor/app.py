@@ -179,7 +179,7 @@ class MonitorApp(App[None]):
                         alert.reason, title=alert.run, severity="warning", timeout=8, markup=False
                     )
         if changed:
-            self.redraw(refill=True)
+            self.redraw(refill=True, only_changed=True)
         elif second:  # times that pass
             for line in self.main.query("#header, #status").results(Drawn):
                 line.redraw()
@@ -196,25 +196,29 @@ class MonitorApp(App[None]):
         if self.watcher.pending:
             self.set_timer(0.001, self.tick_on)
         else:
-            self.redraw(refill=True)
+            self.redraw(refill=True, only_changed=True)
 
-    def redraw(self, *, refill: bool = False) -> None:
-        """Draws all again: data, choice or view changed."""
+    def redraw(self, *, refill: bool = False, only_changed: bool = False) -> None:
+        """Draws again: data, choice or view changed.
+
+        Args:
+            refill: the table's rows may be others.
+            only_changed: only events came, so panels that show none of them stay as they are.
+        """
         table = self.table
         if not table.is_attached:
             return
         if refill:
             table.refill()
-        for index, run in enumerate(self.shown_runs):
-            mark = self.glyphs.marks[index % len(self.glyphs.marks)]
-            color = self.palette.runs[index % len(self.palette.runs)]
-            if index == 0:
-                table.marks = {}
-            table.marks[table.key_of(run)] = (mark, color)
+        marks, colors = self.glyphs.marks, self.palette.runs
+        table.marks = {
+            table.key_of(run): (marks[index % len(marks)], colors[index % len(colors)])
+            for index, run in enumerate(self.shown_runs)
+        }
         table.refresh()
         for screen in self.screen_stack:
             for widget in screen.query(Drawn):
-                widget.redraw()
+                widget.data_changed() if only_changed else widget.redraw()
         for page in self.screen_stack[1:]:
             if hasattr(page, "data_changed"):
                 page.data_changed()

@@ -38,13 +38,25 @@ class Drawn(Widget):
         self._rows: list[Strip] | None = None
         self._blank = Strip([])
         self._drawn_for = (Size(0, 0), "")
+        self._drawn_from: object = None
         self.set_class(frame, "framed")
 
     def redraw(self) -> None:
-        """The data or the view changed."""
+        """Draws anew, at a change of any kind."""
         self._rows = None
+        self._drawn_from = self.drawn_from()
         self.retitle()
         self.refresh()
+
+    def data_changed(self) -> None:
+        """Draws anew if what came is of what is drawn here."""
+        facts = self.drawn_from()
+        if facts is None or facts != self._drawn_from:
+            self.redraw()
+
+    def drawn_from(self) -> object:
+        """What of the runs is drawn, to be compared; None where any event may change it."""
+        return None
 
     def retitle(self) -> None:
         """Sets the titles in the border."""
@@ -135,6 +147,17 @@ class AccuracyPanel(ChartPanel):
             self.border_subtitle = f"gain {gains[0][1]:+.1f} points"
         else:
             self.border_subtitle = " ".join(f"{run.variant} {gain:+.1f}" for run, gain in gains[:4])
+
+    def drawn_from(self) -> object:
+        facts = []
+        for run in self.runs:
+            compared = self.app.watcher.compared(run)
+            baseline = compared.baseline
+            facts += [
+                (run.name, run.total_epochs, run.accuracies),
+                (compared.teacher_top1, baseline.accuracies if baseline else None),
+            ]
+        return facts
 
     def plot(self, width: int) -> Plot:
         compared = [self.app.watcher.compared(run) for run in self.runs]

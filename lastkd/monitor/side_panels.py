@@ -22,6 +22,10 @@ class DevicePanel(Panel):
         self.border_title = self.title_for(run.name if run else "")
         self.border_subtitle = str(device.get("name", ""))
 
+    def drawn_from(self) -> object:
+        run = self.app.current_run
+        return (run.name, run.start, list(run.devices)[-1:]) if run else ()
+
     def draw_rows(self, width: int, height: int) -> list[Row]:
         run, palette, glyphs = self.app.current_run, self.app.palette, self.app.glyphs
         if run is None or not run.devices:
@@ -127,6 +131,9 @@ class ClassPanel(Panel):
             self._names = {key: class_names(run)}
         return class_changes(run, self.app.watcher.compared(run), self._names[key])
 
+    def drawn_from(self) -> object:
+        return self._changes()
+
     def retitle(self) -> None:
         words, _ = self._changes()
         self.border_title = f"{self.name_shown} [dim]top-1 %[/dim]"
@@ -183,6 +190,11 @@ class AlertPanel(Panel):
     """All alerts, the latest first, and what of the logs could not be read."""
 
     key, name_shown = "5", "Alerts"
+
+    def drawn_from(self) -> object:
+        watcher = self.app.watcher
+        unread = [(run.name, run.unread()) for run in watcher.runs]
+        return len(watcher.alert_log.all), unread
 
     def retitle(self) -> None:
         total = len(self.app.watcher.alert_log.all)

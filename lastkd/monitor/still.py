@@ -6,6 +6,7 @@ import asyncio
 import re
 
 from rich.console import Console
+from rich.segment import Segment, Segments
 from textual.strip import Strip
 
 from lastkd.monitor.app import MonitorApp
@@ -66,10 +67,7 @@ async def _lines(app: MonitorApp, size: tuple[int, int], color: bool | None) -> 
         await pilot.pause()
         strips = screen_strips(app)
     console = Console(width=size[0], force_terminal=color, highlight=False, soft_wrap=True)
-    lines = []
-    for strip in strips:
-        with console.capture() as captured:
-            for segment in strip:
-                console.print(segment.text, style=segment.style, end="", markup=False)
-        lines.append(captured.get().rstrip())
-    return "\n".join(lines)
+    with console.capture() as captured:
+        for strip in strips:
+            console.print(Segments([*strip, Segment.line()]), end="")
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
