@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from lastkd.config import DistillSettings, RunSettings, TrainSettings, resolve
+from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
 from lastkd.data.store import ClipStore
@@ -115,7 +116,7 @@ def made_up_store(out: Path, train_clips: int, *, classes: int = NTU60_CLASSES) 
             steps = 0.1 * rng.standard_normal((T, M, layout.num_joints, 3))
             writer.add(Clip(name, i % classes, steps.cumsum(axis=0, dtype=np.float32), 1, 1, 1))
         writer.finish(
-            class_names=[f"class {k}" for k in range(classes)],
+            class_names=numbered_classes(classes),
             splits={"xsub": {"train": names[:-1], "test": names[-1:]}},
             source="random walks",
             counts={},

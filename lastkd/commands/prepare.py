@@ -29,6 +29,12 @@ FAULTS_SHOWN = 10
     "--layout",
     help="Of the skeletons where they aren't NTU's: uiprmd22, ... or a .yaml file of your own.",
 )
+@click.option(
+    "--class-names",
+    type=PATH,
+    help="Text file with the classes' names, a line each from label 0 on, where the source only "
+    "numbers them.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Reading processes [default: cores].")
 @click.option("--strict", is_flag=True, help="Stop at a bad file instead of leaving it out.")
 @click.option("--subjects", type=click.IntRange(2, 999), help="Subjects of the synthetic set.")
@@ -46,6 +52,7 @@ def prepare(
     out: Path,
     dataset: str | None,
     layout: str | None,
+    class_names: Path | None,
     workers: int | None,
     strict: bool,
     subjects: int | None,
@@ -72,6 +79,7 @@ def prepare(
     stays in OUT.part, and the same command goes on from there.
     """
     from lastkd.config import embedded_set
+    from lastkd.data.class_names import read_class_names
     from lastkd.data.prepare import SYNTHETIC, open_source, usual_workers
     from lastkd.data.prepare import prepare as write_store
     from lastkd.data.store_writer import part_folder
@@ -93,6 +101,8 @@ def prepare(
         raise UserError(f"{out}: exists already; remove it or choose another --out")
     synthetic = SyntheticSettings.model_validate(embedded_set().model_dump() | asked)
     reader = open_source(sources, layout=layout, dataset=dataset, synthetic=synthetic)
+    if class_names:
+        reader.class_names = read_class_names(class_names, reader)
     click.echo(f"{', '.join(sources)}: {_in_words(reader)}")
     if as_skeleton_files:
         from lastkd.data.skeleton_writer import write_skeleton_files

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import Layout
 from lastkd.data.ntu import DATASETS, Benchmark
@@ -117,7 +118,7 @@ class CtrGcnNpz(Source):
             )
         self.kind = "CTR-GCN npz"
         if self.benchmark is None:
-            self.class_names = tuple(f"class {label}" for label in range(classes))
+            self.class_names = numbered_classes(classes)
             return
         self.class_names = self.benchmark.class_names
         sizes = (len(self._labels["train"]), len(self._labels["test"]))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import Layout
 from lastkd.data.ntu import DATASETS, Benchmark, SampleName, benchmark_of
@@ -113,9 +114,7 @@ class LastArrays(Source):
         self.benchmark: Benchmark | None = told
         self._ntu = ntu if named else None
         self.kind = "LAST v2 arrays" + (f" of {told.title}" if told else "")
-        self.class_names = (
-            told.class_names if told else tuple(f"class {label}" for label in range(classes))
-        )
+        self.class_names = told.class_names if told else numbered_classes(classes)
         self._split = self._told_split()
 
     def _told_split(self) -> str:

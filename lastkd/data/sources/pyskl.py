@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, FloatArray
 from lastkd.data.layouts import Layout, get_layout, layout_names
 from lastkd.data.ntu import DATASETS, SampleName, benchmark_of
@@ -87,7 +88,7 @@ class PysklPickle(Source):
             raise UserError(f"{path}: its names and labels aren't NTU's; leave out --dataset")
         else:
             classes = 1 + max(int(one["label"]) for one in self._annotations.values())
-            self.class_names = tuple(f"class {label}" for label in range(classes))
+            self.class_names = numbered_classes(classes)
 
     def __len__(self) -> int:
         return len(self._annotations)
