@@ -1,4 +1,4 @@
-"""Figures that stand beside what was measured: the design's expectations, and the field's."""
+"""Figures that stand beside what was measured: what a forward pass costs, and the field's."""
 
 from __future__ import annotations
 
@@ -7,22 +7,6 @@ from typing import NamedTuple
 VARIANTS = ("nano", "small", "base", "large")
 GFLOP = {"last_e_nano": 0.102, "last_e_small": 0.181, "last_e_base": 0.349, "last_e_large": 0.592}
 """A forward pass of one clip at 64 frames and 25 joints, a multiply-add counted as two."""
-
-
-class Expected(NamedTuple):
-    """Top-1 on NTU RGB+D 60 xsub that the design estimates; nobody measured it."""
-
-    standalone: str
-    distilled: str
-    gain: str
-
-
-EXPECTED = {
-    "last_e_nano": Expected("85-87", "87-89", "+2 to 4"),
-    "last_e_small": Expected("87-89", "89-91", "+2 to 3"),
-    "last_e_base": Expected("89-91", "91-92", "+1 to 2"),
-    "last_e_large": Expected("91-93", "92-93", "+0 to 1"),
-}
 
 
 class Published(NamedTuple):
