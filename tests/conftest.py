@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
+from checkpoints import untrained
 
 from lastkd.data.prepare import open_source, prepare
 from lastkd.data.synthetic import SyntheticSettings
+from lastkd.training.processes import make_accelerator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -27,3 +32,16 @@ def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
     prepare(open_source("synthetic", synthetic=settings), out)
     return out
+
+
+@pytest.fixture(scope="session")
+def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained LAST-v2 tiny that fits that store, and says an accuracy of itself."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    return untrained(path, store_path, accuracy={"top1": 12.5})
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Iterator[Accelerator]:
+    yield make_accelerator()
+    gc.collect()

@@ -11,57 +11,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import untrained
 from click.testing import CliRunner
 
 import lastkd
-from lastkd.architecture import Architecture
 from lastkd.cli import cli
 from lastkd.config import TrainSettings, resolve
 from lastkd.data.store import ClipStore
 from lastkd.data.views import Views
 from lastkd.errors import UserError
 from lastkd.evaluate import evaluate_checkpoint
-from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
 from lastkd.report.predictions import Predictions
 from lastkd.report.statistics import compare, paired_interval
 from lastkd.training.evaluation import Accuracy
 
 
-def checkpoint(
-    path: Path,
-    store_path: Path,
-    seed: int,
-    *,
-    model: str | Architecture = "last_e_nano",
-    **settings: Any,
-) -> Path:
-    """An untrained model; its answers differ from clip to clip, and that is all that is needed."""
-    store = ClipStore.open(store_path)
-    torch.manual_seed(seed)
-    built = lastkd.build_model(model, store.num_classes, store.layout)
-    info = CheckpointInfo(
-        architecture=built.architecture,
-        num_classes=store.num_classes,
-        layout=store.layout,
-        class_names=store.class_names,
-        settings={"frames": 16} | settings,
-    )
-    save_checkpoint(path, built.state_dict(), info)
-    return path
-
-
 @pytest.fixture(scope="module")
 def nano(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint(tmp_path_factory.mktemp("nano") / "a.safetensors", store_path, 1)
+    path = tmp_path_factory.mktemp("nano") / "a.safetensors"
+    return untrained(path, store_path, "last_e_nano", seed=1, settings={"frames": 16})
 
 
 @pytest.fixture(scope="module")
 def other(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("other")
+    path = tmp_path_factory.mktemp("other") / "b.safetensors"
     # trained in another precision and on other views: each checkpoint is measured as it was trained
-    return checkpoint(
-        folder / "b.safetensors", store_path, 2, mixed_precision="bf16", frames=12, test_crop=0.9
-    )
+    settings = {"frames": 12, "mixed_precision": "bf16", "test_crop": 0.9}
+    return untrained(path, store_path, "last_e_nano", seed=2, settings=settings)
 
 
 def evaluate(*words: object) -> Any:

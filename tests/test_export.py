@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import untrained
 from click.testing import CliRunner
-from test_evaluate import checkpoint
 
 import lastkd
 from lastkd.architecture import LastEArchitecture
@@ -70,8 +70,8 @@ def nano(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     little = LastEArchitecture(
         name="little", channels=(16, 32, 48), blocks=(1, 1, 1), attention=(False, True, True)
     )
-    folder = tmp_path_factory.mktemp("nano")
-    return checkpoint(folder / "a.safetensors", store_path, 1, model=little)
+    path = tmp_path_factory.mktemp("nano") / "a.safetensors"
+    return untrained(path, store_path, little, seed=1, settings={"frames": 16})
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ def test_int8_states_what_it_costs(nano: Path, store_path: Path, onnx_file: Path
 
 
 def test_a_teacher_of_two_bodies_is_exported_too(store_path: Path, tmp_path: Path) -> None:
-    teacher = checkpoint(tmp_path / "t.safetensors", store_path, 5, model="last_v2_tiny")
+    teacher = untrained(tmp_path / "t.safetensors", store_path, seed=5, settings={"frames": 16})
     report = export_checkpoint(teacher, form="torchscript", data=store_path)
     assert (report.bodies, report.same_top1) == (2, report.clips)
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkpoints import untrained
 from fake_kaggle import USER, FakeKaggle
 from kaggle_home import kaggle, lastkd
 from kaggle_machine import job_file, machines, mount, run_script, said, unpacked_code
 
-from lastkd.data.store import ClipStore
 from lastkd.errors import UserError
 from lastkd.events import read_events
 from lastkd.kernels.job import Job, Step, read_job, seconds, with_job
@@ -21,8 +21,7 @@ from lastkd.kernels.machine import Machine
 from lastkd.kernels.mounts import Mounts
 from lastkd.kernels.packing import fill, pack_code, template, template_job, templates
 from lastkd.kernels.references import source
-from lastkd.models import build_model
-from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from lastkd.models.checkpoint import read_checkpoint
 from lastkd.resources import KERNELS, LAUNCH_CONFIGS
 from lastkd.training.embedded import environment_alone
 
@@ -30,20 +29,6 @@ __all__ = ["kaggle"]
 STUDENT = f"{USER}/lastkd-distill-nano"
 SETTINGS = ["--variant", "nano", "--epochs", "2", "--frames", "8", "--batch-size", "8"]
 SETTINGS += ["--warmup-epochs", "0", "--log-every", "1", "--eval-every", "2"]
-
-
-def teacher_checkpoint(path: Path, store: Path) -> Path:
-    about = ClipStore.open(store)
-    model = build_model("last_v2_tiny", about.num_classes)
-    info = CheckpointInfo(
-        architecture=model.architecture,
-        num_classes=about.num_classes,
-        layout=about.layout,
-        class_names=about.class_names,
-        settings={"frames": 8},
-    )
-    save_checkpoint(path, model.state_dict(), info)
-    return path
 
 
 @pytest.mark.slow
@@ -58,7 +43,7 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
     assert said(version)[-1] == "lastkd: done: 1 of 1 steps", said(version)
     assert lastkd("fetch", "--all", "--out", "home").exit_code == 0
     store = tmp_path / "home" / "store"
-    teacher = teacher_checkpoint(tmp_path / "teacher.safetensors", store)
+    teacher = untrained(tmp_path / "teacher.safetensors", store, settings={"frames": 8})
     kaggle.add_dataset(f"{USER}/a-teacher", teacher__safetensors=teacher.read_bytes())
 
     inputs = ("--data", f"kernel:{prepared}", "--teacher", f"{USER}/a-teacher")
@@ -185,8 +170,8 @@ def test_inputs_are_found_by_what_they_hold(tmp_path: Path, store_path: Path) ->
     nested = inputs / "datasets" / USER / "mixed" / "deep"
     shutil.copytree(store_path, nested / "ntu60")
     for run in ("nano", "large"):
-        teacher_checkpoint(nested / "runs" / run / "best.safetensors", store_path)
-        teacher_checkpoint(nested / "runs" / run / "last.safetensors", store_path)
+        untrained(nested / "runs" / run / "best.safetensors", store_path, settings={"frames": 8})
+        untrained(nested / "runs" / run / "last.safetensors", store_path, settings={"frames": 8})
     job = Job(
         steps=("evaluate {checkpoint} --data {data}",),
         machine="cpu",
@@ -225,7 +210,9 @@ def test_skeletons_are_found_in_every_form(tmp_path: Path) -> None:
 def test_an_evaluation_is_kept(tmp_path: Path, store_path: Path) -> None:
     store = {path.name: path.read_bytes() for path in store_path.iterdir()}
     mount(tmp_path / "input", "new", "datasets", f"{USER}/a-store", store)
-    weights = teacher_checkpoint(tmp_path / "teacher.safetensors", store_path).read_bytes()
+    weights = untrained(
+        tmp_path / "teacher.safetensors", store_path, settings={"frames": 8}
+    ).read_bytes()
     files = {"nano/best.safetensors": weights, "nano/last.safetensors": weights}
     mount(tmp_path / "input", "old", "datasets", f"{USER}/students", files)
     job = Job(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import untrained
 from click.testing import CliRunner
-from test_evaluate import checkpoint
 
 import lastkd
 from lastkd.cli import cli
@@ -23,7 +23,8 @@ from lastkd.evaluate import evaluate_checkpoint
 
 @pytest.fixture(scope="module")
 def nano(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint(tmp_path_factory.mktemp("nano") / "a.safetensors", store_path, 1)
+    path = tmp_path_factory.mktemp("nano") / "a.safetensors"
+    return untrained(path, store_path, "last_e_nano", seed=1, settings={"frames": 16})
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,8 @@ from lastkd.data.store import ClipStore
 from lastkd.data.synthetic import SyntheticSettings
 from lastkd.errors import UserError
 from lastkd.events import read_events
-from lastkd.models import build_model
-from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from lastkd.models.checkpoint import read_checkpoint, save_checkpoint
 from lastkd.training.loop import TrainingRun
-from lastkd.training.processes import make_accelerator
 from lastkd.training.run_state import Checkpoints, DamagedError
 from lastkd.training.soft_labels import open_soft_labels
 from lastkd.training.stopping import Stopped
@@ -42,28 +39,6 @@ SMALL: dict[str, Any] = {
     "seed": 5,
 }
 TOTAL = 9
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator()
-    gc.collect()
-
-
-@pytest.fixture(scope="module")
-def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("teacher") / "t.safetensors"
-    store = ClipStore.open(store_path)
-    torch.manual_seed(0)
-    model = build_model("last_v2_tiny", store.num_classes, store.layout)
-    info = CheckpointInfo(
-        architecture=model.architecture,
-        num_classes=store.num_classes,
-        layout=store.layout,
-        class_names=store.class_names,
-    )
-    save_checkpoint(path, model.state_dict(), info)
-    return path
 
 
 def standalone(**given: Any) -> TrainSettings:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from checkpoints import untrained
 from click.testing import CliRunner
 from safetensors import safe_open
 
@@ -21,8 +20,7 @@ from lastkd.data.store import ClipStore
 from lastkd.distill import find_inputs, resolve_all
 from lastkd.errors import UserError
 from lastkd.events import read_events
-from lastkd.models import build_model
-from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from lastkd.models.checkpoint import read_checkpoint
 from lastkd.training.fill import Filler
 from lastkd.training.loop import train
 from lastkd.training.processes import make_accelerator
@@ -32,32 +30,6 @@ from lastkd.training.teacher_cache import CacheKey, TeacherCache
 # 32 training clips in batches of 10: two clips an epoch are in no batch
 SMALL = {"epochs": 2, "frames": 8, "batch_size": 10, "log_every": 1, "warmup_epochs": 1, "lr": 0.05}
 SAME = ("frames", "seed", "epochs", "batch_size")
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator()
-    gc.collect()
-
-
-def make_teacher(path: Path, store: ClipStore, seed: int) -> Path:
-    torch.manual_seed(seed)
-    model = build_model("last_v2_tiny", store.num_classes, store.layout)
-    info = CheckpointInfo(
-        architecture=model.architecture,
-        num_classes=store.num_classes,
-        layout=store.layout,
-        class_names=store.class_names,
-        accuracy={"top1": 12.5},
-    )
-    save_checkpoint(path, model.state_dict(), info)
-    return path
-
-
-@pytest.fixture(scope="module")
-def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    return make_teacher(folder / "t.safetensors", ClipStore.open(store_path), 0)
 
 
 def settings(**given: Any) -> DistillSettings:
@@ -202,7 +174,7 @@ def test_a_cache_of_another_teacher_or_store_is_refused(
     tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator
 ) -> None:
     filler(tmp_path / "soft", store_path, teacher, accelerator, epochs=1).fill()
-    other = make_teacher(tmp_path / "other.safetensors", ClipStore.open(store_path), 1)
+    other = untrained(tmp_path / "other.safetensors", store_path, seed=1, accuracy={"top1": 12.5})
     with pytest.raises(UserError, match="teacher's weights"):
         filler(tmp_path / "soft", store_path, other, accelerator, epochs=1)
     from lastkd.data.prepare import open_source, prepare

@@ -12,11 +12,9 @@ from click.testing import CliRunner, Result
 
 from lastkd.cli import cli
 from lastkd.config import DistillSettings, resolve
-from lastkd.data.store import ClipStore
 from lastkd.errors import UserError
 from lastkd.events import read_events
-from lastkd.models import build_model
-from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from lastkd.models.checkpoint import read_checkpoint
 from lastkd.report.runs import read_runs
 from lastkd.sweep import grid_of
 from lastkd.training.loop import train
@@ -24,22 +22,6 @@ from lastkd.training.processes import make_accelerator
 from lastkd.training.teacher import FrozenTeacher
 
 QUICK = {"epochs": 1, "frames": 8, "batch_size": 8, "warmup_epochs": 0}
-
-
-@pytest.fixture(scope="module")
-def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("teacher") / "t.safetensors"
-    store = ClipStore.open(store_path)
-    torch.manual_seed(0)
-    model = build_model("last_v2_tiny", store.num_classes, store.layout)
-    info = CheckpointInfo(
-        architecture=model.architecture,
-        num_classes=store.num_classes,
-        layout=store.layout,
-        class_names=store.class_names,
-    )
-    save_checkpoint(path, model.state_dict(), info)
-    return path
 
 
 def sweep(*words: object) -> Result:

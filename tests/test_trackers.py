@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +16,11 @@ from lastkd.events import EventLog, read_events
 from lastkd.training import trackers
 from lastkd.training.device_watch import DeviceWatch, gpu_state
 from lastkd.training.loop import train
-from lastkd.training.processes import make_accelerator
 from lastkd.training.trackers import RunTracker, require_tracker
 
 SMALL = {"epochs": 1, "frames": 8, "batch_size": 16, "log_every": 1, "warmup_epochs": 0, "lr": 0.05}
 
 WITH_WANDB = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "wandb"})
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator()
-    gc.collect()
 
 
 def test_a_run_tells_its_machine_and_its_tracker(

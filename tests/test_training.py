@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from checkpoints import untrained
 
 import lastkd
 from lastkd.config import DistillSettings, RunSettings, TrainSettings, resolve
@@ -21,7 +20,7 @@ from lastkd.errors import UserError
 from lastkd.evaluate import evaluate_checkpoint
 from lastkd.events import read_events
 from lastkd.models import build_model
-from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from lastkd.models.checkpoint import read_checkpoint
 from lastkd.training.loop import train
 from lastkd.training.optimisation import learning_rate, make_optimizer
 from lastkd.training.plan import make_plan
@@ -30,33 +29,6 @@ from lastkd.training.teacher import FrozenTeacher
 
 SMALL = {"epochs": 2, "frames": 8, "batch_size": 8, "log_every": 1, "warmup_epochs": 1, "lr": 0.05}
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator()
-    gc.collect()
-
-
-def untrained(path: Path, store: ClipStore, **replaced: Any) -> Path:
-    """A checkpoint of a fresh tiny LAST-v2 that fits the store."""
-    torch.manual_seed(0)
-    known: dict[str, Any] = {
-        "num_classes": store.num_classes,
-        "layout": store.layout,
-        "class_names": store.class_names,
-    } | replaced
-    model = build_model("last_v2_tiny", known["num_classes"], known["layout"])
-    save_checkpoint(
-        path, model.state_dict(), CheckpointInfo(architecture=model.architecture, **known)
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    return untrained(folder / "teacher.safetensors", ClipStore.open(store_path))
 
 
 def standalone(**given: Any) -> TrainSettings:

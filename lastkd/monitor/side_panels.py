@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from rich.segment import Segment
 
+from lastkd.monitor.alerts import DISK_GB
 from lastkd.monitor.canvas import Row
 from lastkd.monitor.classes import ClassChange, class_changes, class_names
 from lastkd.monitor.look import bar, fit, ink
 from lastkd.monitor.panels import Panel, clock
+from lastkd.monitor.records import Device, Gpu
 from lastkd.monitor.run import Run
+
+NAME_WIDTH, WORDS_WIDTH = 7, 18
+"""Columns of a meter beside its bar."""
 
 
 class DevicePanel(Panel):
@@ -31,74 +39,81 @@ class DevicePanel(Panel):
         if run is None or not run.devices:
             words = "the run has told nothing of its machine" if run else "no run chosen"
             return [[Segment(fit(words, width, glyphs), ink(palette.dim))]]
-        last = run.devices[-1]
-        rows: list[Row] = []
-
-        def meter(name: str, share: float | None, words: str, history: list[float]) -> None:
-            if share is None:
-                return
-            # bar and history share what name and words leave
-            room = max(width - 7 - 18, 4)
-            drawn = room if room < 24 else room // 2
-            color = palette.bad if share > 0.95 else palette.warn if share > 0.85 else palette.good
-            full, rest = bar(share, drawn - 1, glyphs)
-            row: Row = [
-                Segment(fit(name, 7, glyphs), ink(palette.dim)),
-                Segment(full, ink(color)),
-                Segment(rest + " ", ink(palette.faint)),
-                Segment(fit(words, 18, glyphs), ink(palette.text)),
-            ]
-            if room >= 24:
-                row.append(Segment(sparkline(history, room - drawn, glyphs.blocks), ink(color)))
-            rows.append(row)
-
         history = list(run.devices)
+        last = history[-1]
+        rows: list[Row] = []
         for place, gpu in enumerate(last.devices):
-            earlier = [d.devices[place] for d in history if place < len(d.devices)]
             rows.append([Segment(fit(f"{gpu.index} {gpu.name}", width, glyphs), ink(bold=True))])
-            heat = f" {gpu.temperature_c:.0f} C" if gpu.temperature_c is not None else ""
-            use = gpu.use_percent
-            meter(
-                "use",
-                None if use is None else use / 100,
-                f"{use or 0:.0f} %{heat}",
-                [(g.use_percent or 0) / 100 for g in earlier],
-            )
-            if gpu.memory_total_mb and gpu.memory_used_mb is not None:
-                total = gpu.memory_total_mb
-                meter(
-                    "memory",
-                    gpu.memory_used_mb / total,
-                    f"{gpu.memory_used_mb / 1024:.1f}/{total / 1024:.1f} GB",
-                    [(g.memory_used_mb or 0) / total for g in earlier],
-                )
-        if last.cpu_percent is not None:
-            meter(
-                "CPU",
-                last.cpu_percent / 100,
-                f"{last.cpu_percent:.0f} %",
-                [(d.cpu_percent or 0) / 100 for d in history],
-            )
-        if last.ram_total_mb and last.ram_used_mb is not None:
-            total = last.ram_total_mb
-            meter(
-                "RAM",
-                last.ram_used_mb / total,
-                f"{last.ram_used_mb / 1024:.1f}/{total / 1024:.1f} GB",
-                [(d.ram_used_mb or 0) / total for d in history],
-            )
+            told = [device.devices[place] for device in history if place < len(device.devices)]
+            rows += [self._meter(meter, width) for meter in gpu_meters(told)]
+        rows += [self._meter(meter, width) for meter in machine_meters(history)]
         if last.disk_free_gb is not None:
-            color = palette.bad if last.disk_free_gb < 2 else palette.text
-            rows.append(
-                [
-                    Segment(fit("disk", 7, glyphs), ink(palette.dim)),
-                    Segment(
-                        fit(f"{last.disk_free_gb:,.0f} GB free", width - 7, glyphs), ink(color)
-                    ),
-                ]
-            )
+            color = palette.bad if last.disk_free_gb < DISK_GB else palette.text
+            words = fit(f"{last.disk_free_gb:,.0f} GB free", width - NAME_WIDTH, glyphs)
+            name = Segment(fit("disk", NAME_WIDTH, glyphs), ink(palette.dim))
+            rows.append([name, Segment(words, ink(color))])
         rows.append([Segment(fit(f"at {clock(last.time)}", width, glyphs), ink(palette.faint))])
         return rows
+
+    def _meter(self, meter: Meter, width: int) -> Row:
+        palette, glyphs, share = self.app.palette, self.app.glyphs, meter.shares[-1]
+        # the bar, and where there is room its history, share what name and words leave
+        room = max(width - NAME_WIDTH - WORDS_WIDTH, 4)
+        drawn = room if room < 24 else room // 2
+        color = palette.bad if share > 0.95 else palette.warn if share > 0.85 else palette.good
+        full, rest = bar(share, drawn - 1, glyphs)
+        row: Row = [
+            Segment(fit(meter.name, NAME_WIDTH, glyphs), ink(palette.dim)),
+            Segment(full, ink(color)),
+            Segment(rest + " ", ink(palette.faint)),
+            Segment(fit(meter.words, WORDS_WIDTH, glyphs), ink(palette.text)),
+        ]
+        if room > drawn:
+            row.append(Segment(sparkline(meter.shares, room - drawn, glyphs.blocks), ink(color)))
+        return row
+
+
+class Meter(NamedTuple):
+    """Something that is used up to a share: that of now, in words, and the shares so far."""
+
+    name: str
+    words: str
+    shares: list[float]
+
+
+def percent_meter(name: str, percents: Sequence[float | None], more: str = "") -> list[Meter]:
+    """One meter, or none where the latest is unknown."""
+    now = percents[-1]
+    if now is None:
+        return []
+    return [Meter(name, f"{now:.0f} %{more}", [(percent or 0) / 100 for percent in percents])]
+
+
+def memory_meter(name: str, used_mb: Sequence[float | None], total_mb: float | None) -> list[Meter]:
+    """One meter, or none where the latest or the total is unknown."""
+    now = used_mb[-1]
+    if now is None or not total_mb:
+        return []
+    words = f"{now / 1024:.1f}/{total_mb / 1024:.1f} GB"
+    return [Meter(name, words, [(used or 0) / total_mb for used in used_mb])]
+
+
+def gpu_meters(told: Sequence[Gpu]) -> list[Meter]:
+    """Use and memory of one GPU, from all that was told of it."""
+    last = told[-1]
+    heat = "" if last.temperature_c is None else f" {last.temperature_c:.0f} C"
+    return [
+        *percent_meter("use", [gpu.use_percent for gpu in told], heat),
+        *memory_meter("memory", [gpu.memory_used_mb for gpu in told], last.memory_total_mb),
+    ]
+
+
+def machine_meters(told: Sequence[Device]) -> list[Meter]:
+    """Use of the processor and of main memory."""
+    return [
+        *percent_meter("CPU", [device.cpu_percent for device in told]),
+        *memory_meter("RAM", [device.ram_used_mb for device in told], told[-1].ram_total_mb),
+    ]
 
 
 def sparkline(shares: list[float], width: int, blocks: str) -> str:
