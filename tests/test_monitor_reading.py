@@ -18,6 +18,7 @@ from lastkd.monitor.classes import class_changes, class_names
 from lastkd.monitor.expected import expected
 from lastkd.monitor.facts import facts
 from lastkd.monitor.groups import compare, grouped
+from lastkd.monitor.look import UNICODE, fit_name
 from lastkd.monitor.records import LOG_NAME
 from lastkd.monitor.run import Run
 from lastkd.monitor.series import Series
@@ -535,6 +536,26 @@ def test_runs_are_found_at_any_depth_and_as_they_come_and_go(tmp_path: Path) -> 
     deep.path.unlink()
     watcher.poll()
     assert sorted(run.name for run in watcher.runs) == ["a", "d"]
+
+
+def test_runs_whose_folders_are_called_alike_are_told_apart(tmp_path: Path) -> None:
+    Log(tmp_path / "seed-0" / "alone" / "nano")
+    Log(tmp_path / "teacher")
+    watcher = watch(tmp_path)
+    assert {run.name for run in watcher.runs} == {"nano", "teacher"}
+    Log(tmp_path / "seed-0" / "distilled" / "nano")
+    watcher.look()
+    assert {run.name for run in watcher.runs} == {"alone/nano", "distilled/nano", "teacher"}
+    Log(tmp_path / "seed-1" / "alone" / "nano")
+    watcher.look()
+    names = {"seed-0/alone/nano", "seed-1/alone/nano", "distilled/nano", "teacher"}
+    assert {run.name for run in watcher.runs} == names
+
+
+def test_of_a_long_name_with_folders_the_end_is_shown() -> None:
+    assert fit_name("alone/nano", 8, UNICODE) == "…ne/nano"
+    assert fit_name("alone/nano", 12, UNICODE) == "alone/nano  "
+    assert fit_name("a_long_name", 8, UNICODE) == "a_long_…"
 
 
 def test_a_root_may_be_a_run_or_its_log(tmp_path: Path) -> None:

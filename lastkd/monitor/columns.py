@@ -11,7 +11,7 @@ from rich.style import Style
 
 from lastkd.monitor.expected import expected
 from lastkd.monitor.groups import Compared
-from lastkd.monitor.look import Glyphs, Palette, bar, count, fit, ink, span
+from lastkd.monitor.look import Glyphs, Palette, bar, count, fit, fit_name, ink, span
 from lastkd.monitor.run import Run
 
 
@@ -119,7 +119,10 @@ COLUMNS = (
         "run",
         17,
         0,
-        lambda c: (c.run.name, ink(c.palette.text, bold=c.state == "running")),
+        lambda c: (
+            fit_name(c.run.name, c.width, c.glyphs),
+            ink(c.palette.text, bold=c.state == "running"),
+        ),
         lambda run, _: run.name,
         left=True,
     ),

@@ -25,7 +25,7 @@ def run_facts(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, A
     ce_weight, kl_weight = run.weights()
     baseline = compared.baseline
     return {
-        "run": run.name,
+        "run": run.folder.name,
         "folder": str(run.folder),
         "group": group,
         "run_id": run.start.run_id if run.start else None,
@@ -56,7 +56,7 @@ def run_facts(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, A
         "last": _accuracy(run.final),
         "standalone": baseline
         and {
-            "run": baseline.name,
+            "run": baseline.folder.name,
             "folder": str(baseline.folder),
             "best": _accuracy(baseline.best),
         },

@@ -74,7 +74,9 @@ def teacher_run_of(run: Run, runs: list[Run]) -> Run | None:
         if other.folder.resolve() == folder.resolve():
             return other
     # fetched from another machine, where the folders were called otherwise
-    moved = [other for other in fitting if other.name == folder.name and _same_set(other, run)]
+    moved = [
+        other for other in fitting if other.folder.name == folder.name and _same_set(other, run)
+    ]
     return moved[0] if len(moved) == 1 else None
 
 

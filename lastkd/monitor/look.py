@@ -237,6 +237,13 @@ def bar(share: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
     return full, rest * (width - len(full))
 
 
+def fit_name(name: str, width: int, glyphs: Glyphs) -> str:
+    """A run's name in exactly `width` columns; of one with folders above it the end stays."""
+    if len(name) <= width or "/" not in name:
+        return fit(name, width, glyphs)
+    return glyphs.ellipsis[:width] + name[len(name) - max(width - 1, 0) :]
+
+
 def fit(text: str, width: int, glyphs: Glyphs) -> str:
     """`text` in exactly `width` columns."""
     if len(text) > width:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from rich.style import Style
 
 from lastkd.monitor.canvas import Canvas, Row
-from lastkd.monitor.look import Glyphs, Look, Palette, ink
+from lastkd.monitor.look import Glyphs, Look, Palette, fit_name, ink
 
 
 @dataclass
@@ -264,8 +264,7 @@ def _legend(canvas: Canvas, plot: Plot, palette: Palette) -> int:
     for curve in named:
         mark = glyphs.marks[curve.look.mark % len(glyphs.marks)]
         sample = f"{mark} "
-        label = curve.label if len(curve.label) <= most else curve.label[: most - 1] + "~"
-        label = label.replace("~", glyphs.ellipsis)
+        label = fit_name(curve.label, min(len(curve.label), most), glyphs)
         if column + len(sample) + len(label) > width:
             break
         style = ink(curve.look.color, bold=curve.look.bold)

@@ -45,6 +45,8 @@ class Run:
 
     def __init__(self, folder: Path, log: Path) -> None:
         self.folder = folder
+        self.name = folder.name or str(folder)
+        """The folder's; among runs whose folders are called alike with those above it."""
         self.tail = LogTail(log)
         self._forget()
 
@@ -149,10 +151,6 @@ class Run:
                 self.end = event
 
     # --- what it is -----------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        return self.folder.name or str(self.folder)
 
     @property
     def settings(self) -> dict[str, Any]:

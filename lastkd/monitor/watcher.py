@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def _logs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir() and not entry.name.startswith("."):
             yield from _logs(Path(entry.path), depth - 1)
+
+
+def tell_apart(runs: Sequence[Run]) -> None:
+    """Names each run by its folder, and by as many folders above it as other runs make it need."""
+    paths = {run: run.folder.absolute().parts for run in runs}
+    depths = dict.fromkeys(runs, 1)
+    for _ in range(max(map(len, paths.values()), default=0)):
+        named: dict[str, list[Run]] = defaultdict(list)
+        for run, parts in paths.items():
+            named["/".join(parts[-depths[run] :])].append(run)
+        for name, alike in named.items():
+            for run in alike:
+                run.name = name
+                depths[run] += len(alike) > 1
 
 
 class Watcher:
@@ -74,6 +89,7 @@ class Watcher:
         changed = known.keys() != self._runs.keys()
         self._runs = known
         if changed:
+            tell_apart(list(known.values()))
             self._regroup()
         return changed
 
