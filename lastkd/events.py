@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 
 SCHEMA = 1
 FILE_NAME = "events.jsonl"
@@ -115,9 +116,9 @@ def _whole_length(content: bytes) -> int:
     while end:
         start = content.rfind(b"\n", 0, end - 1) + 1
         try:
-            if isinstance(json.loads(content[start:end]), dict):
+            if isinstance(parse_json(content[start:end]), dict):
                 break
-        except (ValueError, RecursionError):
+        except ValueError:
             pass
         end = start
     return end
@@ -135,8 +136,8 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             record = None
         if not isinstance(record, dict) or "event" not in record:
             raise UserError(f"{path}: line {number} is not an event")

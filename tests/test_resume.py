@@ -284,12 +284,13 @@ def damage_byte(path: Path) -> None:
         lambda folder: damage_byte(folder / "manifest.json"),
         lambda folder: (folder / "manifest.json").write_text("{"),
         lambda folder: (folder / "manifest.json").write_text("{}"),
+        lambda folder: (folder / "manifest.json").write_text("[" * 5000),
         lambda folder: (folder / "manifest.json").unlink(),
         lambda folder: (folder / "state.json").unlink(),
         lambda folder: (folder / "state.json").write_text("{}"),
         lambda folder: (folder / "tensors.safetensors").write_bytes(b""),
     ],
-    ids=list("abcdefghi"),
+    ids=list("abcdefghij"),
 )
 def test_a_checkpoint_that_is_not_as_it_was_written_is_damaged(
     stopped: Path, damage: Callable[[Path], None]

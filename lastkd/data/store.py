@@ -8,7 +8,6 @@ that is absent from the whole clip has no rows, so nothing is spent on it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from lastkd.data.layouts import Layout
 from lastkd.data.ntu import DATASETS, Benchmark
 from lastkd.errors import UserError, nearest
+from lastkd.json_text import parse_json
 
 FORMAT = 1
 CLIPS_FILE = "clips.safetensors"
@@ -81,7 +81,7 @@ class ClipStore:
             raise UserError(f"{folder}: no such store; make one with lastkd prepare SOURCE --out")
         try:
             said = (folder / ABOUT_FILE).read_bytes()
-            found = json.loads(said)["format"]
+            found = parse_json(said)["format"]
             if found != FORMAT:
                 raise UserError(
                     f"{folder}: is a store of format {str(found)[:20]}, and this lastkd reads "
@@ -101,7 +101,7 @@ class ClipStore:
                 if kinds != {"joints": "F32", "present": "U8"}:
                     raise ValueError(f"its arrays are {kinds}")
             _check(about, columns, splits, shapes)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{folder}: is not a whole store ({reason}); prepare it again"

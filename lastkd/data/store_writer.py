@@ -26,6 +26,7 @@ from lastkd.data.packed import ClipRow, Packed, pack_clips, presence
 from lastkd.data.sources.base import Splits
 from lastkd.data.store import ABOUT_FILE, CHANNELS, CLIPS_FILE, COLUMNS, DETAILS_FILE, FORMAT
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 
 JOURNAL_FILE = "parts.jsonl"
 _LOCK_FILE = ".lock"
@@ -352,7 +353,7 @@ def _journal_line(packed: Packed) -> bytes:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        said = json.loads(line)
+        said = parse_json(line)
     except ValueError:
         return None
     return said if isinstance(said, dict) else None

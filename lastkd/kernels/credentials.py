@@ -6,12 +6,12 @@ The official client logs in while it is imported, so what is there is looked up 
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 
 HOW_TO_GET_THEM = (
     "make a token at https://www.kaggle.com/settings (API) and put it into ~/.kaggle/access_token "
@@ -70,7 +70,7 @@ def _text(path: Path) -> str:
 
 def _mapping(path: Path) -> dict[str, str]:
     try:
-        content = json.loads(_text(path) or "{}")
+        content = parse_json(_text(path) or "{}")
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

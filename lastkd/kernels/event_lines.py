@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lastkd.events import FILE_NAME
+from lastkd.json_text import parse_json
 
 MARK = "@lastkd "
 
@@ -66,7 +67,7 @@ class EventPrinter(threading.Thread):
             run = log.parent.relative_to(self.folder).as_posix()
             for line in whole.splitlines():
                 try:
-                    event = json.loads(line)
+                    event = parse_json(line)
                 except ValueError:
                     event = {"event": "gap"}
                 told = {"run": run, "line": number, "event": event}
@@ -115,7 +116,7 @@ def parse(line: str) -> dict[str, Any] | None:
     if not line.startswith(MARK):
         return None
     try:
-        told = json.loads(line[len(MARK) :])
+        told = parse_json(line[len(MARK) :])
         whole = isinstance(told["event"]["event"], str) and isinstance(told["run"], str)
         return told if whole and isinstance(told["line"], int) and told["line"] >= 0 else None
     except (ValueError, KeyError, TypeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from rich.progress import (
 from lastkd.atomic import replacing
 from lastkd.errors import UserError
 from lastkd.events import FILE_NAME
+from lastkd.json_text import parse_json
 from lastkd.kernels.answers import OutputFile
 from lastkd.kernels.job import JOB_FILE
 from lastkd.kernels.service import RETRIES_AFTER_S, UnreachableError
@@ -167,7 +167,7 @@ def fetch_job(files: list[OutputFile], folder: Path) -> dict[str, Any] | None:
     with progress_bar() as progress:
         download(file, place, progress)
     try:
-        said: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        said: dict[str, Any] = parse_json(place.read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"{place}: is damaged; fetch again") from None
     return said

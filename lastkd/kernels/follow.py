@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lastkd.json_text import parse_json
 from lastkd.kernels.answers import Kernel
 from lastkd.kernels.event_lines import MARK, EventFollower, LineAssembler
 from lastkd.kernels.references import Reference
@@ -82,7 +82,7 @@ def follow(
 def log_lines(log: str) -> list[str]:
     """The lines of a stored log without the events: JSON of pieces, or plain text."""
     try:
-        pieces = json.loads(log)
+        pieces = parse_json(log)
     except ValueError:
         pieces = [{"data": log}]
     assembler = LineAssembler()

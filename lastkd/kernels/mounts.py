@@ -7,13 +7,13 @@ into first, then everything.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 from lastkd.kernels.references import Source
 
 _HEADER_LIMIT = 100_000_000  # what safetensors itself allows
@@ -45,7 +45,7 @@ def is_checkpoint(path: Path) -> bool:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > _HEADER_LIMIT:
                 return False
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
         metadata = header.get("__metadata__", {})
     except (OSError, ValueError, struct.error, AttributeError):
         return False

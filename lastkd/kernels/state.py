@@ -11,6 +11,7 @@ from typing import Any
 
 from lastkd.atomic import replacing
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 from lastkd.kernels.job import JOB_FILE, Job
 from lastkd.kernels.mounts import Mounts
 
@@ -42,7 +43,7 @@ def write_job_file(
 def read_job_file(path: Path) -> dict[str, Any]:
     """What a job file says; nothing where it is missing or damaged."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}

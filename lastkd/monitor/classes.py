@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lastkd.json_text import parse_json
 from lastkd.monitor.groups import Compared
 from lastkd.monitor.run import Run
 
@@ -38,13 +38,13 @@ def checkpoint_about(path: Path) -> dict[str, Any]:
             (size,) = struct.unpack("<Q", file.read(8))
             if size > _LONGEST_HEADER:
                 return {}
-            metadata = json.loads(file.read(size)).get("__metadata__", {})
+            metadata = parse_json(file.read(size)).get("__metadata__", {})
     except (OSError, ValueError, struct.error, AttributeError):
         return {}
     about: dict[str, Any] = {}
     for key, value in metadata.items():
         try:
-            about[key] = json.loads(value)
+            about[key] = parse_json(value)
         except (ValueError, TypeError):
             about[key] = value
     return about

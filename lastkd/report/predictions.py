@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lastkd.atomic import replacing
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 
 SUFFIXES = (".npz", ".csv")
 
@@ -93,7 +94,7 @@ class Predictions:
                     labels=file["labels"],
                     logits=file["logits"],
                     class_names=tuple(file["class_names"].tolist()),
-                    about=json.loads(str(file["about"])),
+                    about=parse_json(str(file["about"])),
                 )
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; check the path") from None

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lastkd.atomic import replacing_folder
 from lastkd.errors import UserError
+from lastkd.json_text import parse_json
 
 FORMAT = 1
 KEPT = 2
@@ -155,7 +156,7 @@ class Checkpoints:
 
     def _checked(self, path: Path) -> dict[str, bytes]:
         try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            manifest = parse_json((path / MANIFEST).read_text(encoding="utf-8"))
             names = {path.name for path in path.iterdir()} - {MANIFEST}
             if not isinstance(manifest, dict) or set(manifest) != names:
                 raise DamagedError(f"{path}: is damaged (its files aren't those of its manifest)")
