@@ -95,16 +95,17 @@ class EventLog:
                 os.ftruncate(self._file, os.fstat(self._file).st_size - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror}); free some space"
-            ) from None
+            raise self._unwritable(error) from None
 
     def sync(self) -> None:
         """Has the disk take what was written."""
         try:
             os.fsync(self._file)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path}: cannot be written ({error.strerror}); free some space")
 
     def close(self) -> None:
         os.close(self._file)

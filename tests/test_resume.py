@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -494,6 +495,28 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_log_whole(
     assert [path.name for path in (folder / "checkpoints").iterdir()] == [
         "step-00000003-epoch-0001"
     ]
+    start(standalone(), folder)
+    assert same_end(folder, undisturbed)
+
+
+def test_a_quota_that_shows_when_files_are_synced_loses_nothing(
+    tmp_path: Path, start: Start, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on network file systems, which take what is written and refuse it afterwards."""
+    folder = tmp_path / "run"
+
+    def refuse(file: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    def use_up(run: TrainingRun) -> None:
+        if run.place.step == 5:
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "fsync", refuse)
+                run.guard.save(run.place)
+
+    with pytest.raises(UserError, match=r"cannot be written \(Disk quota exceeded\); free"):
+        start(standalone(), folder, use_up)
+    assert events(folder, "end")[-1]["state"] == "failed"
     start(standalone(), folder)
     assert same_end(folder, undisturbed)
 
