@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_the_machine_is_looked_at_now_and_then(tmp_path: Path) -> None:
         for _ in range(3):
             watch.event("step", {})
         assert len(told) == times
+
+
+def test_runs_of_one_process_each_see_the_processor_at_work(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    cpu = torch.device("cpu")
+    watches = [DeviceWatch(tmp_path, lambda _, **f: told.append(f), cpu) for _ in range(2)]
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    for watch in watches:
+        watch.event("step", {})
+    first, second = (fields["cpu_percent"] for fields in told)
+    assert first > 0
+    assert second > 0
 
 
 def test_a_gpu_that_hides_its_figures_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

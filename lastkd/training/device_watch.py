@@ -45,6 +45,15 @@ def gpu_state(index: int) -> dict[str, Any]:
     }
 
 
+def cpu_seconds() -> tuple[float, float]:
+    """Since the machine started, over all of its processors: at work, and in all."""
+    times = psutil.cpu_times()._asdict()
+    for part_of_others in ("guest", "guest_nice"):
+        times.pop(part_of_others, None)
+    whole = sum(times.values())
+    return whole - times["idle"] - times.get("iowait", 0.0), whole
+
+
 class DeviceWatch:
     """Writes a `device` event beside a step event, at most one every ten seconds.
 
@@ -67,7 +76,7 @@ class DeviceWatch:
         self._last = -every_s
         gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cuda" else 0
         self._gpus = range(min(gpus, torch.cuda.device_count()) if gpus else 0)
-        psutil.cpu_percent(interval=None)  # the first call only starts the measurement
+        self._cpu = cpu_seconds()
 
     def event(self, event: str, fields: dict[str, Any]) -> None:
         """Told of each event of the run."""
@@ -79,8 +88,17 @@ class DeviceWatch:
         self._write(
             "device",
             devices=[gpu_state(index) for index in self._gpus],
-            cpu_percent=psutil.cpu_percent(interval=None),
+            cpu_percent=self._cpu_percent(),
             ram_used_mb=(memory.total - memory.available) // _MB,
             ram_total_mb=memory.total // _MB,
             disk_free_gb=round(shutil.disk_usage(self._folder).free / 1e9, 1),
         )
+
+    def _cpu_percent(self) -> float | None:
+        # psutil's own figure is since anybody's last call, and several runs share a process
+        (busy_before, before), (busy, now) = self._cpu, cpu_seconds()
+        if now <= before:
+            return None
+        self._cpu = busy, now
+        # of the time spent waiting for disks less may be told than before
+        return round(100 * min(max((busy - busy_before) / (now - before), 0.0), 1.0), 1)
