@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--refreshes", type=int, default=30)
     given = parser.parse_args()
     columns, rows = map(int, given.size.split("x"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs is compiled once for all
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "short" / "run").mkdir(parents=True)
