@@ -27,7 +27,7 @@ lint: $(TESTABLE)
 
 # a test file for each core at a time, each on one thread: more threads would only wait for each other
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --durations 20
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

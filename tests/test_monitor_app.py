@@ -375,6 +375,18 @@ async def test_a_runs_page_has_settings_checkpoints_classes_and_log(runs: Path) 
         assert pilot.app.screen is app_of(pilot).main
 
 
+async def test_events_while_a_runs_page_comes_and_goes_are_harmless(runs: Path) -> None:
+    async with opened(runs) as pilot:
+        app = app_of(pilot)
+        page = RunPage(app.watcher.runs[0])
+        app.push_screen(page)
+        app.redraw(refill=True)  # before the page is made
+        await pilot.pause()
+        await page.query("TabbedContent").remove()
+        app.redraw(refill=True)  # and when a part of it is gone
+        await pilot.pause()
+
+
 async def test_a_runs_log_is_followed(tmp_path: Path) -> None:
     log = Log(tmp_path / "r", began=time.time() - 5).run([50.0], until=40)
     async with opened(tmp_path, (100, 30)) as pilot:

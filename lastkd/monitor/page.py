@@ -218,6 +218,8 @@ class RunPage(Screen[None]):
 
     def data_changed(self) -> None:
         """The run's log has grown, or colours changed."""
+        if not self.query("#events"):
+            return  # it isn't made yet, or is being taken down
         run = self.run_shown
         for name, facts in (
             ("overview", overview(run, self.app)),
