@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -332,6 +333,19 @@ async def test_q_quits(runs: Path) -> None:
     async with opened(runs) as pilot:
         await pilot.press("q")
         assert pilot.app._exit
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_row_of_keys_and_sizes_ends_it(runs: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    keys = [*"jkpoO/f12345aywsctr?", "up", "home", "enter", "escape", "space", "tab", "ctrl+p"]
+    async with opened(runs) as pilot:
+        for _ in range(60):
+            await pilot.press(rng.choice(keys))
+            if rng.random() < 0.1:
+                await pilot.resize_terminal(*rng.choice([(80, 24), (200, 60), (60, 16), (1, 1)]))
+            if rng.random() < 0.2:
+                app_of(pilot).tick()
 
 
 async def test_the_mouse_picks_sorts_and_opens(runs: Path) -> None:

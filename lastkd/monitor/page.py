@@ -187,6 +187,9 @@ class RunPage(Screen[None]):
         self.run_shown = run
         self.raw = False
         self._lines = LogTail(run.tail.path)
+        # held here: events come also before the page stands, and while it is taken down
+        self._texts = {name: Static() for name in ("overview", "settings", "checkpoints")}
+        self._event_log = RichLog(max_lines=2000, wrap=True, min_width=20, id="events")
 
     def compose(self) -> ComposeResult:
         run = self.run_shown
@@ -194,18 +197,18 @@ class RunPage(Screen[None]):
         with TabbedContent(initial="overview"):
             with TabPane(f"1 {run.name}", id="overview"), Horizontal():
                 with VerticalScroll(id="facts"):
-                    yield Static(id="overview-text")
+                    yield self._texts["overview"]
                 with VerticalScroll(id="page-charts", can_focus=False):
                     yield LossPanel(of=run)
                     yield AccuracyPanel(of=run)
             with TabPane("2 settings", id="settings"), VerticalScroll():
-                yield Static(id="settings-text")
+                yield self._texts["settings"]
             with TabPane("3 checkpoints", id="checkpoints"), VerticalScroll():
-                yield Static(id="checkpoints-text")
+                yield self._texts["checkpoints"]
             with TabPane("4 classes", id="classes"):
                 yield ClassPanel(of=run)
             with TabPane("5 log", id="log"):
-                yield RichLog(max_lines=2000, wrap=True, min_width=20, id="events")
+                yield self._event_log
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -218,36 +221,33 @@ class RunPage(Screen[None]):
 
     def data_changed(self) -> None:
         """The run's log has grown, or colours changed."""
-        if not self.query("#events"):
-            return  # it isn't made yet, or is being taken down
         run = self.run_shown
         for name, facts in (
             ("overview", overview(run, self.app)),
             ("settings", settings(run)),
             ("checkpoints", checkpoints(run)),
         ):
-            self.query_one(f"#{name}-text", Static).update(self._table(facts))
-        log = self.query_one("#events", RichLog)
+            self._texts[name].update(self._table(facts))
         while True:
             data, replaced = self._lines.read(RECENT)
             if replaced:
-                log.clear()
+                self._event_log.clear()
             if not data:
                 return
             for line in data.split(b"\n"):
-                self._write(log, line)
+                self._write(line)
 
-    def _write(self, log: RichLog, line: bytes) -> None:
+    def _write(self, line: bytes) -> None:
         if not line.strip():
             return
         palette = self.app.palette
         decoded: Decoded = decode(line)
         if decoded.events and not self.raw:
             for event in decoded.events:
-                log.write(event_text(event, palette))
+                self._event_log.write(event_text(event, palette))
         else:
             color = palette.text if decoded.events or decoded.unknown else palette.bad
-            log.write(Text(line[:4000].decode(errors="replace"), color))
+            self._event_log.write(Text(line[:4000].decode(errors="replace"), color))
 
     def _table(self, facts: Facts) -> Any:
         from rich.table import Table
@@ -271,8 +271,7 @@ class RunPage(Screen[None]):
         (self.query_one(target) if target else pane.children[0]).focus()
 
         if tab == "log":  # its height is known only now
-            log = self.query_one("#events", RichLog)
-            self.call_after_refresh(log.scroll_end, animate=False)
+            self.call_after_refresh(self._event_log.scroll_end, animate=False)
 
     def action_tab(self, by: int) -> None:
         active = self.query_one(TabbedContent).active
@@ -281,8 +280,7 @@ class RunPage(Screen[None]):
     def action_raw(self) -> None:
         """The log's own JSON, or its events in words."""
         self.raw = not self.raw
-        log = self.query_one("#events", RichLog)
-        log.clear()
+        self._event_log.clear()
         self._lines = LogTail(self.run_shown.tail.path)
         self._lines.start_near_end(RECENT)
         self.action_show("log")
