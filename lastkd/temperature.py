@@ -4,13 +4,11 @@ The design's advice is tau 6.0 for nano and small where they underfit by themsel
 standalone run counts as underfitting by its event log alone, at its end:
 
     fit = exp(H - ce)
-    underfits = fit < max(top-1, 1/2)
+    underfits = fit < 1/2
 
 where `ce` is the mean training loss of the last epoch and H the entropy of its smoothed labels: the
 least that `ce` can be. So `fit` is between 0 and 1: the probability that the model gives the right
 class of a training view, as a geometric mean, relative to the most that the smoothed labels allow.
-A model that fits its training clips gives them more than the share of unseen test clips that it
-gets right (top-1 of the last epoch); one that doesn't has no capacity, or no time, to spare.
 """
 
 from __future__ import annotations
@@ -30,42 +28,23 @@ SMALL_VARIANTS = ("nano", "small")
 LEAST_FIT = 0.5
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How well a standalone run fits its own training clips at its end.
+def training_fit(run: Run) -> float:
+    """How well a standalone run fits its own training clips at its end, from 0 to 1; see above.
 
-    Attributes:
-        fit: see above.
-        top1: of the last epoch on the test part, as a share.
+    Raises:
+        UserError: the run isn't finished, or its log lacks the last epoch's loss.
     """
-
-    fit: float
-    top1: float
-
-    @property
-    def underfits(self) -> bool:
-        return self.fit < max(self.top1, LEAST_FIT)
-
-    @classmethod
-    def of(cls, run: Run) -> Fit:
-        """
-        Raises:
-            UserError: the run isn't finished, or its log lacks the last epoch's figures.
-        """
-        if run.state != "finished":
-            raise UserError(
-                f"{run.folder}: the standalone run is {run.state}; --tau auto needs it finished"
-            )
-        loss = _last_training_loss(run)
-        if loss is None or run.last is None:
-            raise UserError(
-                f"{run.folder}: its log lacks the last epoch's loss or accuracy; give --tau a "
-                "number"
-            )
-        smoothing = float(run.start["settings"].get("label_smoothing") or 0.0)
-        least = smoothed_entropy(smoothing, int(run.start["data"]["classes"]))
-        # a running mean of finite precision may come out a hair below the least
-        return cls(min(1.0, math.exp(least - loss)), float(run.last["top1"]) / 100)
+    if run.state != "finished":
+        raise UserError(
+            f"{run.folder}: the standalone run is {run.state}; --tau auto needs it finished"
+        )
+    loss = _last_training_loss(run)
+    if loss is None:
+        raise UserError(f"{run.folder}: its log lacks the last epoch's loss; give --tau a number")
+    smoothing = float(run.start["settings"].get("label_smoothing") or 0.0)
+    least = smoothed_entropy(smoothing, int(run.start["data"]["classes"]))
+    # a running mean of finite precision may come out a hair below the least
+    return min(1.0, math.exp(least - loss))
 
 
 def smoothed_entropy(smoothing: float, classes: int) -> float:
@@ -153,10 +132,11 @@ def auto_tau(settings: DistillSettings, standalone: Path | None) -> Resolved:
             f"--tau auto needs the standalone run of {variant}; name its folder with --standalone"
         )
     run = standalone_of(settings, read_runs(standalone), standalone)
-    fit = Fit.of(run)
-    tau = UNDERFITTING_TAU if fit.underfits else USUAL_TAU
+    fit = training_fit(run)
+    underfits = fit < LEAST_FIT
+    tau = UNDERFITTING_TAU if underfits else USUAL_TAU
     return Resolved(
         tau,
-        f"{variant}: tau {tau:g}, as {run.folder} {'underfits' if fit.underfits else 'fits'} "
-        f"(training fit {fit.fit:.3f}, top-1 {fit.top1:.3f})",
+        f"{variant}: tau {tau:g}, as {run.folder} {'underfits' if underfits else 'fits'} "
+        f"(training fit {fit:.3f})",
     )
