@@ -23,7 +23,10 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+
+MOST_NAMED = 30
+"""Classes that have room for their names below the bars; of more the numbers stand there."""
 
 
 def draw(runs: Sequence[Run], out: Path, prefix: str) -> list[Path]:
@@ -107,6 +110,12 @@ def _by_class(runs: Sequence[Run]) -> np.ndarray | None:
     return mean
 
 
+def _class_names(row: Row) -> tuple[str, ...]:
+    """As the predictions have them; none where there are no predictions."""
+    said = (run.predictions for run in row.standalone + row.distilled)
+    return next((one.class_names for one in said if one is not None), ())
+
+
 def _gains(rows: Sequence[Row]) -> Figure | None:
     """Points gained in each class, the largest first."""
     shown = [(row, _by_class(row.standalone), _by_class(row.distilled)) for row in rows]
@@ -116,9 +125,11 @@ def _gains(rows: Sequence[Row]) -> Figure | None:
     figure, axes = _grid(len(pairs))
     for ax, (row, gain) in zip(axes, pairs, strict=True):
         order = np.argsort(-gain)
+        names = _class_names(row) if len(gain) <= MOST_NAMED else ()
         ax.bar(range(len(gain)), gain[order], color=np.where(gain[order] < 0, "C3", "C2"))
         ax.axhline(0, color="black", linewidth=0.5)
-        ax.set_xticks(range(len(gain)), [str(k) for k in order], rotation=90, fontsize=5)
+        labels = [names[k] if k < len(names) else str(k) for k in order]
+        ax.set_xticks(range(len(gain)), labels, rotation=90, fontsize=7 if names else 5)
         ax.set(title=f"{row.model}\n{row.method}", xlabel="class", ylabel="gain, points")
     return figure
 
@@ -155,10 +166,14 @@ def _confusions(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
 
 def _sizes(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
     """Top-1 at the last epoch against parameters."""
-    figure, (ax,) = _grid(1, width=5.5, height=4.0)
+    figure, (ax,) = _grid(1, width=7.0, height=4.0)
     lines: dict[str, dict[int, tuple[float, float]]] = {}
+    # each variant has an alpha of its own: one line as long as none was distilled in two ways
+    one_way = len({row.model for row in rows}) == len(rows)
     for row in rows:
-        for which, label in (("standalone", "standalone"), ("distilled", row.method)):
+        loss = row.method.partition(",")[0]
+        method = f"distilled, {loss}" if one_way else row.method
+        for which, label in (("standalone", "standalone"), ("distilled", method)):
             reached = row.figure(which, "last", "top1")
             if row.parameters is not None and reached.mean is not None:
                 spread = reached.deviation or 0.0
@@ -179,7 +194,10 @@ def _sizes(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
         plt.close(figure)
         return None
     ax.set(xscale="log", xlabel="parameters", ylabel="top-1 at the last epoch, %")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    ax.legend(unique.values(), unique.keys())
+    figure.legend(unique.values(), unique.keys(), loc="outside right upper")
     return figure
