@@ -28,9 +28,13 @@ class View:
     part: str = "all"
     """Of the loss: all, total, ce or kl; of several runs `all` is their total."""
 
-    def in_words(self, several: bool) -> str:
-        """What is drawn, for the chart's title."""
-        shown = "total" if several and self.part == "all" else self.part
+    def in_words(self, *, split: bool) -> str:
+        """What is drawn, for the chart's title.
+
+        Args:
+            split: there is one run that has all parts; of `all` only the total is drawn else.
+        """
+        shown = "total" if self.part == "all" and not split else self.part
         names = "CE + KL" if shown == "all" else PART_NAMES[shown]
         weights = "" if shown == "total" else ", weighted" if self.weighted else ", as such"
         return names + weights + (", log" if self.log else "")
