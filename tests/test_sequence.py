@@ -476,13 +476,14 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
 ) -> None:
     words = [sys.executable, "-m", "lastkd", "sequence", "--data", str(store_path), "--out", "s"]
     words += ["--teacher-model", "last_v2_tiny", "--variant", "nano,small", "--no-figures"]
-    words += ["--frames", "8", "--batch-size", "8", "--warmup-epochs", "0", "--epochs", "12"]
-    words += ["--tau", "auto"]
+    words += ["--frames", "8", "--batch-size", "8", "--warmup-epochs", "0", "--tau", "auto"]
+    # the teacher's run is the one that is cut, and must last for that
+    (tmp_path / "short.yaml").write_text("epochs: 2\nteacher_settings: {epochs: 12}\n")
+    words += ["--config", "short.yaml"]
+    environment = environment_alone() | {"OMP_NUM_THREADS": "1"}
     log = tmp_path / "s" / "teacher" / FILE_NAME
     with (tmp_path / "log").open("w") as out:
-        process = subprocess.Popen(
-            words, cwd=tmp_path, env=environment_alone(), stdout=out, stderr=out
-        )
+        process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=out, stderr=out)
         waits_for(lambda: log.exists() and b'"event": "epoch"' in log.read_bytes())
         process.send_signal(signal.SIGTERM)
         code = process.wait(timeout=120)
@@ -492,7 +493,7 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
     again = subprocess.run(
         words,
         cwd=tmp_path,
-        env=environment_alone(),
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -509,7 +510,7 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
         assert "(" in rows[student]["gain (95 %)"]
         assert "no interval" not in rows[student]["gain (95 %)"]
     third = subprocess.run(
-        words, cwd=tmp_path, env=environment_alone(), capture_output=True, text=True, check=False
+        words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert third.returncode == 0
     assert "10 steps, 0 of them to do" in third.stdout
