@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -91,9 +92,9 @@ class RunSettings(ConfiguredSettings, ConductSettings):
     eval_every: int = Field(ge=1, description="epochs between evaluations")
 
     @property
+    @abstractmethod
     def model_name(self) -> str:
         """The model that is trained."""
-        raise NotImplementedError
 
 
 class TrainSettings(RunSettings):
