@@ -152,7 +152,7 @@ def files_of(folder: Path) -> Files:
 def store() -> Files:
     from lastkd.data.clip import Clip
     from lastkd.data.layouts import get_layout
-    from lastkd.data.store_writer import StoreWriter
+    from lastkd.data.store.writer import StoreWriter
 
     with tempfile.TemporaryDirectory() as folder:
         with StoreWriter(Path(folder) / "s", get_layout("ntu25")) as writer:
@@ -165,8 +165,8 @@ def store() -> Files:
 
 def checkpoint() -> Files:
     from lastkd.data.layouts import get_layout
-    from lastkd.models import build_model
     from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+    from lastkd.models.registry import build_model
 
     model = build_model("last_e_nano", 4)
     info = CheckpointInfo(
@@ -180,7 +180,7 @@ def checkpoint() -> Files:
 def public_checkpoint() -> Files:
     import torch
 
-    from lastkd.models import build_model
+    from lastkd.models.registry import build_model
 
     packed = io.BytesIO()
     torch.save({"model_state_dict": build_model("last_e_nano", 60).state_dict()}, packed)
@@ -212,7 +212,7 @@ def teacher_cache() -> Files:
 def run_state() -> Files:
     import torch
 
-    from lastkd.training.run_state import Checkpoints, RunState
+    from lastkd.training.checkpoints import Checkpoints, RunState
 
     with tempfile.TemporaryDirectory() as folder:
         state = RunState(
@@ -233,8 +233,8 @@ def event_log() -> Files:
 
 def read_source(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        from lastkd.data.packed import pack_readings
-        from lastkd.data.recognise import open_source
+        from lastkd.data.open_source import open_source
+        from lastkd.data.store.packing import pack_readings
 
         source = open_source(str(folder / name))
         packed = pack_readings(source.read(0, len(source)), source.layout)
@@ -245,7 +245,7 @@ def read_source(name: str) -> Callable[[Path], None]:
 
 
 def read_store(folder: Path) -> None:
-    from lastkd.data.store import ClipStore
+    from lastkd.data.store.clip_store import ClipStore
 
     opened = ClipStore.open(folder / "s")
     opened.about()
@@ -275,7 +275,7 @@ def read_cache(folder: Path) -> None:
 
 
 def read_run_state(folder: Path) -> None:
-    from lastkd.training.run_state import Checkpoints
+    from lastkd.training.checkpoints import Checkpoints
 
     checkpoints = Checkpoints(folder)
     for place_ in checkpoints.places():
@@ -283,20 +283,21 @@ def read_run_state(folder: Path) -> None:
 
 
 def read_log(folder: Path) -> None:
-    from lastkd.events import read_events
+    from lastkd.runs.events import read_events
 
     list(read_events(folder / "events.jsonl"))
 
 
 def read_settings(folder: Path) -> None:
-    from lastkd.config import DistillSettings, resolve
+    from lastkd.settings.resolve import resolve
+    from lastkd.settings.runs import DistillSettings
 
     resolve(DistillSettings, {}, file=folder / "mine.yaml")
 
 
 def read_layout(folder: Path) -> None:
     from lastkd.data.layouts import Layout
-    from lastkd.yaml_files import read_model
+    from lastkd.files.yaml_files import read_model
 
     read_model(Layout, folder / "mine.yaml")
 

@@ -82,8 +82,8 @@ def write_log(path: Path, steps: int) -> None:
 
 
 async def drive(folder: Path, size: tuple[int, int], refreshes: int) -> None:
-    from lastkd.monitor.app import MonitorApp
-    from lastkd.monitor.watcher import Watcher
+    from lastkd.monitor.log.watcher import Watcher
+    from lastkd.monitor.screen.app import MonitorApp
 
     log = folder / "long" / "events.jsonl"
     process = psutil.Process()

@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from lastkd.data.clip import Clip
+from lastkd.data.formats.base import Source
 from lastkd.data.layouts import get_layout
-from lastkd.data.packed import pack_clips, pack_readings
-from lastkd.data.recognise import open_source
-from lastkd.data.sources.base import Source
-from lastkd.data.store import CLIPS_FILE, ClipStore
-from lastkd.data.store_writer import StoreWriter
+from lastkd.data.open_source import open_source
+from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
+from lastkd.data.store.packing import pack_clips, pack_readings
+from lastkd.data.store.writer import StoreWriter
 
 FRAMES_MEDIAN, FRAMES_SPREAD = 75, 0.35
 CHUNK = 64

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lastkd.models import STREAMS, LastE, build_model
+from lastkd.models import STREAMS, LastE
+from lastkd.models.registry import build_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from plain_last_e import PlainLastE

@@ -40,14 +40,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.synthetic import SyntheticSettings
+from lastkd.data.store.prepare import open_source, prepare
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.distributed.launch import environment_alone
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME, read_events
+from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.models.checkpoint import read_checkpoint
-from lastkd.resources import LAUNCH_CONFIGS
-from lastkd.training.embedded import environment_alone
-from lastkd.training.run_folder import RunFolder
+from lastkd.runs.events import FILE_NAME, read_events
+from lastkd.training.checkpoints import Checkpoints
 
 # started without torch's agent, as one GPU is: the launcher doesn't pass a signal on
 ONE_PROCESS = """\
@@ -209,7 +209,7 @@ def termed(trial: Trial, chance: random.Random, number: int) -> tuple[bool, str]
     while processes_of(trial) and time.monotonic() - started < PATIENCE_S:
         time.sleep(0.05)  # a launcher of one process doesn't wait for it
     took = time.monotonic() - started
-    places = RunFolder(trial.folder).checkpoints.places()
+    places = Checkpoints(trial.folder).places()
     newest = places[0].step if places else -1
     (*_, last) = trial.events()
     ended = last["event"] == "end" and last["state"] == "stopped"
@@ -258,24 +258,23 @@ def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) ->
     wait_until(process, lambda: trial.last_step() >= aim)
     kill_all(trial)
     process.communicate()
-    folder = RunFolder(trial.folder)
-    before = {p.name: (folder.checkpoints.path(p)) for p in folder.checkpoints.places()}
+    checkpoints = Checkpoints(trial.folder)
+    before = {p.name: (checkpoints.path(p)) for p in checkpoints.places()}
     whole = {name: sorted(x.read_bytes() for x in path.iterdir()) for name, path in before.items()}
     process = trial.start(
         limit=chance.randint(1_000, 600_000) + (trial.folder / FILE_NAME).stat().st_size
     )
     out, _ = process.communicate(timeout=PATIENCE_S)
     said = next((line for line in out.splitlines() if line.startswith("Error:")), "no error")
-    left = folder.checkpoints.places()
+    left = checkpoints.places()
     kept = [place for place in left if place.name in whole]
     intact = all(
-        sorted(x.read_bytes() for x in folder.checkpoints.path(place).iterdir())
-        == whole[place.name]
+        sorted(x.read_bytes() for x in checkpoints.path(place).iterdir()) == whole[place.name]
         for place in kept
     )
     intact = intact and bool(left or not whole) and trial.log_is_whole()
     for place in left:
-        folder.checkpoints.read(place)
+        checkpoints.read(place)
     trial.to_the_end()
     end = trial.end()
     wrong = [name for name, value in undisturbed.items() if end[name] != value]

@@ -11,7 +11,8 @@ import time
 
 import torch
 
-from lastkd.models import STREAMS, build_model
+from lastkd.models import STREAMS
+from lastkd.models.registry import build_model
 
 
 def main() -> None:

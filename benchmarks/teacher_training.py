@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lastkd.bench import made_up_store, view_settings
 from lastkd.data.views import Views
-from lastkd.models import LastV2Architecture, build_model, get_architecture
-from lastkd.training.batch import Batch
-from lastkd.training.device import device_name
+from lastkd.distributed.device import device_name
+from lastkd.models import LastV2Architecture, get_architecture
+from lastkd.models.registry import build_model
+from lastkd.pipeline.bench import made_up_store, view_settings
+from lastkd.training.batches import Batch
 
 
 def step_s(model: nn.Module, batch: Batch) -> float:

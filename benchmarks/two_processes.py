@@ -21,15 +21,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lastkd.config import DistillSettings, TrainSettings, resolve
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.store import ClipStore
-from lastkd.data.synthetic import SyntheticSettings
-from lastkd.events import read_events
-from lastkd.resources import LAUNCH_CONFIGS
-from lastkd.training.embedded import environment_alone
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.prepare import open_source, prepare
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.distributed.accelerator import leave, make_accelerator
+from lastkd.distributed.launch import environment_alone
+from lastkd.files.shipped import LAUNCH_CONFIGS
+from lastkd.runs.events import read_events
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings, TrainSettings
 from lastkd.training.loop import TrainingRun, train
-from lastkd.training.processes import leave, make_accelerator
 from lastkd.training.soft_labels import open_soft_labels
 
 SHOWN = 20

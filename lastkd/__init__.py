@@ -15,19 +15,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import lastkd.origin  # noqa: F401 - it notes the time and the parent before slow imports
-
-__version__ = "0.1.0"
+import lastkd.process_start  # noqa: F401 - it notes the time and the parent before slow imports
+from lastkd.version import __version__
 
 _PLACES = {
     "build_model": "lastkd.models",
     "load_model": "lastkd.models",
-    "prepare_store": "lastkd.api",
-    "train_model": "lastkd.api",
-    "distill_model": "lastkd.api",
-    "evaluate_checkpoint": "lastkd.evaluate",
-    "predict_clips": "lastkd.predict",
-    "Predictor": "lastkd.predict",
+    "prepare_store": "lastkd.data.store.prepare",
+    "train_model": "lastkd.train",
+    "distill_model": "lastkd.distill",
+    "evaluate_checkpoint": "lastkd.evaluation.checkpoint",
+    "predict_clips": "lastkd.evaluation.predict",
+    "Predictor": "lastkd.evaluation.predict",
     "export_checkpoint": "lastkd.export.checkpoint",
 }
 __all__ = [
@@ -44,11 +43,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lastkd.api import distill_model, prepare_store, train_model
-    from lastkd.evaluate import evaluate_checkpoint
+    from lastkd.data.store.prepare import prepare_store
+    from lastkd.distill import distill_model
+    from lastkd.evaluation.checkpoint import evaluate_checkpoint
+    from lastkd.evaluation.predict import Predictor, predict_clips
     from lastkd.export.checkpoint import export_checkpoint
-    from lastkd.models import build_model, load_model
-    from lastkd.predict import Predictor, predict_clips
+    from lastkd.models import load_model
+    from lastkd.models.registry import build_model
+    from lastkd.train import train_model
 
 
 def __getattr__(name: str) -> Any:

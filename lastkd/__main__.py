@@ -1,5 +1,5 @@
 """`python -m lastkd`, and `accelerate launch -m lastkd` for its commands that train together."""
 
-from lastkd.cli import main
+from lastkd.cli.app import main
 
 main()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lastkd.architecture import is_factory, short_name
-from lastkd.command_line import PATH, run_command
-from lastkd.config import DistillSettings, places, resolve
-from lastkd.errors import UserError
-from lastkd.settings_command import Temperature, Variants, settings_command
-from lastkd.temperature import AUTO, USUAL_TAU, auto_tau
-from lastkd.yaml_files import read_mapping
+from lastkd.cli.options import Temperature, Variants, settings_command
+from lastkd.entry_point import PATH, run_command
+from lastkd.pipeline.request import find_inputs, resolve_all
+from lastkd.settings.architecture import short_name
+from lastkd.settings.resolve import places, resolve
+from lastkd.settings.runs import DistillSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 STANDALONE = click.Option(
     ["--standalone"],
@@ -24,75 +25,40 @@ STANDALONE = click.Option(
 )
 
 
-def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
-    place = "" if named else " at the place that configs/data/places.yaml names"
-    return UserError(f"{path}: no such {what}{place}; {way_out}")
-
-
-def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
-    """The store and the teacher to use, or None where neither was named nor is at its place.
-
-    The teacher is None where none was named or is at its place, and there is a cache to read from.
-
-    Raises:
-        UserError: one that was named is missing, or only one of the two is there.
-    """
-    usual = places()
-    data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
-    named = any((settings.data, settings.teacher, settings.teacher_cache))
-    if not named and not data.exists() and not teacher.exists():
-        return None
-    if not data.exists():
-        way_out = f"make one with lastkd prepare SOURCE --out {data} or name yours with --data"
-        raise _missing("store", data, settings.data is not None, way_out)
-    if not is_factory(str(teacher)) and not teacher.exists():
-        if settings.teacher is None and settings.teacher_cache is not None:
-            return data, None
-        way_out = (
-            "train one with accelerate launch -m lastkd.train --model last_v2_base, convert a "
-            "public one with lastkd convert, or name yours with --teacher"
-        )
-        raise _missing("teacher", teacher, settings.teacher is not None, way_out)
-    return data, teacher
-
-
-def resolve_all(
-    given: dict[str, Any],
-    file: Path | None,
-    embedded: str | None = None,
-    say: Callable[[str], None] = click.echo,
-) -> list[DistillSettings]:
-    """The settings of each student that was asked for; alpha and tau differ by variant.
+def distill_model(
+    variant: str,
+    *,
+    data: str | Path,
+    teacher: str | Path,
+    run: str | Path | None = None,
+    config: str | Path | None = None,
+    accelerator: Accelerator | None = None,
+    **settings: Any,
+) -> Path:
+    """Distils a teacher into one student, as `python -m lastkd.distill` does.
 
     Args:
-        say: told on the first rank what `--tau auto` chose and why.
+        variant: `nano`, `small`, `base`, `large` or `package.module:factory`.
+        teacher: a checkpoint, or `package.module:factory` that gives a model with its weights.
+        settings: any of `lastkd.settings.runs.DistillSettings`: `loss`, `alpha`, `tau`, ...
 
-    Raises:
-        UserError: as in `resolve`, or `--tau auto` finds no run to go by.
+    Other arguments, result and errors as for `train_model`; the default folder is `runs/<variant>`.
     """
-    given = dict(given)
-    standalone = given.pop("standalone", None)
-    tau = given.get("tau", read_mapping(file).get("tau") if file else None)
-    if tau == AUTO:
-        given["tau"] = USUAL_TAU
-        settings = resolve_all(given, file, embedded, say)
-        chosen = [auto_tau(own, standalone) for own in settings]
-        if int(os.environ.get("RANK", "0")) == 0:
-            for resolved in chosen:
-                say(resolved.why)
-        return [
-            own.model_copy(update={"tau": resolved.tau})
-            for own, resolved in zip(settings, chosen, strict=True)
-        ]
-    if standalone is not None:
-        raise UserError(f"--standalone {standalone} is for --tau auto alone; give both or none")
-    asked = given.get("variant")
-    if asked is None:  # the file names it, or `resolve` says what is missing
-        return [resolve(DistillSettings, given, file=file, embedded=embedded)]
-    return [
-        resolve(DistillSettings, given | {"variant": variant}, file=file, embedded=embedded)
-        for variant in asked
-    ]
+    from lastkd.distributed.accelerator import make_accelerator
+    from lastkd.training.loop import train
+
+    given = settings | {"variant": variant, "data": Path(data), "teacher": Path(teacher)}
+    resolved = resolve(DistillSettings, given, file=Path(config) if config else None)
+    accelerator = accelerator or make_accelerator(resolved.accumulation)
+    folder = Path(run or resolved.run or Path("runs") / short_name(variant))
+    best = train(
+        resolved,
+        data=Path(data),
+        teacher=resolved.teacher,
+        folder=folder,
+        accelerator=accelerator,
+    )
+    return best[0]
 
 
 def run(given: dict[str, Any], file: Path | None) -> None:
@@ -126,12 +92,12 @@ def run(given: dict[str, Any], file: Path | None) -> None:
                 "none was named: running on the embedded synthetic data with a tiny teacher. Its "
                 "figures say nothing about NTU."
             )
-        from lastkd.training.embedded import embedded_store, embedded_teacher
+        from lastkd.pipeline.builtin import embedded_store, embedded_teacher
 
         inputs = embedded_store(), embedded_teacher()
     data, teacher = inputs
 
-    from lastkd.training.processes import make_accelerator, run_and_leave
+    from lastkd.distributed.accelerator import make_accelerator, run_and_leave
 
     accelerator = make_accelerator(settings[0].accumulation)
     from lastkd.training.loop import train

@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lastkd.architecture import short_name
-from lastkd.command_line import run_command
-from lastkd.config import TrainSettings, places, resolve
+from lastkd.cli.options import settings_command
+from lastkd.entry_point import run_command
 from lastkd.errors import UserError
-from lastkd.settings_command import settings_command
+from lastkd.settings.architecture import short_name
+from lastkd.settings.resolve import places, resolve
+from lastkd.settings.runs import TrainSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def train_model(
+    model: str,
+    *,
+    data: str | Path,
+    run: str | Path | None = None,
+    config: str | Path | None = None,
+    accelerator: Accelerator | None = None,
+    **settings: Any,
+) -> Path:
+    """Trains one model by itself, as `python -m lastkd.train` does.
+
+    Args:
+        model: `last_v2_base`, `last_e_nano`, ... or `package.module:factory`.
+        data: a prepared store.
+        run: folder of the run; default `runs/<model>`.
+        config: a YAML file with settings; what is given here goes before it.
+        settings: any of `lastkd.settings.runs.TrainSettings`: `epochs`, `seed`, `batch_size`, ...
+
+    Returns:
+        The best checkpoint; `last.safetensors` lies beside it.
+
+    Raises:
+        UserError: as the command's.
+    """
+    from lastkd.distributed.accelerator import make_accelerator
+    from lastkd.training.loop import train
+
+    given = settings | {"model": model, "data": Path(data)}
+    resolved = resolve(TrainSettings, given, file=Path(config) if config else None)
+    accelerator = accelerator or make_accelerator(resolved.accumulation)
+    folder = Path(run or resolved.run or Path("runs") / short_name(model))
+    return train(resolved, data=Path(data), teacher=None, folder=folder, accelerator=accelerator)[0]
 
 
 def run(given: dict[str, Any], file: Path | None) -> None:
@@ -32,7 +70,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
             f"{data}: no such store{named}; make one with lastkd prepare SOURCE --out {data} "
             "or name yours with --data"
         )
-    from lastkd.training.processes import make_accelerator, run_and_leave
+    from lastkd.distributed.accelerator import make_accelerator, run_and_leave
 
     accelerator = make_accelerator(settings.accumulation)
     from lastkd.training.loop import train

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 import lastkd
-from lastkd.architecture import Architecture
-from lastkd.data.store import ClipStore
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+from lastkd.settings.architecture import Architecture
 
 
 def untrained(

@@ -10,9 +10,9 @@ import pytest
 from accelerate import Accelerator
 from checkpoints import untrained
 
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.synthetic import SyntheticSettings
-from lastkd.training.processes import make_accelerator
+from lastkd.data.store.prepare import open_source, prepare
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.distributed.accelerator import make_accelerator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_kaggle import KEY, USER, FakeKaggle
 
-from lastkd.cli import cli
-from lastkd.kernels import fetch, follow, launch, service
+from lastkd.cli.app import cli
+from lastkd.kaggle import fetch, follow, launch, service
 
 CLOSED = "http://127.0.0.1:9"
 """Where https would go: nowhere. The client must never reach the real service from a test."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lastkd.data.clip import Clip
-from lastkd.data.skeleton_writer import write_skeleton_files
+from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 
 
 def trains(clip: Clip) -> bool:

@@ -6,10 +6,11 @@ import hashlib
 import sys
 from pathlib import Path
 
-from lastkd.config import TrainSettings, resolve
-from lastkd.data.store import ClipStore
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.distributed.accelerator import leave, make_accelerator
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import TrainSettings
 from lastkd.training.loop import TrainingRun
-from lastkd.training.processes import leave, make_accelerator
 
 
 def main(store: Path, folder: Path) -> None:

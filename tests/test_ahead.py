@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from lastkd.training.ahead import DEPTH, ahead
+from lastkd.training.batches import DEPTH, ahead
 
 HERE, THERE = torch.device("cpu"), torch.device("meta")
 

@@ -10,7 +10,7 @@ import pytest
 import lastkd
 from lastkd import config
 from lastkd.data import recognise
-from lastkd.data.synthetic import SyntheticSettings
+from lastkd.data.synthetic.settings import SyntheticSettings
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
 

@@ -6,7 +6,7 @@ import json
 
 from click.testing import CliRunner
 
-from lastkd.cli import cli
+from lastkd.cli.app import cli
 
 SMALL = ("--teacher", "last_v2_tiny", "--frames", "8", "--batch-size", "4", "--rounds", "2")
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lastkd.data.centring import centre_and_scale
 from lastkd.data.layouts import Layout, get_layout
+from lastkd.data.normalise import centre_and_scale
 
 NTU = get_layout("ntu25")
 COCO = get_layout("coco17")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from lastkd.cli import cli
-from lastkd.data.store import ClipStore
+from lastkd.cli.app import cli
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 
 

@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 from conftest import shared
 
-from lastkd.cli import cli
-from lastkd.data.store import ClipStore
+from lastkd.cli.app import cli
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
-from lastkd.models import build_model
+from lastkd.models.registry import build_model
 
 
 def lastkd(*words: object) -> Result:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lastkd.architecture import get_architecture, model_names
-from lastkd.config import DistillSettings, TrainSettings, places, resolve
 from lastkd.errors import UserError
-from lastkd.resources import CONFIGS
+from lastkd.files.shipped import CONFIGS
+from lastkd.settings.architecture import get_architecture, model_names
+from lastkd.settings.resolve import places, resolve
+from lastkd.settings.runs import DistillSettings, TrainSettings
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from test_models import random_streams
 
 import lastkd
 from lastkd.errors import UserError
-from lastkd.models import LastModel, build_model
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.models.convert import convert
+from lastkd.models.registry import LastModel, build_model
 
 
 def public(name: str = "last_e_nano", classes: int = 60) -> LastModel:

@@ -15,15 +15,16 @@ from checkpoints import untrained
 from click.testing import CliRunner
 
 import lastkd
-from lastkd.cli import cli
-from lastkd.config import TrainSettings, resolve
-from lastkd.data.store import ClipStore
+from lastkd.cli.app import cli
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Views
 from lastkd.errors import UserError
-from lastkd.evaluate import evaluate_checkpoint
-from lastkd.report.predictions import Predictions
-from lastkd.report.statistics import compare, paired_interval
-from lastkd.training.evaluation import Accuracy
+from lastkd.evaluation.accuracy import Accuracy
+from lastkd.evaluation.checkpoint import evaluate_checkpoint
+from lastkd.evaluation.statistics import compare, paired_interval
+from lastkd.runs.predictions import Predictions
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import TrainSettings
 
 
 @pytest.fixture(scope="module")

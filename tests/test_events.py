@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lastkd.errors import UserError
-from lastkd.events import EventLog, read_events
+from lastkd.runs.events import EventLog, read_events
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:

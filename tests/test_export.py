@@ -12,17 +12,17 @@ from checkpoints import untrained
 from click.testing import CliRunner
 
 import lastkd
-from lastkd.architecture import LastEArchitecture
-from lastkd.cli import cli
-from lastkd.data.single_clip import SingleClip
-from lastkd.data.store import ClipStore
+from lastkd.cli.app import cli
+from lastkd.data.raw_clip import SingleClip
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
-from lastkd.evaluate import evaluate_checkpoint
+from lastkd.evaluation.checkpoint import evaluate_checkpoint
 from lastkd.export.checkpoint import export_checkpoint
 from lastkd.export.formats import ABOUT
 from lastkd.export.graph import AllBodies
 from lastkd.models import LastE, LastV2
-from lastkd.models.conv_last_e import ConvLastE
+from lastkd.models.deploy_last_e import ConvLastE
+from lastkd.settings.architecture import LastEArchitecture
 
 
 def unsettled(model: torch.nn.Module) -> torch.nn.Module:

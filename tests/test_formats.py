@@ -15,10 +15,11 @@ from conftest import shared
 from one_set import as_folder, as_last_arrays, as_npz, as_pickle, as_zip
 
 from lastkd.data.clip import Clip
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.sources.places import LARGEST_TEXT
-from lastkd.data.store import ClipStore
-from lastkd.data.synthetic import SyntheticSettings, SyntheticSource
+from lastkd.data.formats.archives import LARGEST_TEXT
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.prepare import open_source, prepare
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.data.synthetic.source import SyntheticSource
 from lastkd.errors import UserError
 
 Write = Callable[[Sequence[Clip], Path], Path]
@@ -249,7 +250,7 @@ def test_a_damaged_member_is_a_bad_sample_and_the_others_are_read(
 
 def test_a_large_pickle_is_indexed_and_not_loaded(tmp_path: Path) -> None:
     """What is kept of an array is its place in the file."""
-    from lastkd.data.sources.pickled import StoredArray, load_pickle
+    from lastkd.data.formats.pickled import StoredArray, load_pickle
 
     array = np.arange(3 * 10**5, dtype=np.float32).reshape(3, -1)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

@@ -17,11 +17,11 @@ from kaggle_home import kaggle, lastkd
 from test_kaggle_push import refused
 
 from lastkd.data.layouts import get_layout
-from lastkd.events import EventLog, read_events
-from lastkd.kernels.event_lines import MARK, EventFollower, EventPrinter, LineAssembler
-from lastkd.kernels.job import JOB_FILE, read_job
-from lastkd.models import build_model
+from lastkd.kaggle.event_lines import MARK, EventFollower, EventPrinter, LineAssembler
+from lastkd.kaggle.job import JOB_FILE, read_job
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+from lastkd.models.registry import build_model
+from lastkd.runs.events import EventLog, read_events
 
 __all__ = ["kaggle"]
 KERNEL = f"{USER}/lastkd-train-last-v2-base"
@@ -339,10 +339,10 @@ def test_push_does_not_start_over_what_can_be_resumed(pushed: FakeKaggle) -> Non
 
 
 def test_two_at_once_are_kept_apart(pushed: FakeKaggle) -> None:
-    from lastkd.kernels import journal
-    from lastkd.kernels.references import reference
+    from lastkd.kaggle import history
+    from lastkd.kaggle.references import reference
 
-    with journal.alone(reference(KERNEL)):
+    with history.alone(reference(KERNEL)):
         assert "another lastkd kaggle command" in refused("resume", *QUICK)
 
 

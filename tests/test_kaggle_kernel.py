@@ -14,16 +14,16 @@ from fake_kaggle import USER, FakeKaggle
 from kaggle_home import kaggle, lastkd
 from kaggle_machine import job_file, machines, mount, run_script, said, unpacked_code
 
+from lastkd.distributed.launch import environment_alone
 from lastkd.errors import UserError
-from lastkd.events import read_events
-from lastkd.kernels.job import Job, Step, read_job, seconds, with_job
-from lastkd.kernels.machine import Machine
-from lastkd.kernels.mounts import Mounts
-from lastkd.kernels.packing import fill, pack_code, template, template_job, templates
-from lastkd.kernels.references import source
+from lastkd.files.shipped import KERNELS, LAUNCH_CONFIGS
+from lastkd.kaggle.inputs import Mounts
+from lastkd.kaggle.job import Job, Step, read_job, seconds, with_job
+from lastkd.kaggle.packing import fill, pack_code, template, template_job, templates
+from lastkd.kaggle.references import source
+from lastkd.kaggle.runner import Machine
 from lastkd.models.checkpoint import read_checkpoint
-from lastkd.resources import KERNELS, LAUNCH_CONFIGS
-from lastkd.training.embedded import environment_alone
+from lastkd.runs.events import read_events
 
 __all__ = ["kaggle"]
 STUDENT = f"{USER}/lastkd-distill-nano"

@@ -16,8 +16,8 @@ from fake_kaggle import KEY, TOKEN, USER, FakeKaggle, Version
 from kaggle_home import kaggle, lastkd
 
 from lastkd.errors import UserError
-from lastkd.kernels import packing
-from lastkd.kernels.job import read_job
+from lastkd.kaggle import packing
+from lastkd.kaggle.job import read_job
 
 __all__ = ["kaggle"]
 ROOT = Path(__file__).resolve().parents[1]

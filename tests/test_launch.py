@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from lastkd.events import read_events
+from lastkd.distributed.launch import environment_alone
+from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.models.checkpoint import read_info
-from lastkd.resources import LAUNCH_CONFIGS
+from lastkd.runs.events import read_events
 from lastkd.training import embedded
-from lastkd.training.embedded import environment_alone
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
 QUICK = ["--epochs", "1", "--frames", "8", "--batch-size", "8", "--warmup-epochs", "0"]
@@ -86,7 +86,7 @@ def test_each_clip_counts_once_whatever_the_number_of_processes(
     assert info.accuracy["clips"] == 32
     code, out = ran(
         [
-            *[sys.executable, "-m", "lastkd.cli", "evaluate", "run/last.safetensors"],
+            *[sys.executable, "-m", "lastkd.cli.app", "evaluate", "run/last.safetensors"],
             *["--data", str(store_path), "--json"],
         ],
         tmp_path,

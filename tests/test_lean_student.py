@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import lastkd
 from lastkd.models import LastE
-from lastkd.models.dropout import Dropout
+from lastkd.models.blocks import Dropout
 
 VARIANTS = ("nano", "small", "base", "large")
 LAYOUTS = ("ntu25", "uiprmd22", "ucla20", "coco17", "sbu15")

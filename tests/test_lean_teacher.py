@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lastkd.models import LastV2, LastV2Architecture, build_model, get_architecture
-from lastkd.models.lean_last_v2 import LeanLastV2
+from lastkd.models import LastV2, LastV2Architecture, get_architecture
+from lastkd.models.fused_last_v2 import LeanLastV2
+from lastkd.models.registry import build_model
 
 NAMES = ("joint", "velocity", "bone")
 SIZES = ("tiny", "small", "base", "large")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lastkd.config import DistillSettings, resolve
 from lastkd.errors import UserError
 from lastkd.losses import (
     dist_term,
@@ -18,6 +17,8 @@ from lastkd.losses import (
     logit_std_term,
     standalone_loss,
 )
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings
 from lastkd.training.soft_loss import soft_label_loss
 
 STUDENT = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]])

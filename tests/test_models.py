@@ -14,8 +14,9 @@ from torch import Tensor
 import lastkd
 from lastkd.data.layouts import get_layout, layout_names
 from lastkd.errors import UserError
-from lastkd.models import STREAMS, LastE, LastV2, build_model, get_architecture, model_names
-from lastkd.models.graph import subset_adjacency, symmetric_normalised
+from lastkd.models import STREAMS, LastE, LastV2, get_architecture, model_names
+from lastkd.models.blocks import subset_adjacency, symmetric_normalised
+from lastkd.models.registry import build_model
 
 PARAMETERS = {
     ("last_e_nano", 60): 92_358,

@@ -16,14 +16,14 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension
 from textual.pilot import Pilot
 from textual.widgets import Input, TabbedContent
 
-from lastkd.monitor.app import MonitorApp, theme_for
-from lastkd.monitor.help import HelpPage
-from lastkd.monitor.look import speaks_utf8
-from lastkd.monitor.page import RunPage
-from lastkd.monitor.panels import Panel
-from lastkd.monitor.still import screen_lines
-from lastkd.monitor.table import RunTable
-from lastkd.monitor.watcher import Watcher
+from lastkd.monitor.log.watcher import Watcher
+from lastkd.monitor.screen.app import MonitorApp, theme_for
+from lastkd.monitor.screen.help_page import HelpPage
+from lastkd.monitor.screen.panels import Panel
+from lastkd.monitor.screen.run_page import RunPage
+from lastkd.monitor.screen.snapshot import screen_lines
+from lastkd.monitor.screen.style import speaks_utf8
+from lastkd.monitor.screen.table import RunTable
 
 pytestmark = pytest.mark.asyncio
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from run_logs import Log, three_runs
 
-from lastkd.cli import cli
+from lastkd.cli.app import cli
 from lastkd.errors import UserError
 
 
@@ -98,7 +98,7 @@ def test_a_size_that_is_none(runs: Path) -> None:
 def test_it_never_imports_torch(tmp_path: Path) -> None:
     Log(tmp_path / "r").run([50.0])
     code = (
-        "import sys; from lastkd.cli import cli\n"
+        "import sys; from lastkd.cli.app import cli\n"
         "for words in (['--once', '--size', '120x40'], ['--json'], ['--svg', sys.argv[2]]):\n"
         "    cli.main(['monitor', sys.argv[1], *words], standalone_mode=False)\n"
         "heavy = {'torch', 'numpy', 'accelerate', 'pydantic', 'yaml'} & set(sys.modules)\n"

@@ -13,16 +13,15 @@ from run_logs import BEGAN, NTU60, SMALL_SET, TEACHER, Log, three_runs
 from lastkd import events
 from lastkd.errors import UserError
 from lastkd.monitor import run as run_module
-from lastkd.monitor.alerts import AlertLog, alerts
-from lastkd.monitor.classes import class_changes, class_names
-from lastkd.monitor.expected import expected
-from lastkd.monitor.facts import facts
-from lastkd.monitor.groups import compare, grouped
-from lastkd.monitor.look import UNICODE, fit_name
-from lastkd.monitor.records import LOG_NAME
-from lastkd.monitor.run import Run
-from lastkd.monitor.series import Series
-from lastkd.monitor.watcher import Watcher
+from lastkd.monitor.log.alerts import AlertLog, alerts
+from lastkd.monitor.log.classes import class_changes, class_names
+from lastkd.monitor.log.groups import compare, expected, grouped
+from lastkd.monitor.log.json_output import facts
+from lastkd.monitor.log.records import LOG_NAME
+from lastkd.monitor.log.run import Run
+from lastkd.monitor.log.series import Series
+from lastkd.monitor.log.watcher import Watcher
+from lastkd.monitor.screen.style import UNICODE, fit_name
 
 
 def read(log: Log | Path) -> Run:
@@ -188,7 +187,7 @@ def test_half_a_line_of_a_killed_run_costs_no_event_behind_it(tmp_path: Path) ->
 
 
 def test_a_line_without_an_end_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lastkd.monitor.tail.LONGEST_LINE", 1 << 16)
+    monkeypatch.setattr("lastkd.monitor.log.tail.LONGEST_LINE", 1 << 16)
     log = Log(tmp_path / "r")
     with log.path.open("ab") as file:
         file.write(b"x" * (1 << 20))

@@ -9,15 +9,16 @@ import torch
 from click.testing import CliRunner
 
 import lastkd
-from lastkd.config import DistillSettings, TrainSettings, resolve
-from lastkd.data.store import ClipStore
-from lastkd.distill import find_inputs
+from lastkd.cli.options import Variants, settings_command
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.distributed.accelerator import make_accelerator
 from lastkd.errors import UserError
-from lastkd.events import read_events
 from lastkd.models.checkpoint import read_checkpoint
-from lastkd.settings_command import Variants, settings_command
+from lastkd.pipeline.request import find_inputs
+from lastkd.runs.events import read_events
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings, TrainSettings
 from lastkd.training.loop import train
-from lastkd.training.processes import make_accelerator
 
 SMALL = {"epochs": 1, "frames": 8, "batch_size": 8, "warmup_epochs": 0}
 STUDENT, TEACHER = "own_models:student", "own_models:teacher"

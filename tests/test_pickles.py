@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from lastkd.data.clip import Clip
+from lastkd.data.formats.pickled import load_pickle
+from lastkd.data.formats.pyskl import PysklPickle
 from lastkd.data.layouts import get_layout
-from lastkd.data.sources.pickled import load_pickle
-from lastkd.data.sources.pyskl import PysklPickle
 from lastkd.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

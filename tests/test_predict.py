@@ -12,13 +12,13 @@ from checkpoints import untrained
 from click.testing import CliRunner
 
 import lastkd
-from lastkd.cli import cli
-from lastkd.data.recognise import open_source
-from lastkd.data.skeleton_writer import write_skeleton_files
-from lastkd.data.store import ClipStore
-from lastkd.data.synthetic import SyntheticSettings
+from lastkd.cli.app import cli
+from lastkd.data.open_source import open_source
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 from lastkd.errors import UserError
-from lastkd.evaluate import evaluate_checkpoint
+from lastkd.evaluation.checkpoint import evaluate_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,16 @@ import pytest
 from click.testing import CliRunner, Result
 from one_set import as_npz, as_pickle, as_zip
 
-import lastkd.data.prepare as preparing
-from lastkd.cli import cli
+import lastkd.data.store.prepare as preparing
+from lastkd.cli.app import cli
 from lastkd.data.clip import Clip
+from lastkd.data.formats.base import Reading, Source
 from lastkd.data.ntu import NTU_60
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.sources.base import Reading, Source
-from lastkd.data.store import ClipStore
-from lastkd.data.store_writer import JOURNAL_FILE, part_folder
-from lastkd.data.synthetic import SyntheticSettings, SyntheticSource
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.prepare import open_source, prepare
+from lastkd.data.store.writer import JOURNAL_FILE, part_folder
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.data.synthetic.source import SyntheticSource
 from lastkd.errors import UserError
 
 SETTINGS = SyntheticSettings(subjects=2, clips_per_subject_and_action=1)
@@ -201,7 +202,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 
 def raw_folder(tmp_path: Path) -> Path:
-    from lastkd.data.skeleton_writer import write_skeleton_files
+    from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 
     write_skeleton_files(list(SyntheticSource(SETTINGS))[:3], tmp_path / "raw")
     (tmp_path / "raw" / "S001C001P009R001A001.skeleton").write_text("no recording")
@@ -300,7 +301,7 @@ def test_info_draws_lengths_and_classes(store_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from lastkd.data.prepare import open_source, prepare
+from lastkd.data.store.prepare import open_source, prepare
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 small, large, out = sys.argv[1:]
 prepare(open_source(small), Path(out) / "from-small")

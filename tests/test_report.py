@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lastkd.cli import cli
+from lastkd.cli.app import cli
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME, EventLog
-from lastkd.report.predictions import Predictions
-from lastkd.report.runs import PREDICTIONS, Run, read_runs
-from lastkd.report.statistics import compare, gain_over_seeds
+from lastkd.evaluation.statistics import compare, gain_over_seeds
 from lastkd.report.table import make_rows
+from lastkd.runs.events import FILE_NAME, EventLog
+from lastkd.runs.log import PREDICTIONS, Run, read_runs
+from lastkd.runs.predictions import Predictions
 
 CLIPS, CLASSES = 200, 4
 NAMES = tuple(f"clip{k}" for k in range(CLIPS))

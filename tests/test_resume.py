@@ -17,17 +17,19 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock
 
-from lastkd.config import DistillSettings, RunSettings, TrainSettings, in_seconds, resolve
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.store import ClipStore
-from lastkd.data.synthetic import SyntheticSettings
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.prepare import open_source, prepare
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
-from lastkd.events import read_events
 from lastkd.models.checkpoint import read_checkpoint, save_checkpoint
+from lastkd.runs.events import read_events
+from lastkd.settings.durations import in_seconds
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
+from lastkd.training.checkpoints import Checkpoints, DamagedError
 from lastkd.training.loop import TrainingRun
-from lastkd.training.run_state import Checkpoints, DamagedError
 from lastkd.training.soft_labels import open_soft_labels
-from lastkd.training.stopping import Stopped
 
 # 32 training clips in batches of 10: three steps an epoch, and two clips in no batch
 SMALL: dict[str, Any] = {
@@ -424,10 +426,10 @@ def test_a_live_run_is_not_written_by_another_process(stopped: Path, start: Star
 def test_a_time_budget_stops_with_a_checkpoint_and_exit_code_0(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
 ) -> None:
-    from lastkd import origin
+    from lastkd import process_start
     from lastkd.training import stopping
 
-    clock = {"now": origin.STARTED}
+    clock = {"now": process_start.STARTED}
     monkeypatch.setattr(stopping.time, "monotonic", lambda: clock["now"])
 
     def pass_time(run: TrainingRun) -> None:
@@ -640,7 +642,7 @@ def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) 
 
 
 def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
-    from lastkd.training.skipping import HALVINGS, IN_A_ROW, Skips
+    from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, Skips
 
     skips = Skips(scaled=True)
     reasons = [skips.tell(loss=False, gradient=True) for _ in range(HALVINGS + IN_A_ROW)]

@@ -19,23 +19,22 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from lastkd.cli import cli
-from lastkd.data.store import ClipStore
+from lastkd.cli.app import cli
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.distributed.accelerator import make_accelerator
+from lastkd.distributed.launch import Launch, environment_alone
+from lastkd.distributed.stop_requests import Stopped, StopRequests
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME, EventLog, read_events
-from lastkd.launch import Launch
-from lastkd.report.predictions import Predictions
-from lastkd.report.runs import PREDICTIONS
-from lastkd.resources import CONFIGS
-from lastkd.sequence import conduct, measure
-from lastkd.sequence.child import run_child
-from lastkd.sequence.conduct import Conductor
-from lastkd.sequence.estimate import order, seconds_left
-from lastkd.sequence.settings import SequenceSettings, sequence_settings
-from lastkd.sequence.steps import Distillation, Evaluation, Training, make_steps
-from lastkd.training.embedded import environment_alone
-from lastkd.training.processes import make_accelerator
-from lastkd.training.stopping import Stopped, StopRequests
+from lastkd.files.shipped import CONFIGS
+from lastkd.pipeline import conduct, measure
+from lastkd.pipeline.child import run_child
+from lastkd.pipeline.estimate import order, seconds_left
+from lastkd.pipeline.runner import Conductor
+from lastkd.pipeline.settings import SequenceSettings, sequence_settings
+from lastkd.pipeline.steps import Distillation, Evaluation, Training, make_steps
+from lastkd.runs.events import FILE_NAME, EventLog, read_events
+from lastkd.runs.log import PREDICTIONS
+from lastkd.runs.predictions import Predictions
 
 QUICK: dict[str, Any] = {"epochs": 2, "frames": 8, "batch_size": 8, "warmup_epochs": 0}
 LAUNCH = Launch(Path("nowhere.yaml"))

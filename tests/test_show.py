@@ -11,13 +11,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from rich.console import Console
 
-from lastkd.cli import cli
+from lastkd.cli.app import cli
 from lastkd.data.layouts import get_layout, layout_names
-from lastkd.data.store import ClipStore
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.show.figures import Figure, figures, find_clip, seen_by_model
-from lastkd.show.limbs import limbs
-from lastkd.show.palette import BACKGROUND, colour_of
+from lastkd.show.limbs import BACKGROUND, colour_of, limbs
 from lastkd.show.projection import project
 from lastkd.show.terminal import TerminalFigure, play
 
@@ -102,9 +101,10 @@ def test_a_figure_fits_its_part_of_the_terminal(store_path: Path, columns: int) 
 def test_the_training_view_is_the_one_that_a_run_sees(store_path: Path) -> None:
     import torch
 
-    from lastkd.config import TrainSettings, defaults
-    from lastkd.data.view_settings import ViewSettings
     from lastkd.data.views import Views
+    from lastkd.settings.resolve import defaults
+    from lastkd.settings.runs import TrainSettings
+    from lastkd.settings.views import ViewSettings
 
     shipped = defaults(TrainSettings)
     settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})

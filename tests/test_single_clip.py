@@ -10,15 +10,15 @@ import torch
 from conftest import shared
 
 from lastkd.data.bodies import choose_bodies
-from lastkd.data.centring import centre_and_scale
 from lastkd.data.clip import Clip, FloatArray
+from lastkd.data.formats.ntu_skeleton import read_skeleton
 from lastkd.data.layouts import get_layout, layout_names
-from lastkd.data.single_clip import SingleClip
-from lastkd.data.sources.ntu_skeleton import read_skeleton
-from lastkd.data.store import ClipStore
-from lastkd.data.store_writer import StoreWriter
-from lastkd.data.view_settings import ViewSettings
+from lastkd.data.normalise import centre_and_scale
+from lastkd.data.raw_clip import SingleClip
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.writer import StoreWriter
 from lastkd.data.views import Views
+from lastkd.settings.views import ViewSettings
 
 SETTINGS = ViewSettings(frames=24, crop_min=0.5, test_crop=0.95, turn_degrees=15, scale=0.1)
 

@@ -14,16 +14,17 @@ from checkpoints import untrained
 from click.testing import CliRunner
 from safetensors import safe_open
 
-from lastkd.cli import cli
-from lastkd.config import DistillSettings, SoftLabelSettings, resolve
-from lastkd.data.store import ClipStore
-from lastkd.distill import find_inputs, resolve_all
+from lastkd.cli.app import cli
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.distributed.accelerator import make_accelerator
 from lastkd.errors import UserError
-from lastkd.events import read_events
 from lastkd.models.checkpoint import read_checkpoint
-from lastkd.training.fill import Filler
+from lastkd.pipeline.request import find_inputs, resolve_all
+from lastkd.runs.events import read_events
+from lastkd.settings.resolve import SoftLabelSettings, resolve
+from lastkd.settings.runs import DistillSettings
+from lastkd.training.cache_builder import Filler
 from lastkd.training.loop import train
-from lastkd.training.processes import make_accelerator
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
@@ -177,8 +178,8 @@ def test_a_cache_of_another_teacher_or_store_is_refused(
     other = untrained(tmp_path / "other.safetensors", store_path, seed=1, accuracy={"top1": 12.5})
     with pytest.raises(UserError, match="teacher's weights"):
         filler(tmp_path / "soft", store_path, other, accelerator, epochs=1)
-    from lastkd.data.prepare import open_source, prepare
-    from lastkd.data.synthetic import SyntheticSettings
+    from lastkd.data.store.prepare import open_source, prepare
+    from lastkd.data.synthetic.settings import SyntheticSettings
 
     larger = SyntheticSettings(subjects=6, clips_per_subject_and_action=1)
     prepare(open_source("synthetic", synthetic=larger), tmp_path / "larger")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lastkd.data.sources.ntu_skeleton import NtuSkeletons, read_skeleton
-from lastkd.data.sources.places import FolderOfTexts
+from lastkd.data.formats.archives import FolderOfTexts
+from lastkd.data.formats.ntu_skeleton import NtuSkeletons, read_skeleton
 from lastkd.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

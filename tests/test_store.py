@@ -10,8 +10,8 @@ import pytest
 
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
-from lastkd.data.store import CLIPS_FILE, ClipStore
-from lastkd.data.store_writer import StoreWriter
+from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
+from lastkd.data.store.writer import StoreWriter
 from lastkd.errors import UserError
 
 LAYOUT = get_layout("ntu25")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from lastkd.events import read_events
+from lastkd.distributed.launch import environment_alone
+from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.models.checkpoint import read_checkpoint
-from lastkd.resources import LAUNCH_CONFIGS
-from lastkd.training.embedded import environment_alone
+from lastkd.runs.events import read_events
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 LAUNCH += ["--num_cpu_threads_per_process", "1", "--config_file"]

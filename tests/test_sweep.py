@@ -10,15 +10,16 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from lastkd.cli import cli
-from lastkd.config import DistillSettings, resolve
+from lastkd.cli.app import cli
+from lastkd.distributed.accelerator import make_accelerator
 from lastkd.errors import UserError
-from lastkd.events import read_events
 from lastkd.models.checkpoint import read_checkpoint
-from lastkd.report.runs import read_runs
-from lastkd.sweep import grid_of
+from lastkd.pipeline.sweep import grid_of
+from lastkd.runs.events import read_events
+from lastkd.runs.log import read_runs
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings
 from lastkd.training.loop import train
-from lastkd.training.processes import make_accelerator
 from lastkd.training.teacher import FrozenTeacher
 
 QUICK = {"epochs": 1, "frames": 8, "batch_size": 8, "warmup_epochs": 0}

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from lastkd.data.clip import Clip
-from lastkd.data.skeleton_writer import write_skeleton_files
-from lastkd.data.synthetic import SyntheticSettings, SyntheticSource
-from lastkd.data.synthetic_actions import ACTIONS, TIMING_PAIRS
+from lastkd.data.synthetic.actions import ACTIONS, TIMING_PAIRS
+from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.data.synthetic.skeleton_files import write_skeleton_files
+from lastkd.data.synthetic.source import SyntheticSource
 
 CLEAN = {"noise_m": 0.0, "dropped_joint_share": 0.0}
 PLAIN = {

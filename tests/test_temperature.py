@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lastkd.config import DistillSettings, resolve
-from lastkd.distill import STANDALONE, resolve_all, run
+from lastkd.cli.options import Temperature, Variants, settings_command
+from lastkd.distill import STANDALONE, run
 from lastkd.errors import UserError
-from lastkd.events import FILE_NAME, EventLog
-from lastkd.report.runs import Run
-from lastkd.settings_command import Temperature, Variants, settings_command
-from lastkd.temperature import auto_tau, smoothed_entropy, training_fit
+from lastkd.pipeline.auto_tau import auto_tau, smoothed_entropy, training_fit
+from lastkd.pipeline.request import resolve_all
+from lastkd.runs.events import FILE_NAME, EventLog
+from lastkd.runs.log import Run
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings
 
 CLASSES = 60
 

@@ -11,9 +11,10 @@ import torch
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lastkd.config import TrainSettings, resolve
 from lastkd.errors import UserError
-from lastkd.events import EventLog, read_events
+from lastkd.runs.events import EventLog, read_events
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import TrainSettings
 from lastkd.training import trackers
 from lastkd.training.device_watch import DeviceWatch, gpu_state
 from lastkd.training.loop import train

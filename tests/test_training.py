@@ -11,20 +11,21 @@ from accelerate import Accelerator
 from checkpoints import untrained
 
 import lastkd
-from lastkd.config import DistillSettings, RunSettings, TrainSettings, resolve
-from lastkd.data.prepare import open_source, prepare
-from lastkd.data.store import ClipStore
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.prepare import open_source, prepare
 from lastkd.data.views import Views
-from lastkd.distill import find_inputs
+from lastkd.distributed.accelerator import make_accelerator
 from lastkd.errors import UserError
-from lastkd.evaluate import evaluate_checkpoint
-from lastkd.events import read_events
-from lastkd.models import build_model
+from lastkd.evaluation.checkpoint import evaluate_checkpoint
 from lastkd.models.checkpoint import read_checkpoint
+from lastkd.models.registry import build_model
+from lastkd.pipeline.request import find_inputs
+from lastkd.runs.events import read_events
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.training.loop import train
-from lastkd.training.optimisation import learning_rate, make_optimizer
-from lastkd.training.plan import make_plan
-from lastkd.training.processes import make_accelerator
+from lastkd.training.optimiser import make_optimizer
+from lastkd.training.schedule import learning_rate, make_plan
 from lastkd.training.teacher import FrozenTeacher
 
 SMALL = {"epochs": 2, "frames": 8, "batch_size": 8, "log_every": 1, "warmup_epochs": 1, "lr": 0.05}
@@ -228,7 +229,7 @@ def test_more_processes_started_than_join_is_an_error(monkeypatch: pytest.Monkey
 
 
 def test_the_embedded_set_is_a_whole_store(tmp_path: Path) -> None:
-    from lastkd.config import embedded_set
+    from lastkd.data.synthetic.settings import embedded_set
 
     prepare(open_source("synthetic", synthetic=embedded_set()), tmp_path / "s")
     train_clips, test_clips = ClipStore.open(tmp_path / "s").split("xsub")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lastkd.config import TrainSettings, resolve
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
-from lastkd.data.store import ClipStore
-from lastkd.data.store_writer import StoreWriter
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.writer import StoreWriter
 from lastkd.data.views import Views
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import TrainSettings
 
 CPU = torch.device("cpu")
 

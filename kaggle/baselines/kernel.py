@@ -40,7 +40,7 @@ def start() -> int:
     else:
         zipfile.ZipFile(archive).extractall(code)
     sys.path.insert(0, str(code))
-    from lastkd.kernels.machine import run
+    from lastkd.kaggle.runner import run
 
     return run(JOB, root=root, code=code)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lastkd.errors import UserError
 
 if TYPE_CHECKING:
-    from lastkd.data.sources.base import Source
+    from lastkd.data.formats.base import Source
 
 
 def numbered_classes(classes: int) -> tuple[str, ...]:

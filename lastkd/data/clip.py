@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,3 +30,10 @@ class Clip:
     performer: int = -1
     camera: int = -1
     setup: int = -1
+
+
+Part = Literal["train", "test"]
+
+
+Splits = Mapping[str, Mapping[Part, Sequence[str]]]
+"""Split name (`xsub`, ...) -> `train` and `test` -> clip names."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lastkd.errors import UserError, nearest
-from lastkd.resources import CONFIGS
-from lastkd.yaml_files import read_model
+from lastkd.files.shipped import CONFIGS
+from lastkd.files.yaml_files import read_model
 
 
 class Layout(BaseModel):

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from lastkd.data.clip import Clip
-from lastkd.data.sources.base import Part, Splits
+from lastkd.data.clip import Clip, Part, Splits
 
 _TEXTS = Path(__file__).resolve().parent
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
-from lastkd import chance
-from lastkd.data.store import CLIPS_FILE, ClipStore
-from lastkd.data.view_settings import ViewSettings
+from lastkd import rng
+from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
+from lastkd.settings.views import ViewSettings
 
 Streams = dict[str, Tensor]
 """The MIB dict: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)`."""
@@ -46,7 +46,7 @@ class Views:
 
     def draw(self, seed: int, epoch: int) -> Tensor:
         """The epoch's draws for every clip of the store, `(clips, 4)` float32 in [0, 1)."""
-        table = chance.uniform(seed, "view", epoch, shape=(len(self.store), 4))
+        table = rng.uniform(seed, "view", epoch, shape=(len(self.store), 4))
         return torch.from_numpy(table.astype(np.float32)).to(self.device)
 
     def training(self, clips: NDArray[np.int64], draws: Tensor) -> Streams:

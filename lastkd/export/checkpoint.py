@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-import lastkd
-from lastkd.architecture import is_factory
-from lastkd.atomic import replacing
 from lastkd.errors import UserError
-from lastkd.evaluate import view_settings
+from lastkd.evaluation.checkpoint import view_settings
 from lastkd.export.clips import ExampleClips
 from lastkd.export.formats import SUFFIXES, Format, Runner, open_exported, require_onnx, write
 from lastkd.export.graph import ClipClassifier
+from lastkd.files.atomic import replacing
 from lastkd.models.checkpoint import Checkpoint, read_checkpoint
+from lastkd.settings.architecture import is_factory
+from lastkd.version import __version__
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that a float32 file may have, where the largest logit is at most 1,
@@ -226,7 +226,7 @@ def _beside(checkpoint: Path, form: Format, int8: bool) -> Path:
 def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
     info = read.info
     return {
-        "lastkd": lastkd.__version__,
+        "lastkd": __version__,
         "model": info.architecture.name,
         "weights_hash": read.weights_hash,
         "input": f"joints float32 (frames, {classifier.bodies}, {info.layout.num_joints}, 3), raw",

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lastkd.data.layouts import Layout
-from lastkd.data.store import ClipStore
-from lastkd.data.view_settings import ViewSettings
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.evaluate import view_settings
-from lastkd.models.checkpoint import Checkpoint
-from lastkd.training.teacher import check_fit
+from lastkd.evaluation.checkpoint import view_settings
+from lastkd.models.checkpoint import Checkpoint, check_fit
+from lastkd.settings.views import ViewSettings
 
 
 class ExampleClips:

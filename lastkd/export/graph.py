@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lastkd.architecture import STREAMS
 from lastkd.data.layouts import Layout
-from lastkd.data.single_clip import SingleClip
-from lastkd.data.view_settings import ViewSettings
+from lastkd.data.raw_clip import SingleClip
 from lastkd.models import LastE, LastV2
-from lastkd.models.conv_last_e import ConvLastE
+from lastkd.models.deploy_last_e import ConvLastE
+from lastkd.settings.architecture import STREAMS
+from lastkd.settings.views import ViewSettings
 
 
 class ClipClassifier(nn.Module):

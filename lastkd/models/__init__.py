@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from lastkd.architecture import (
+from lastkd.models.checkpoint import load_model
+from lastkd.models.external import OwnModel
+from lastkd.models.last_e import LastE
+from lastkd.models.last_v2 import LastV2
+from lastkd.models.registry import LastModel, build_model
+from lastkd.settings.architecture import (
     STREAMS,
     Architecture,
     LastEArchitecture,
@@ -11,51 +16,6 @@ from lastkd.architecture import (
     get_architecture,
     model_names,
 )
-from lastkd.data.layouts import Layout, get_layout
-from lastkd.errors import UserError
-from lastkd.models.last_e import LastE
-from lastkd.models.last_v2 import LastV2
-from lastkd.models.own import OwnModel
-
-LastModel = LastV2 | LastE | OwnModel
-
-
-def build_model(
-    model: str | Architecture,
-    num_classes: int,
-    layout: str | Layout = "ntu25",
-    *,
-    dropout: float | None = None,
-) -> LastModel:
-    """A freshly initialised model, in training mode.
-
-    Args:
-        model: a name (`last_e_nano`, `last_v2_base`, ...), an architecture, or
-            `package.module:factory`, of which `factory(num_classes, layout)` is called.
-        num_classes: K, the width of the logits.
-        layout: of the skeletons, a name or a `Layout`.
-        dropout: replaces every dropout rate of the architecture.
-
-    Raises:
-        UserError: the model or the layout is unknown, or a factory doesn't do what it should.
-    """
-    architecture = get_architecture(model)
-    skeleton = get_layout(layout)
-    if isinstance(architecture, OwnArchitecture):
-        if dropout is not None:
-            raise UserError(
-                f"{architecture.name}: takes no --dropout; set the rates of your own model in its "
-                "factory"
-            )
-        return OwnModel(architecture, num_classes, skeleton)
-    if isinstance(architecture, LastV2Architecture):
-        rates = {} if dropout is None else {"dropout": dropout}
-        return LastV2(architecture.model_copy(update=rates), num_classes, skeleton)
-    rates = {} if dropout is None else {"dropout": dropout, "head_dropout": dropout}
-    return LastE(architecture.model_copy(update=rates), num_classes, skeleton)
-
-
-from lastkd.models.checkpoint import load_model  # noqa: E402  (it needs build_model)
 
 __all__ = [
     "STREAMS",

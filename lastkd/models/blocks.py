@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lastkd.data.layouts import Layout
 
 TEMPORAL_KERNEL = 9
 
@@ -79,3 +82,48 @@ def initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def subset_adjacency(layout: Layout) -> Tensor:
+    """The three fixed subsets of a layout's graph, `(3, V, V)` float32.
+
+    Subset 0 is the identity, 1 passes messages inward (`A[1, child, parent]`), 2 outward. Used as
+    `out[w] = sum_v x[v] A[v, w]`, so each column is normalised to sum to one (or is all zero: the
+    outermost joints receive nothing from further out), as in 2s-AGCN and CTR-GCN.
+    """
+    V = layout.num_joints
+    A = torch.zeros(3, V, V)
+    A[0] = torch.eye(V)
+    for child, parent in layout.bones:
+        A[1, child, parent] = 1
+        A[2, parent, child] = 1
+    return A / A.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def symmetric_normalised(weights: Tensor) -> Tensor:
+    """`D^-1/2 |W| D^-1/2` of a `(V, V)` matrix, D the row sums of |W| (at least 1e-6)."""
+    A = weights.abs()
+    scale = A.sum(dim=1).clamp(min=1e-6).rsqrt()
+    return scale[:, None] * A * scale[None, :]
+
+
+LEVELS = 1 << 16
+"""A rate is kept to 1/65536 on a CPU: 0.1 becomes 0.100006."""
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, with four mask elements to each 64-bit draw on a CPU.
+
+    torch draws a CPU mask element by element, which is a tenth of a small model's training step.
+    The masks are a function of torch's seed here too, but not those of `nn.Dropout`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` of any shape."""
+        if not self.training or self.p == 0 or x.device.type != "cpu" or self.p == 1:
+            return F.dropout(x, self.p, self.training)
+        dropped = round(self.p * LEVELS)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
+        # for autograd `kept` is a constant, and its product in x's own type is the fastest
+        return x * kept * (LEVELS / (LEVELS - dropped))

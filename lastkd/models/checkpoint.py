@@ -15,10 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lastkd.architecture import Architecture, OwnArchitecture
-from lastkd.atomic import replacing
 from lastkd.data.layouts import Layout
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
+from lastkd.files.atomic import replacing
+from lastkd.models.registry import build_model
+from lastkd.settings.architecture import Architecture, OwnArchitecture
 
 FORMAT = 1
 
@@ -62,7 +64,6 @@ class Checkpoint:
             UserError: a tensor is missing, left over, or of another shape, no model is as the
                 metadata say, or the factory isn't the one that the checkpoint names.
         """
-        from lastkd.models import build_model
 
         architecture = self.info.architecture
         own = architecture.name if isinstance(architecture, OwnArchitecture) else None
@@ -86,7 +87,6 @@ class Checkpoint:
         Raises:
             UserError: they differ, or no model is as the metadata say.
         """
-        from lastkd.models import build_model
 
         try:
             with torch.device("meta"):
@@ -205,3 +205,37 @@ def load_model(path: str | Path, *, factory: str | None = None) -> torch.nn.Modu
         UserError: the file is missing, damaged, or its tensors don't fit its metadata.
     """
     return read_checkpoint(path).build(factory)
+
+
+def check_fit(
+    path: Path,
+    num_classes: int,
+    class_names: tuple[str, ...],
+    joints: tuple[str, ...],
+    store: ClipStore,
+) -> None:
+    """Whether a checkpoint's classes and joints are those of a store.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if num_classes != store.num_classes:
+        raise UserError(
+            f"{path}: knows {num_classes} classes and {store.path} has {store.num_classes}; "
+            "choose the checkpoint and the store of the same set"
+        )
+    if joints != store.layout.joints:
+        raise UserError(
+            f"{path}: was trained on another skeleton ({len(joints)} joints) than {store.path} "
+            f"holds ({store.layout.name}, {store.layout.num_joints} joints)"
+        )
+    if class_names and class_names != store.class_names:
+        label, ours, theirs = next(
+            (k, a, b)
+            for k, (a, b) in enumerate(zip(class_names, store.class_names, strict=True))
+            if a != b
+        )
+        raise UserError(
+            f"{path}: its class {label} is {ours!r} and in {store.path} it is {theirs!r}; "
+            "choose the checkpoint and the store of the same set"
+        )

@@ -12,8 +12,9 @@ from torch import Tensor
 from lastkd.data.layouts import Layout, get_layout, layout_names
 from lastkd.data.ntu import NTU_60, NTU_120
 from lastkd.errors import UserError
-from lastkd.models import LastModel, build_model, get_architecture, model_names
+from lastkd.models import get_architecture, model_names
 from lastkd.models.checkpoint import CheckpointInfo, check_shapes, load_exactly, save_checkpoint
+from lastkd.models.registry import LastModel, build_model
 
 _WRAPPER = "module."  # what DataParallel and DDP put before every key
 

@@ -15,17 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lastkd.architecture import STAGE_STRIDES, STREAMS, LastEArchitecture
 from lastkd.data.layouts import Layout
 from lastkd.models.blocks import (
+    Dropout,
     SpatioTemporalAttention,
     depthwise,
     initialise,
     pointwise,
     residual_path,
+    subset_adjacency,
 )
-from lastkd.models.dropout import Dropout
-from lastkd.models.graph import subset_adjacency
+from lastkd.settings.architecture import STAGE_STRIDES, STREAMS, LastEArchitecture
 
 
 def mixed(conv: nn.Module, x: Tensor) -> Tensor:

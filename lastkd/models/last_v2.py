@@ -9,17 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lastkd.architecture import STAGE_STRIDES, STREAMS, LastV2Architecture
 from lastkd.data.layouts import Layout
 from lastkd.models.blocks import (
+    Dropout,
     SpatioTemporalAttention,
     depthwise,
     initialise,
     pointwise,
     residual_path,
+    subset_adjacency,
+    symmetric_normalised,
 )
-from lastkd.models.dropout import Dropout
-from lastkd.models.graph import subset_adjacency, symmetric_normalised
+from lastkd.settings.architecture import STAGE_STRIDES, STREAMS, LastV2Architecture
 
 HEADS = 4
 

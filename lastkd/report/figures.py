@@ -9,8 +9,8 @@ import numpy as np
 
 from lastkd.errors import UserError
 from lastkd.report.reference import EFFICIENT_GCN
-from lastkd.report.runs import Run
 from lastkd.report.table import Row, make_rows, teachers
+from lastkd.runs.log import Run
 
 try:
     import matplotlib as mpl

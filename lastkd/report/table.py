@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lastkd.evaluation.statistics import Gain, PairedComparison, compare, gain_over_seeds
 from lastkd.report.reference import VARIANTS
-from lastkd.report.runs import Run
-from lastkd.report.statistics import Gain, PairedComparison, compare, gain_over_seeds
+from lastkd.runs.log import Run
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from lastkd.expected import NTU60_XSUB
 from lastkd.report.reference import (
     EFFICIENT_GCN,
     EFFICIENT_GCN_SOURCE,
     GFLOP,
+    NTU60_XSUB,
     VARIANTS,
 )
-from lastkd.report.runs import PREDICTIONS, Run
 from lastkd.report.table import Row, make_rows, teachers
+from lastkd.runs.log import PREDICTIONS, Run
 
 MISSING = "missing"
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd import chance
-from lastkd.data.centring import centre_and_scale
+from lastkd import rng
 from lastkd.data.clip import Clip, FloatArray
 from lastkd.data.layouts import Layout
-from lastkd.data.recognise import open_source
-from lastkd.data.store import ABOUT_FILE, ClipStore
-from lastkd.data.store_writer import StoreWriter
+from lastkd.data.normalise import centre_and_scale
+from lastkd.data.open_source import open_source
+from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
+from lastkd.data.store.writer import StoreWriter
 from lastkd.errors import UserError, nearest
 
 STREAMS = ("joint", "velocity", "bone")
@@ -120,9 +120,10 @@ def seen_by_model(
     """
     import torch
 
-    from lastkd.config import TrainSettings, defaults
-    from lastkd.data.view_settings import ViewSettings
     from lastkd.data.views import Views
+    from lastkd.settings.resolve import defaults
+    from lastkd.settings.runs import TrainSettings
+    from lastkd.settings.views import ViewSettings
 
     shipped = defaults(TrainSettings)
     settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})
@@ -136,7 +137,7 @@ def seen_by_model(
         if view == "test":
             seen: dict[str, Any] = views.evaluation(only)
         else:
-            table = chance.uniform(seed, "view", epoch, shape=(found.count, 4))
+            table = rng.uniform(seed, "view", epoch, shape=(found.count, 4))
             row = table[found.index : found.index + 1].astype(np.float32)
             seen = views.training(only, torch.from_numpy(row))
     arrays = {name: tensor[0].permute(1, 3, 2, 0).numpy() for name, tensor in seen.items()}

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lastkd.atomic import replacing
 from lastkd.data.layouts import Layout
+from lastkd.files.atomic import replacing
 from lastkd.show.figures import Figure
-from lastkd.show.limbs import limbs
-from lastkd.show.palette import (
+from lastkd.show.limbs import (
     BACKGROUND,
     FAINT,
     FLOOR,
@@ -22,9 +21,9 @@ from lastkd.show.palette import (
     Colour,
     colour_of,
     lighter,
+    limbs,
 )
-from lastkd.show.projection import Places, Projected, project
-from lastkd.show.spread import spread
+from lastkd.show.projection import Places, Projected, project, spread
 
 FRAMES_PER_SECOND = 30
 _FINER = 3  # drawn so much larger and then reduced: smooth lines

@@ -112,3 +112,9 @@ def _bounded(
         floor = np.array([(left - 0.3, bottom), (right + 0.3, bottom)])
     drawn = np.concatenate([drawn, floor])
     return Projected(points, depth, seen, tips, shadow, floor, drawn.min(0), drawn.max(0))
+
+
+def spread(frames: int, poses: int) -> list[int]:
+    """Frames at equal distances, the first and the last among them."""
+    places: list[int] = np.linspace(0, frames - 1, min(poses, frames)).round().astype(int).tolist()
+    return places

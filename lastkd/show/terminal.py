@@ -13,10 +13,8 @@ from rich.text import Text
 
 from lastkd.data.layouts import Layout
 from lastkd.show.figures import Figure
-from lastkd.show.limbs import limbs
-from lastkd.show.palette import FAINT, FLOOR_EDGE, Colour, colour_of, lighter
-from lastkd.show.projection import Places, project
-from lastkd.show.spread import spread
+from lastkd.show.limbs import FAINT, FLOOR_EDGE, Colour, colour_of, lighter, limbs
+from lastkd.show.projection import Places, project, spread
 
 FRAMES_PER_SECOND = 30
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])

@@ -19,24 +19,23 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lastkd import chance
-from lastkd.config import DistillSettings, RunSettings
-from lastkd.data.store import ClipStore
+from lastkd import rng
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Views
-from lastkd.training.agreement import first_decides
-from lastkd.training.ahead import ahead
-from lastkd.training.batch import Batch
-from lastkd.training.clock import PartClock
-from lastkd.training.device import view_device
-from lastkd.training.guard import SOFT_LABELS, Guard
-from lastkd.training.plan import make_plan
-from lastkd.training.progress import RunProgress, duration
-from lastkd.training.rank_watch import RankWatch
-from lastkd.training.record import BEST, LAST
+from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.device import view_device
+from lastkd.distributed.lost_ranks import RankWatch
+from lastkd.distributed.stop_requests import Stopped
+from lastkd.runs.folder import Place
+from lastkd.settings.runs import DistillSettings, RunSettings
+from lastkd.terminal import RunProgress, duration
+from lastkd.training.batches import Batch, ahead
 from lastkd.training.resume import Resumed, Start, find_start
-from lastkd.training.run_state import Place
+from lastkd.training.run_control import SOFT_LABELS, Guard
+from lastkd.training.run_logger import BEST, LAST
+from lastkd.training.schedule import make_plan
 from lastkd.training.soft_labels import SoftLabels, open_soft_labels
-from lastkd.training.stopping import Stopped
+from lastkd.training.step_timer import PartClock
 from lastkd.training.student import Student
 
 
@@ -85,7 +84,7 @@ class TrainingRun:
     def clip_order(self, epoch: int) -> NDArray[np.int64]:
         """The training clips as an epoch takes them."""
         count = len(self.train_clips)
-        return self.train_clips[chance.order(self.settings.seed, "order", epoch, count=count)]
+        return self.train_clips[rng.permutation(self.settings.seed, "order", epoch, count=count)]
 
     def clip_names(self, step: int) -> list[str]:
         """The clips of a step's global batch; steps are counted from 1."""
@@ -154,7 +153,7 @@ class TrainingRun:
 
         def put_back() -> None:
             for student in self.students:
-                checkpoints = student.record.run_folder.checkpoints
+                checkpoints = student.record.checkpoints
                 checkpoints.restore_files(start.place, (BEST, LAST))
                 checkpoints.drop_after(start.place)
 
@@ -217,7 +216,7 @@ class TrainingRun:
             for student in self.students:
                 student.record.sync()
             for student in self.students:  # once every end is safe
-                student.record.run_folder.checkpoints.clear()
+                student.record.checkpoints.clear()
 
         first_decides(self.accelerator, conclude)
 

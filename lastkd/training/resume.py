@@ -8,17 +8,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from lastkd.config import ConductSettings, RunSettings
 from lastkd.errors import UserError
-from lastkd.training.run_folder import Found, RunFolder
-from lastkd.training.run_state import DamagedError, Place, RunState
+from lastkd.runs.folder import Place, RunFolder, positions
+from lastkd.runs.identity import refuse_another_run
+from lastkd.settings.runs import RunSettings
+from lastkd.training.checkpoints import Checkpoints, DamagedError, RunState
 
 Tensors = dict[str, Tensor]
-
-_PATHS = ("data", "teacher", "teacher_cache")
-"""Settings that are places on a machine: what is found there counts."""
-_SHARES = ("batch_size", "accumulation")
-"""Settings that share out the global batch: that counts."""
 
 
 @dataclass(frozen=True)
@@ -38,77 +34,6 @@ class Resumed:
 
 
 Start = Resumed | Literal["new", "finished"]
-
-
-def identity(
-    settings: dict[str, Any],
-    *,
-    data: str,
-    teacher: str | None,
-    architecture: dict[str, Any] | None,
-    global_batch: int,
-    precision: str,
-) -> dict[str, Any]:
-    """All that decides a run's result, by the name under which a user knows it."""
-    passed_over = {*ConductSettings.model_fields, *_PATHS, *_SHARES}
-    decisive = {
-        f"--{name.replace('_', '-')}": value
-        for name, value in settings.items()
-        if name not in passed_over
-    }
-    return decisive | {
-        "the data's content hash": data,
-        "the teacher's weights hash": teacher,
-        "the model's configuration": architecture,
-        "the global batch": global_batch,
-        "the precision": precision,
-    }
-
-
-def identity_of(start: dict[str, Any]) -> dict[str, Any]:
-    """The identity that a start event tells of."""
-    teacher = start.get("teacher")
-    return identity(
-        start["settings"],
-        data=start["data"]["hash"],
-        teacher=teacher and teacher["hash"],
-        architecture=start.get("architecture"),
-        global_batch=start["global_batch"],
-        precision=start["device"]["precision"],
-    )
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 24 else f"{text[:12]}..."
-
-
-def refuse_another_run(
-    folder: RunFolder, found: Found, own: dict[str, Any], option: str = "--run"
-) -> None:
-    """
-    Args:
-        option: the one that names another folder.
-
-    Raises:
-        UserError: the run in the folder has another identity, naming in what.
-    """
-    try:
-        theirs = identity_of(found.start)
-    except (KeyError, TypeError):
-        raise UserError(
-            f"{folder.path}: its start event lacks what a run is known by; choose another {option}"
-        ) from None
-    differing = [
-        f"{name} {_short(theirs[name])} there and {_short(value)} here"
-        for name, value in own.items()
-        if name in theirs and theirs[name] != value
-    ]
-    if differing:
-        raise UserError(
-            f"{folder.path}: holds a run that differs ({'; '.join(differing)}); start it as it "
-            f"was, or choose another {option}"
-        )
 
 
 def find_start(
@@ -148,7 +73,7 @@ def find_start(
     if not begun:
         return "new"
     for folder, found in begun:
-        if found.finished and not folder.checkpoints.places():
+        if found.finished and not positions(folder.path):
             raise UserError(
                 f"{folder.path}: holds a finished run, and others of these aren't; start those by "
                 "themselves"
@@ -158,17 +83,17 @@ def find_start(
 
 def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) -> Resumed:
     """The newest place of which every folder has a whole checkpoint, or the run's beginning."""
-    everywhere = [set(folder.checkpoints.places()) for folder in folders]
+    everywhere = [set(positions(folder.path)) for folder in folders]
     notes: list[str] = []
     for place in sorted(set.intersection(*everywhere), reverse=True):
         states: list[RunState] = []
         read: list[Tensors] = []
         for folder in folders:
             try:
-                state, own = folder.checkpoints.read(place)
+                state, own = Checkpoints(folder.path).read(place)
             except DamagedError as error:
                 notes.append(f"{error}; it is set aside as damaged-{place.name}")
-                folder.checkpoints.set_aside(place)
+                Checkpoints(folder.path).set_aside(place)
                 break
             states.append(state)
             read.append(own)
@@ -176,7 +101,7 @@ def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) ->
             tensors.extend(read)
             return Resumed(place, states, ended, notes)
     if notes or max(map(len, everywhere)) > 1:
-        paths = ", ".join(str(folder.checkpoints.folder) for folder in folders)
+        paths = ", ".join(str(folder.checkpoint_folder) for folder in folders)
         why = "; ".join(notes) or "they are of different steps"
         raise UserError(
             f"{paths}: no checkpoint is whole in every folder ({why}); remove these folders to "

@@ -12,11 +12,11 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lastkd.config import DistillSettings
-from lastkd.data.store import ClipStore
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
+from lastkd.distributed.agreement import first_decides
 from lastkd.errors import UserError
-from lastkd.training.agreement import first_decides
+from lastkd.settings.runs import DistillSettings
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lastkd.config import DistillSettings
 from lastkd.losses import (
     LossParts,
     combined,
@@ -13,6 +12,7 @@ from lastkd.losses import (
     kl_term,
     logit_std_term,
 )
+from lastkd.settings.runs import DistillSettings
 
 
 def soft_label_loss(

@@ -15,20 +15,23 @@ from accelerate.utils import broadcast
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lastkd import chance
-from lastkd.config import DistillSettings, RunSettings, TrainSettings
-from lastkd.data.store import ClipStore
+from lastkd import rng
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
+from lastkd.distributed.agreement import first_decides
+from lastkd.evaluation.accuracy import Accuracy
+from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
-from lastkd.models import LastModel, LastV2Architecture, build_model, get_architecture
-from lastkd.training.agreement import first_decides
-from lastkd.training.evaluation import Accuracy, evaluate
-from lastkd.training.optimisation import learning_rate, make_optimizer
-from lastkd.training.plan import Plan
-from lastkd.training.progress import RunProgress
-from lastkd.training.record import BEST, LAST, RunRecord
-from lastkd.training.run_state import Best, Place, RunState
-from lastkd.training.skipping import FlagReader, RunningStatistics, Skips
+from lastkd.models import LastV2Architecture, get_architecture
+from lastkd.models.registry import LastModel, build_model
+from lastkd.runs.folder import Place
+from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
+from lastkd.terminal import RunProgress
+from lastkd.training.checkpoints import Best, RunState
+from lastkd.training.nonfinite import FlagReader, RunningStatistics, Skips
+from lastkd.training.optimiser import make_optimizer
+from lastkd.training.run_logger import BEST, LAST, RunRecord
+from lastkd.training.schedule import Plan, learning_rate
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.soft_loss import soft_label_loss
 
@@ -52,7 +55,7 @@ class Student:
         self.accelerator = accelerator
         self.folder = folder
         self.plan = plan
-        torch.manual_seed(chance.seed_for(settings.seed, "weights", settings.model_name))
+        torch.manual_seed(rng.derive_seed(settings.seed, "weights", settings.model_name))
         architecture = get_architecture(settings.model_name)
         if isinstance(architecture, LastV2Architecture):
             architecture = architecture.model_copy(update={"body_average": "present"})
@@ -110,7 +113,7 @@ class Student:
         """One forward pass and its gradients, with the dropout masks of this place in the run."""
         settings, rank = self.settings, self.accelerator.process_index
         torch.manual_seed(
-            chance.seed_for(settings.seed, "dropout", settings.model_name, place, rank)
+            rng.derive_seed(settings.seed, "dropout", settings.model_name, place, rank)
         )
         if place % settings.accumulation == 0:
             self.statistics.keep()

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastkd.architecture import OwnArchitecture, is_factory
-from lastkd.data.store import ClipStore
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
-from lastkd.errors import UserError
-from lastkd.models import LastV2, build_model
-from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, read_checkpoint
-from lastkd.models.lean_last_v2 import LeanLastV2
+from lastkd.models import LastV2
+from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, check_fit, read_checkpoint
+from lastkd.models.fused_last_v2 import LeanLastV2
+from lastkd.models.registry import build_model
+from lastkd.settings.architecture import OwnArchitecture, is_factory
 
 
 @dataclass(frozen=True)
@@ -92,37 +92,3 @@ def read_teacher(path: Path, store: ClipStore) -> tuple[Checkpoint, str | None]:
     info = checkpoint.info
     check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
     return checkpoint, None
-
-
-def check_fit(
-    path: Path,
-    num_classes: int,
-    class_names: tuple[str, ...],
-    joints: tuple[str, ...],
-    store: ClipStore,
-) -> None:
-    """Whether a checkpoint's classes and joints are those of a store.
-
-    Raises:
-        UserError: naming what differs.
-    """
-    if num_classes != store.num_classes:
-        raise UserError(
-            f"{path}: knows {num_classes} classes and {store.path} has {store.num_classes}; "
-            "choose the checkpoint and the store of the same set"
-        )
-    if joints != store.layout.joints:
-        raise UserError(
-            f"{path}: was trained on another skeleton ({len(joints)} joints) than {store.path} "
-            f"holds ({store.layout.name}, {store.layout.num_joints} joints)"
-        )
-    if class_names and class_names != store.class_names:
-        label, ours, theirs = next(
-            (k, a, b)
-            for k, (a, b) in enumerate(zip(class_names, store.class_names, strict=True))
-            if a != b
-        )
-        raise UserError(
-            f"{path}: its class {label} is {ours!r} and in {store.path} it is {theirs!r}; "
-            "choose the checkpoint and the store of the same set"
-        )

@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lastkd.atomic import replacing
-from lastkd.data.store import ClipStore
-from lastkd.data.view_settings import ViewSettings
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
+from lastkd.files.atomic import replacing
+from lastkd.settings.views import ViewSettings
 from lastkd.training.teacher import TeacherIdentity
 
 FORMAT = 1

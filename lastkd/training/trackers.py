@@ -12,9 +12,9 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
-from lastkd.config import RunSettings
 from lastkd.errors import UserError, nearest
-from lastkd.events import EventLog
+from lastkd.runs.events import EventLog
+from lastkd.settings.runs import RunSettings
 
 PROJECT = "lastkd"
 _PACKAGES = {

@@ -1,0 +1,99 @@
+"""lastkd export: a checkpoint for machines without lastkd."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lastkd.entry_point import PATH
+
+if TYPE_CHECKING:
+    from lastkd.export.checkpoint import ExportReport
+
+
+@click.command()
+@click.argument("checkpoint", type=PATH)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "torchscript", "pt2"]),
+    default="onnx",
+    show_default=True,
+    help="onnx needs lastkd[export]; pt2 is torch.export's.",
+)
+@click.option("--int8", is_flag=True, help="8-bit weights and activations (onnx); needs --data.")
+@click.option("--data", type=PATH, help="Store to check it on (and to fit --int8 to).")
+@click.option("--split", default="xsub", show_default=True, help="Split of the store.")
+@click.option("--out", type=PATH, help="The file [default: beside the checkpoint].")
+@click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
+def export(
+    checkpoint: Path,
+    form: Any,
+    int8: bool,
+    data: Path | None,
+    split: str,
+    out: Path | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Writes a CHECKPOINT as a file that runs without lastkd, and checks it.
+
+    \b
+      lastkd export runs/nano/best.safetensors --format onnx --data data/ntu60
+      lastkd export runs/nano/best.safetensors --format onnx --int8 --data data/ntu60
+
+    The file takes the raw joints of one clip, of any length from 2 frames on; centring, resampling
+    and the three streams are inside. It is compared with the checkpoint, and isn't kept if it
+    differs. Size and single-clip latency on one CPU thread are shown.
+    """
+    from lastkd.export.checkpoint import export_checkpoint
+    from lastkd.terminal import RunProgress
+
+    with RunProgress(str(checkpoint), 100, shown=not as_json, stderr=True) as progress:
+        report = export_checkpoint(
+            checkpoint,
+            out,
+            form=form,
+            int8=int8,
+            data=data,
+            split=split,
+            factory=model,
+            visited=lambda what, done, total: progress.step(
+                100 * done // total, f"{done:,} of {total:,} {what}"
+            ),
+        )
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        print_report(report)
+
+
+def print_report(report: ExportReport) -> None:
+    """The report in words."""
+    kind = f"{report.format}, int8" if report.int8 else report.format
+    click.echo(f"{report.path}: {report.model} as {kind}, {report.classes} classes")
+    click.echo(
+        f"  input      joints float32 (frames, {report.bodies}, {report.joints}, 3), raw; 2 frames "
+        "or more"
+    )
+    click.echo(f"  size       {report.size_mb:.2f} MB (checkpoint {report.checkpoint_mb:.2f} MB)")
+    click.echo(
+        f"  latency    {report.latency_ms:.2f} ms for a clip of {report.timed_frames} frames on "
+        f"one CPU thread (checkpoint in PyTorch {report.checkpoint_latency_ms:.2f} ms)"
+    )
+    where = "test clips" if report.real else "made-up clips (--data DIR checks on real ones)"
+    click.echo(
+        f"  agreement  same top-1 for {report.same_top1:,} of {report.clips:,} {where}; largest "
+        f"difference of a logit {report.largest_difference:.1e} (largest logit "
+        f"{report.largest_logit:.1f})"
+    )
+    if report.top1 is not None and report.checkpoint_top1 is not None:
+        loss = report.checkpoint_top1 - report.top1
+        click.echo(
+            f"  top-1      {report.top1:.2f} % of the test clips, checkpoint "
+            f"{report.checkpoint_top1:.2f} %: {loss:.2f} points lost"
+        )

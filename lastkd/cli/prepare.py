@@ -1,0 +1,153 @@
+"""lastkd prepare: any source into a packed store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lastkd.entry_point import PATH
+from lastkd.errors import UserError
+
+if TYPE_CHECKING:
+    from lastkd.data.formats.base import Source
+    from lastkd.data.store.prepare import Prepared
+
+FAULTS_SHOWN = 10
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", type=PATH, required=True, help="Folder of the store; must not exist yet.")
+@click.option(
+    "--dataset",
+    type=click.Choice(["ntu60", "ntu120"]),
+    help="Whose classes and splits are meant, where the names leave it open.",
+)
+@click.option(
+    "--layout",
+    help="Of the skeletons where they aren't NTU's: uiprmd22, ... or a .yaml file of your own.",
+)
+@click.option(
+    "--class-names",
+    type=PATH,
+    help="Text file with the classes' names, a line each from label 0 on, where the source only "
+    "numbers them.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Reading processes [default: cores].")
+@click.option("--strict", is_flag=True, help="Stop at a bad file instead of leaving it out.")
+@click.option("--subjects", type=click.IntRange(2, 999), help="Subjects of the synthetic set.")
+@click.option(
+    "--repetitions", type=click.IntRange(1, 999), help="Clips a subject and action, synthetic set."
+)
+@click.option("--seed", type=click.IntRange(0), help="Of the synthetic set.")
+@click.option(
+    "--as-skeleton-files",
+    is_flag=True,
+    help="Write the synthetic set as raw .skeleton files into --out, in place of a store.",
+)
+def prepare(
+    sources: tuple[str, ...],
+    out: Path,
+    dataset: str | None,
+    layout: str | None,
+    class_names: Path | None,
+    workers: int | None,
+    strict: bool,
+    subjects: int | None,
+    repetitions: int | None,
+    seed: int | None,
+    as_skeleton_files: bool,
+) -> None:
+    """Turns SOURCE into a packed store that training reads.
+
+    \b
+    SOURCE is one of
+      the zips that NTU RGB+D's skeletons are published in, as they are
+      a folder of raw NTU .skeleton files, at any depth
+      a pyskl pickle (ntu60_3danno.pkl, or of any other skeleton: --layout)
+      a CTR-GCN npz (NTU60_CS.npz)
+      a folder of LAST v2 arrays (train_joint.npy, train_label.pkl, val_...)
+      the word synthetic, for a procedural set that needs no download
+
+    \b
+      lastkd prepare nturgbd_skeletons_s001_to_s017.zip --out data/ntu60
+      lastkd prepare nturgbd_skeletons_s0*.zip --out data/ntu120
+
+    Zips and folders of .skeleton files may be given together. When it is stopped, what is done
+    stays in OUT.part, and the same command goes on from there.
+    """
+    from lastkd.data.class_names import read_class_names
+    from lastkd.data.store.prepare import SYNTHETIC, open_source, usual_workers
+    from lastkd.data.store.prepare import prepare as write_store
+    from lastkd.data.store.writer import part_folder
+    from lastkd.data.synthetic.settings import SyntheticSettings, embedded_set
+    from lastkd.terminal import counted
+
+    sizes = {
+        "subjects": subjects,
+        "clips_per_subject_and_action": repetitions,
+        "seed": seed,
+    }
+    asked = {name: value for name, value in sizes.items() if value is not None}
+    if SYNTHETIC not in sources and (asked or as_skeleton_files):
+        raise UserError(
+            f"--subjects, --repetitions, --seed and --as-skeleton-files go with the source "
+            f"{SYNTHETIC}, not with {sources[0]}"
+        )
+    if out.exists():
+        raise UserError(f"{out}: exists already; remove it or choose another --out")
+    synthetic = SyntheticSettings.model_validate(embedded_set().model_dump() | asked)
+    reader = open_source(sources, layout=layout, dataset=dataset, synthetic=synthetic)
+    if class_names:
+        reader.class_names = read_class_names(class_names, reader)
+    click.echo(f"{', '.join(sources)}: {_in_words(reader)}")
+    if as_skeleton_files:
+        from lastkd.data.synthetic.skeleton_files import write_skeleton_files
+
+        with counted(len(reader)) as visited:
+            written = write_skeleton_files(visited.each(reader), out)
+        click.echo(f"{out}: {written:,} files")
+        return
+    try:
+        with counted(len(reader), reader.unit) as visited:
+            done = write_store(
+                reader,
+                out,
+                visited=visited.to,
+                begun=visited.go_on,
+                workers=workers or usual_workers(),
+                strict=strict,
+                resumable=True,
+            )
+    except KeyboardInterrupt:
+        kept = part_folder(out)
+        after = f" {kept} keeps them, and the same command goes on." if kept.exists() else ""
+        click.echo(
+            f"Stopped after {visited.done:,} of {len(reader):,} {reader.unit}.{after}", err=True
+        )
+        raise click.exceptions.Exit(130) from None
+    _report(done, out)
+
+
+def _in_words(reader: Source) -> str:
+    return f"{reader.kind}, layout {reader.layout.name}, {len(reader):,} {reader.unit}"
+
+
+def _report(done: Prepared, out: Path) -> None:
+    for what, count in done.store.body_choice.items():
+        click.echo(f"  bodies kept as {what}: {count:,}")
+    for what, count in done.store.counts.items():
+        click.echo(f"  {what}: {count:,}")
+    for fault in done.faults[:FAULTS_SHOWN]:
+        click.echo(f"  bad: {fault}", err=True)
+    if len(done.faults) > FAULTS_SHOWN:
+        rest = len(done.faults) - FAULTS_SHOWN
+        click.echo(f"  bad: {rest:,} more; lastkd info {out} --details lists them", err=True)
+    benchmark = done.store.benchmark
+    if benchmark is not None and not done.differences:
+        click.echo(f"  every split has the numbers of {benchmark.title}")
+    for difference in done.differences:
+        click.echo(f"  {difference}")
+    click.echo(f"{out}: {len(done.store):,} clips; look at it with lastkd info {out}")

@@ -1,0 +1,129 @@
+"""lastkd show: a clip to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lastkd.entry_point import PATH
+from lastkd.errors import UserError
+
+
+@click.command()
+@click.argument("source")
+@click.argument("clip", required=False)
+@click.option("--out", type=PATH, help="Picture to write: .png for a strip of poses, or .gif.")
+@click.option(
+    "--stream",
+    type=click.Choice(["joint", "velocity", "bone", "all"]),
+    default="joint",
+    show_default=True,
+    help="What to draw.",
+)
+@click.option(
+    "--view",
+    type=click.Choice(["train", "test"]),
+    help="Draw the view that a model sees: resampled, for training cropped, turned and scaled.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the run whose view it is.")
+@click.option("--epoch", default=1, show_default=True, help="Of the run whose view it is.")
+@click.option(
+    "--poses", default=8, type=click.IntRange(1, 100), show_default=True, help="In a strip."
+)
+@click.option(
+    "--turn", default=25.0, show_default=True, help="Degrees round the clip to look from."
+)
+@click.option(
+    "--speed",
+    default=1.0,
+    type=click.FloatRange(0.05, 10),
+    show_default=True,
+    help="1 is 30 frames/s.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="Times to play [default: until Ctrl-C].")
+@click.option("--layout", help="Of the skeletons where they aren't NTU's: a name or a .yaml file.")
+def show(
+    source: str,
+    clip: str | None,
+    out: Path | None,
+    stream: str,
+    view: str | None,
+    seed: int,
+    epoch: int,
+    poses: int,
+    turn: float,
+    speed: float,
+    rounds: int | None,
+    layout: str | None,
+) -> None:
+    """Draws CLIP (a name or a number, the first by default) of SOURCE.
+
+    SOURCE is a prepared store, or anything that lastkd prepare reads, such as a single .skeleton
+    file. Without --out the clip plays in the terminal; into a pipe, a few poses are printed.
+
+    \b
+      lastkd show data/ntu60 S001C001P001R001A001
+      lastkd show S001C001P001R001A001.skeleton --out clip.gif
+      lastkd show data/ntu60 42 --stream all --view train --out seen.png
+
+    Limbs have colours: warm on the person's left, cool on the right. A velocity is drawn as an
+    arrow as long as the way of four frames; bones are drawn from the centre outwards, which is all
+    that they tell.
+    """
+    from rich.console import Console
+
+    from lastkd.show.figures import STREAMS, figures, find_clip, seen_by_model
+
+    if out is not None and out.suffix.lower() not in (".png", ".gif"):
+        raise UserError(f"{out}: name it with .png for a strip of poses or .gif for an animation")
+    if out is not None and out.exists():
+        raise UserError(f"{out}: exists already; remove it or choose another name")
+    found = find_clip(source, clip, layout)
+    streams = STREAMS if stream == "all" else (stream,)
+    if view is None:
+        drawn = figures(found, streams)
+    else:
+        drawn = seen_by_model(found, streams, view, seed=seed, epoch=epoch)
+    shown = found.clip
+    title = f"{found.class_name} · {shown.name}"
+    who = {"subject": shown.performer, "camera": shown.camera, "setup": shown.setup}
+    parts = [f"{what} {number}" for what, number in who.items() if number >= 0]
+    parts += [f"{len(shown.joints)} frames", f"layout {found.layout.name}"]
+    if view == "train":
+        parts.append(f"training view of epoch {epoch}, seed {seed}")
+    elif view == "test":
+        parts.append("test view")
+    subtitle = " · ".join(parts)
+    if out is not None:
+        from lastkd.show.picture import write_animation, write_strip
+
+        words = {"title": title, "subtitle": subtitle}
+        if out.suffix.lower() == ".png":
+            plain = view is None  # a view's frames are no thirtieths of a second
+            write_strip(out, drawn, found.layout, **words, poses=poses, turn=turn, seconds=plain)
+        else:
+            write_animation(out, drawn, found.layout, **words, speed=speed, turn=turn)
+        click.echo(f"{out}: {title}")
+        return
+    from lastkd.show.terminal import play, print_strip
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        print_strip(
+            console,
+            drawn,
+            found.layout,
+            title=title,
+            subtitle=subtitle,
+            poses=min(poses, 4),
+            turn=turn,
+        )
+        return
+    try:
+        play(
+            console, drawn, found.layout, title=title, subtitle=subtitle, speed=speed, turn=turn,
+            rounds=rounds,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(0) from None

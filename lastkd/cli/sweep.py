@@ -1,0 +1,144 @@
+"""lastkd sweep: a grid of alpha and tau, or of another loss's settings, on one teacher pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lastkd.cli.options import Numbers, Variants, settings_command
+from lastkd.settings.architecture import short_name
+from lastkd.settings.runs import SWEPT, DistillSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lastkd.pipeline.sweep import Grid
+
+
+def run(given: dict[str, Any], file: Path | None) -> None:
+    """Distils with every combination of some settings, all on one pass of the teacher.
+
+    \b
+      lastkd sweep --variant nano --alpha 0.3,0.5,0.7,0.9 --tau 2,4,6 \\
+        --data data/ntu60 --teacher runs/last_v2_base/best.safetensors
+      accelerate launch --config_file launch_configs/gpu.yaml -m lastkd sweep ...
+
+    --alpha, --tau and the settings of the other losses take several values. Each point of the grid
+    is an ordinary run in a folder of its own under --run (runs/sweep-VARIANT), begins with the same
+    weights and sees the same views as the others. The same command goes on where it was stopped; a
+    larger grid keeps the points that are finished (--teacher-cache then spares the second pass of
+    the teacher).
+
+    The table is of the last epoch, top-1 in percent; sweep.json and sweep.csv beside the run
+    folders hold it too. The best point is chosen on the test part, so its figure flatters.
+    """
+    from lastkd.errors import UserError
+    from lastkd.pipeline.request import find_inputs, resolve_all
+    from lastkd.pipeline.sweep import (
+        Grid,
+        Point,
+        Result,
+        grid_of,
+        point_folder,
+        refuse_double,
+        train_points,
+    )
+    from lastkd.settings.resolve import places
+
+    swept = {name: given.pop(name) for name in SWEPT if name in given}
+    if not swept:
+        raise UserError("which grid? give --alpha or --tau several values, as in --alpha 0.3,0.7")
+    grid = grid_of(swept)
+    everywhere = [resolve_all(given | values, file) for values in grid]
+    variants = [own.variant for own in everywhere[0]]
+    usual = "-".join(map(short_name, variants))
+    folder = everywhere[0][0].run or Path("runs") / f"sweep-{usual}"
+    points = [
+        Point(values, of_variant, point_folder(folder, of_variant.variant, values))
+        for number in range(len(variants))
+        for values, of_variant in zip(grid, (own[number] for own in everywhere), strict=True)
+    ]
+    refuse_double(points)
+    inputs = find_inputs(points[0].settings)
+    if inputs is None:
+        here = places()
+        raise UserError(
+            f"neither a store ({here.store}) nor a teacher ({here.teacher}) is here; name yours "
+            "with --data and --teacher"
+        )
+    data, teacher = inputs
+
+    from lastkd.distributed.accelerator import make_accelerator, run_and_leave
+
+    accelerator = make_accelerator(points[0].settings.accumulation)
+    speaks = accelerator.is_main_process
+    run_and_leave(
+        accelerator,
+        lambda: train_points(points, data=data, teacher=teacher, accelerator=accelerator),
+    )
+    if not speaks:
+        return
+    results = Grid(tuple(map(Result.of, points)))
+    common = points[0].settings.model_dump(
+        mode="json", include={"data", "split", "seed", "epochs", "teacher", "loss"}
+    )
+    results.save(folder, common | {"data": str(data), "teacher": teacher and str(teacher)})
+    show(results, list(swept), folder)
+
+
+def show(grid: Grid, swept: list[str], folder: Path) -> None:
+    """The grid on the terminal."""
+    from rich.console import Console
+
+    console = Console()
+    unfinished = sum(result.last is None for result in grid.results)
+    for variant in grid.variants:
+        best = grid.best(variant)
+        if best is None or best.last is None:
+            continue
+        console.print(matrix(grid, variant, swept))
+        at = ", ".join(f"{name} {value:g}" for name, value in best.values.items())
+        console.print(
+            f"{variant}: best at {at}: top-1 {best.last['top1']:.2f} %, top-5 "
+            f"{best.last['top5']:.2f} %, mean class {best.last['mean_class']:.2f} %",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if unfinished:
+        console.print(
+            f"{unfinished} of {len(grid.results)} points aren't finished; the same command goes on",
+            highlight=False,
+        )
+    console.print(f"{folder / 'sweep.json'}, {folder / 'sweep.csv'}", highlight=False)
+
+
+def matrix(grid: Grid, variant: str, swept: list[str]) -> Table:
+    """One variant's top-1: a row for each combination of the first settings, a column a value of
+    the last."""
+    from rich.table import Table
+
+    *leading, across = swept
+    own = [result for result in grid.results if result.variant == variant]
+    best = grid.best(variant)
+    columns = list(dict.fromkeys(result.values[across] for result in own))
+    rows: dict[tuple[float, ...], dict[float, str]] = {}
+    for result in own:
+        shown = "-" if result.last is None else f"{result.last['top1']:.2f}"
+        if result is best:
+            shown = f"[bold]{shown}*[/bold]"
+        key = tuple(result.values[name] for name in leading)
+        rows.setdefault(key, {})[result.values[across]] = shown
+    table = Table(title=f"{variant}: top-1 in percent at the last epoch (* the best)")
+    for name in leading:
+        table.add_column(name, justify="right")
+    for value in columns:
+        table.add_column(f"{across} {value:g}", justify="right")
+    for key, cells in rows.items():
+        table.add_row(*(f"{value:g}" for value in key), *(cells[value] for value in columns))
+    return table
+
+
+sweep = settings_command(
+    DistillSettings, run, variant=Variants(), **dict.fromkeys(SWEPT, Numbers())
+)
+sweep.name = "sweep"

@@ -1,0 +1,94 @@
+"""lastkd teacher-cache: soft labels made ahead of the runs that read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lastkd.cli.options import settings_command
+from lastkd.entry_point import PATH
+from lastkd.errors import UserError
+from lastkd.settings.resolve import SoftLabelSettings, places, resolve
+
+if TYPE_CHECKING:
+    from lastkd.training.cache_builder import Filler
+
+TOLERANCE = 1e-2
+"""Largest difference that `verify` lets pass, relative to the largest logit: that of fp16."""
+
+
+def _found(settings: SoftLabelSettings) -> tuple[Path, Path]:
+    usual = places()
+    data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
+    for what, path in (("data", data), ("teacher", teacher)):
+        if not path.exists():
+            raise UserError(f"{path}: no such {what}; name yours with --{what}")
+    return data, teacher
+
+
+def _filler(folder: Path, settings: SoftLabelSettings) -> Filler:
+    from lastkd.distributed.accelerator import make_accelerator
+    from lastkd.training.cache_builder import Filler
+
+    data, teacher = _found(settings)
+    return Filler(folder, settings, data, teacher, make_accelerator())
+
+
+def build(given: dict[str, Any], file: Path | None) -> None:
+    """Fills the cache in DIR with the teacher's soft labels of every epoch.
+
+    \b
+      lastkd teacher-cache build soft/ntu60 --data data/ntu60 --teacher T.safetensors --epochs 70
+      accelerate launch --config_file launch_configs/gpu.yaml \\
+        -m lastkd teacher-cache build soft/ntu60 --data data/ntu60 --teacher T.safetensors
+
+    Runs with the same data, view settings and seed then read them with --teacher-cache DIR, also on
+    a machine without the teacher. What is there already stays; a build that was stopped goes on.
+    """
+    from lastkd.distributed.accelerator import leave
+
+    filler = _filler(given.pop("folder"), resolve(SoftLabelSettings, given, file=file))
+    filler.fill()
+    accelerator = filler.accelerator
+    del filler
+    leave(accelerator)
+
+
+def verify(given: dict[str, Any], file: Path | None) -> None:
+    """Recomputes a sample of the cache in DIR and reports the largest difference.
+
+    \b
+      lastkd teacher-cache verify soft/ntu60 --data data/ntu60 --teacher T.safetensors
+    """
+    folder, clips = given.pop("folder"), given.pop("clips", None) or 256
+    filler = _filler(folder, resolve(SoftLabelSettings, given, file=file))
+    compared, difference = filler.verify(clips)
+    click.echo(
+        f"{folder}: {compared} rows recomputed; the largest difference is {difference:.1e} of the "
+        "largest logit"
+    )
+    if difference > TOLERANCE:
+        raise UserError(
+            f"{folder}: differs from its teacher by more than {TOLERANCE:g}; remove it and fill it "
+            "again"
+        )
+
+
+def _command(name: str, run: Any) -> click.Command:
+    command = settings_command(SoftLabelSettings, run)
+    command.name = name
+    command.params.insert(0, click.Argument(["folder"], metavar="DIR", type=PATH))
+    return command
+
+
+check = _command("verify", verify)
+check.params.append(
+    click.Option(["--clips"], type=click.IntRange(1), help="Rows to recompute. [default: 256]")
+)
+teacher_cache = click.Group(
+    "teacher-cache",
+    help="Makes a teacher's soft labels ahead of the runs that read them.",
+    commands=[_command("build", build), check],
+)

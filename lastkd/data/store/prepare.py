@@ -1,0 +1,178 @@
+"""From any source to a packed store: read in several processes, centre, write in order."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lastkd.data.clip import Clip
+from lastkd.data.formats.base import Source
+from lastkd.data.open_source import SYNTHETIC, open_source
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.packing import Packed, pack_readings
+from lastkd.data.store.writer import StoreWriter
+from lastkd.data.synthetic.settings import embedded_set
+from lastkd.errors import UserError
+from lastkd.version import __version__
+
+__all__ = ["SYNTHETIC", "Prepared", "open_source", "prepare", "usual_workers"]
+
+CHUNK = 64
+"""Samples that one process reads at a time."""
+MOST_WORKERS = 8
+"""By default; each has about 100 MB of its own."""
+_NO_JOINTS = np.zeros((0, 0, 0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How a store came about.
+
+    Attributes:
+        store: opened.
+        faults: what is wrong with the samples that couldn't be read, a sentence each.
+        differences: where a benchmark's numbers weren't met.
+    """
+
+    store: ClipStore
+    faults: list[str]
+    differences: list[str]
+
+
+def usual_workers() -> int:
+    """One for each core that this process may use, at most eight."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    visited: Callable[[int], None] = lambda count: None,
+    begun: Callable[[int], None] = lambda count: None,
+    workers: int = 1,
+    strict: bool = False,
+    resumable: bool = False,
+) -> Prepared:
+    """Writes the store `out` from a source, each clip centred and scaled.
+
+    The bytes of the store don't depend on the number of workers.
+
+    Args:
+        visited: called with the number of samples done so far.
+        begun: called once, with the number that an earlier call had done.
+        workers: processes that read; with 1 it is this one.
+        strict: a bad sample ends it; otherwise it is left out, counted and listed.
+        resumable: what is done stays in `<out>.part` when it is stopped, and the next call with the
+            same source goes on from there.
+
+    Raises:
+        UserError: there is nothing to store, `out` can't be written, or `strict` and a sample is
+            bad; nothing half-made takes the place of `out`.
+    """
+    identity = _identity(source) if resumable else None
+    with StoreWriter(out, source.layout, identity=identity, source=source.kind) as writer:
+        done = writer.samples
+        begun(done)
+        for packed in _packed(source, done, workers):
+            if strict and packed.faults:
+                writer.discard()
+                raise UserError(packed.faults[0])
+            writer.take(packed)
+            visited(writer.samples)
+        clips = [
+            Clip(one.name, one.label, _NO_JOINTS, one.performer, one.camera, one.setup)
+            for one in writer.clips
+        ]
+        benchmark = source.benchmark
+        writer.finish(
+            class_names=source.class_names,
+            splits=source.splits(clips),
+            source=source.kind,
+            counts=writer.counts,
+            benchmark=benchmark.title if benchmark else None,
+        )
+        store = ClipStore.open(out)
+        return Prepared(store, writer.faults, store.differences())
+
+
+def _identity(source: Source) -> str:
+    words = (__version__, source.kind, source.layout.model_dump_json(), CHUNK)
+    return hashlib.sha256(f"{words} {source.identity()}".encode()).hexdigest()
+
+
+def _packed(source: Source, start: int, workers: int) -> Iterator[Packed]:
+    """The samples from `start` on in chunks, in order."""
+    total = len(source)
+    ranges = [(at, min(at + CHUNK, total)) for at in range(start, total, CHUNK)]
+    if source.sequential or workers == 1 or len(ranges) <= 2 * workers:
+        for first, stop in ranges:
+            yield pack_readings(source.read(first, stop), source.layout)
+        return
+    # a forked copy of a process with threads (of torch, of a progress bar) may never wake
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(source,))
+    waiting: deque[Future[Packed]] = deque()
+    try:
+        for first, stop in ranges:
+            waiting.append(pool.submit(_read, first, stop))
+            # so many are under way or done and waiting for their turn: what bounds the memory
+            if len(waiting) > 2 * workers + 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a reading process ended before its time (for want of memory?); start again with "
+            "fewer --workers"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_source: Source | None = None
+
+
+def _begin(source: Source) -> None:
+    """What a reading process does first."""
+    global _source  # noqa: PLW0603 (a worker's only state, sent once and not with each chunk)
+    _source = source
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that writes hears it for all
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _read(first: int, stop: int) -> Packed:
+    if _source is None:
+        raise RuntimeError("a reading process was given no source")
+    return pack_readings(_source.read(first, stop), _source.layout)
+
+
+def prepare_store(source: str | Path, out: str | Path, *, layout: str | None = None) -> ClipStore:
+    """Turns a source (as `lastkd prepare` takes it) into a packed store, and opens it.
+
+    Raises:
+        UserError: the source is missing, of no known format or malformed, or `out` exists.
+    """
+    reader = open_source(str(source), layout=layout, synthetic=embedded_set())
+    prepare(reader, Path(out))
+    return ClipStore.open(out)

@@ -1,0 +1,84 @@
+"""The process group: how it is made, checked and left."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+import torch.distributed
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+
+from lastkd.distributed.stop_requests import Stopped, end_if_orphaned
+from lastkd.errors import UserError
+
+
+def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) -> Accelerator:
+    """The accelerator of this run.
+
+    Args:
+        accumulation: forward passes a step.
+        mixed_precision: `no`, `fp16` or `bf16`; None for what the launcher was told.
+
+    Raises:
+        UserError: more processes were started than really train together.
+    """
+    end_if_orphaned()
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    device_at_hand = torch.cuda.is_available() or torch.backends.mps.is_available()
+    asked_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    accelerator = Accelerator(
+        # said outright: left to itself, each of several CPU processes believes that it is alone
+        cpu=asked_for_cpu or not device_at_hand,
+        mixed_precision=mixed_precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=accumulation, sync_with_dataloader=False
+        ),
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    if accelerator.num_processes != launched:
+        raise UserError(
+            f"{launched} processes were started, but {accelerator.num_processes} would train "
+            "together; start with accelerate launch --config_file launch_configs/cpu.yaml "
+            "(or gpu.yaml, kaggle_t4x2.yaml)"
+        )
+    # the same kernel each time: a seed gives the same run on the same device
+    torch.backends.cudnn.deterministic = True
+    return accelerator
+
+
+def leave(accelerator: Accelerator) -> None:
+    """Ends the process group in the order that doesn't abort at exit.
+
+    Call it when nothing refers to model or optimiser any more: gloo's threads are still at work
+    when a reducer outlives its group.
+    """
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    gc.collect()
+    accelerator.end_training()
+
+
+def run_and_leave(accelerator: Accelerator, work: Callable[[], object]) -> None:
+    """Runs `work` to its end and ends the process group.
+
+    A run that stopped on request ends the process with the exit code for it. `work` must hold the
+    last reference to model and optimiser.
+    """
+    code = 0
+    try:
+        work()
+    except Stopped as stop:
+        code = stop.exit_code
+    leave(accelerator)
+    if code:
+        sys.exit(code)
+
+
+def precision_in_use(accelerator: Accelerator) -> str:
+    """The precision that the models really run in: fp16 asked for on a CPU is float32 there."""
+    asked = str(accelerator.mixed_precision)
+    return "no" if asked == "fp16" and accelerator.device.type == "cpu" else asked

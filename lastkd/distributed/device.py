@@ -1,0 +1,40 @@
+"""The training device: its name, where the clips are held, how their views get there."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lastkd.data.store.clip_store import ClipStore
+
+
+def device_name(device: torch.device) -> str:
+    """The device's model, as a person knows it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    models = [line.split(":")[1].strip() for line in about.splitlines() if "model name" in line]
+    return models[0] if models else platform.machine()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; from main memory to a GPU by a pinned copy that nobody waits for."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def view_device(store: ClipStore, device: torch.device) -> torch.device:
+    """The training device where the store fits into half of its free memory, else the CPU."""
+    if device.type != "cuda":
+        return device
+    rows = int((store.frames * store.bodies).sum())
+    needed = rows * store.layout.num_joints * 3 * 4
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if needed < free / 2 else torch.device("cpu")

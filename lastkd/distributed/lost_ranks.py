@@ -1,0 +1,168 @@
+"""Noticing a lost rank: every rank gives signs of life, and every rank looks for the others'."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.stop_requests import Stopped
+from lastkd.errors import LostRankError
+
+BEAT_S = 1.0
+PATIENCE_S = 30.0
+SHORT_PATIENCE_S = 5.0
+"""Where an exchange with the others has failed already."""
+
+
+class RankWatch:
+    """Two threads a rank, and a small store on the first rank that holds the counts of their beats.
+
+    One thread beats and reads the others' beats; it may hang itself, if the first rank does. The
+    other one judges. NCCL waits ten minutes for a rank that is gone, and its error doesn't name it.
+    Here it is named after 30 silent seconds, also if it only hangs. If the main thread doesn't come
+    to hear of it, since it waits inside an exchange, the process is ended from here.
+    """
+
+    def __init__(self, accelerator: Accelerator, on_lost: Callable[[str], None]) -> None:
+        """
+        Args:
+            on_lost: told what happened before the process is ended from the thread.
+        """
+        self.accelerator = accelerator
+        self.on_lost = on_lost
+        self.lost: int | None = None
+        self._rank, self._world = accelerator.process_index, accelerator.num_processes
+        self._store: TCPStore | None = None
+        self._silent_since: dict[int, float] = {}
+        self._answered = 0.0  # when the store last did
+        self._unreachable = False  # the store, and the first rank with it
+        self._leaving = threading.Event()
+        self._heard = threading.Event()  # the main thread knows of the loss
+
+    def __enter__(self) -> RankWatch:
+        if self._world == 1:
+            return self
+        host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+
+        def open_store() -> int:
+            self._store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
+            return self._store.port
+
+        port = first_decides(self.accelerator, open_store)
+        if self._store is None:
+            self._store = TCPStore(host, port, is_master=False)
+        self._store.add(f"beat/{self._rank}", 1)
+        self.accelerator.wait_for_everyone()
+        self._answered = time.monotonic()
+        others = [rank for rank in range(self._world) if rank != self._rank]
+        self._silent_since = dict.fromkeys(others, self._answered)
+        self._threads = [
+            threading.Thread(target=work, name=f"ranks: {work.__name__}", daemon=True)
+            for work in (self._beat, self._judge)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._world == 1:
+            return
+        self._heard.set()
+        self._leaving.set()
+        for thread in self._threads:
+            thread.join(timeout=2 * BEAT_S)
+        if error is None or isinstance(error, Stopped):
+            self._part()  # the others leave too; after any other end, they may be waiting still
+
+    def _part(self) -> None:
+        """Says goodbye, so that no one is taken for lost; the first rank's store goes last."""
+        assert self._store is not None
+        try:
+            self._store.add("left", 1)
+            until = time.monotonic() + SHORT_PATIENCE_S
+            while self._rank == 0 and time.monotonic() < until:
+                if self._store.add("left", 0) == self._world:
+                    return
+                time.sleep(0.05)
+        except RuntimeError:
+            pass  # the first rank has left
+
+    def _beat(self) -> None:
+        assert self._store is not None
+        beats: dict[int, int] = {}
+        while not self._leaving.wait(BEAT_S):
+            try:
+                self._store.add(f"beat/{self._rank}", 1)
+                for rank in self._silent_since:
+                    beat = self._store.add(f"beat/{rank}", 0)
+                    if beats.get(rank) != beat:
+                        beats[rank], self._silent_since[rank] = beat, time.monotonic()
+                if self._store.add("left", 0):
+                    self._leaving.set()  # the run is over on a rank, and so it is here
+                self._answered = time.monotonic()
+            except RuntimeError:
+                self._unreachable = True
+                return
+
+    def _silent(self, patience: float) -> int | None:
+        """A rank that hasn't been heard of for so many seconds."""
+        now = time.monotonic()
+        if self._rank and (self._unreachable or now - self._answered > patience):
+            return 0
+        late = (rank for rank, since in self._silent_since.items() if now - since > patience)
+        return next(late, None)
+
+    def _judge(self) -> None:
+        while not self._leaving.wait(BEAT_S):
+            self.lost = self._silent(PATIENCE_S)
+            if self.lost is not None:
+                self._end_if_unheard()
+                return
+
+    def _end_if_unheard(self) -> None:
+        if self._heard.wait(SHORT_PATIENCE_S) or self._leaving.is_set():
+            return
+        text = str(self._error())
+        self.on_lost(text)
+        print(f"Error: {text}", file=sys.stderr, flush=True)
+        os._exit(LostRankError.exit_code)
+
+    def _error(self) -> LostRankError:
+        return LostRankError(
+            f"rank {self.lost} of {self._world} is lost (its process ended or hangs, or its "
+            "machine can't be reached); start the run again, and it goes on from its last "
+            "checkpoint"
+        )
+
+    def blame(self, error: BaseException) -> LostRankError | None:
+        """The lost rank behind an error of the main thread, if that is what is behind it."""
+        if self._world == 1 or not _of_an_exchange(error):
+            return None
+        self._heard.set()
+        until = time.monotonic() + 2 * SHORT_PATIENCE_S
+        while self.lost is None and time.monotonic() < until:
+            self.lost = self._silent(SHORT_PATIENCE_S)
+            time.sleep(0.1)
+        return self._error() if self.lost is not None else None
+
+
+def _of_an_exchange(error: BaseException) -> bool:
+    words = str(error).lower()
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError)
+        and any(word in words for word in ("gloo", "nccl", "connection", "timed out"))
+    )

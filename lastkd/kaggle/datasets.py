@@ -1,0 +1,159 @@
+"""Private datasets: what goes into one, made or versioned, and waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from lastkd.errors import UserError
+from lastkd.kaggle.api_types import Dataset
+from lastkd.kaggle.credentials import refuse_credential_files, refuse_secrets
+from lastkd.kaggle.inputs import holds_store, is_checkpoint
+from lastkd.kaggle.references import Reference
+from lastkd.kaggle.service import Kaggle
+from lastkd.runs.events import FILE_NAME
+
+READY_WITHIN_S = 3 * 3600.0
+LICENCE_NOTE = (
+    "The dataset is private. NTU RGB+D's licence forbids passing its data on: never make it public."
+)
+_BESIDE_CHECKPOINT = (FILE_NAME, "settings.yaml")
+_READ_FOR_SECRETS = (".json", ".jsonl", ".yaml", ".txt", ".log")
+
+Say = Callable[[str], None]
+
+
+def collect(folder: Path) -> tuple[str, dict[str, Path]]:
+    """What of a folder is uploaded: in words, and by name inside the dataset.
+
+    A store goes as it is. Of run folders go the checkpoints, settings and events.
+
+    Raises:
+        UserError: it is neither, or a file is named like one with credentials, or holds them.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a store or a folder with checkpoints")
+    everything = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    refuse_credential_files(everything)
+    if holds_store(folder):
+        chosen, what = [folder / "store.json", folder / "clips.safetensors"], "a store"
+    else:
+        checkpoints = [path for path in everything if is_checkpoint(path)]
+        beside = [path.parent / name for path in checkpoints for name in _BESIDE_CHECKPOINT]
+        chosen = [*checkpoints, *(path for path in dict.fromkeys(beside) if path.is_file())]
+        what = f"{len(checkpoints)} checkpoint{'s' if len(checkpoints) > 1 else ''}"
+        if not checkpoints:
+            raise UserError(
+                f"{folder}: holds neither a store (store.json) nor a checkpoint (.safetensors); "
+                "make a store with lastkd prepare"
+            )
+    for path in chosen:
+        if path.suffix in _READ_FOR_SECRETS:
+            refuse_secrets(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    return what, {path.relative_to(folder).as_posix(): path for path in chosen}
+
+
+def _stage(reference: Reference, files: Mapping[str, Path], title: str) -> Path:
+    """A folder as the client wants it: the files and the metadata.
+
+    It is at the same place each time, so that an upload that broke off goes on.
+    """
+    stage = user_cache_path("lastkd") / "kaggle" / f"{reference.owner}.{reference.slug}"
+    shutil.rmtree(stage, ignore_errors=True)
+    for name, path in files.items():
+        place = stage / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place.symlink_to(path.resolve())
+        except OSError:  # a system without links
+            shutil.copy2(path, place)
+    about = {"id": str(reference), "title": title, "licenses": [{"name": "other"}]}
+    (stage / "dataset-metadata.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return stage
+
+
+def send(
+    service: Kaggle,
+    reference: Reference,
+    files: Mapping[str, Path],
+    *,
+    notes: str,
+    poll_s: float,
+    say: Say,
+) -> Dataset:
+    """Makes the dataset or a new version of it, and waits until it can be used.
+
+    Args:
+        files: by name inside; folders arrive as such.
+        poll_s: seconds between looks.
+
+    Raises:
+        UserError: the service doesn't take it, or a file hasn't arrived.
+    """
+    before = service.dataset(reference)
+    total = sum(path.stat().st_size for path in files.values())
+    doing = "a new dataset" if before is None else f"version {before.version + 1}"
+    count = f"{len(files)} file{'s' if len(files) != 1 else ''}"
+    say(f"{reference}: {doing}, {count}, {total / 1e6:,.1f} MB, private")
+    title = reference.slug.replace("-", " ")
+    stage = _stage(reference, files, title)
+    try:
+        shown = sys.stderr.isatty()
+        service.send_dataset(stage, new=before is None, notes=notes, shown=shown)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    now = wait_ready(
+        service, reference, after=before.version if before else 0, poll_s=poll_s, say=say
+    )
+    # the client passes over a file whose upload failed, and says so nowhere
+    there = service.dataset_files(reference)
+    for name, path in files.items():
+        size = path.stat().st_size
+        if "/" not in name and there.get(name) != size:
+            raise UserError(
+                f"{reference}: {name} has not arrived whole ({there.get(name, 0):,} of {size:,} "
+                "bytes); run the same command again"
+            )
+    say(f"{reference}: version {now.version} is ready")
+    return now
+
+
+def wait_ready(
+    service: Kaggle, reference: Reference, *, after: int, poll_s: float, say: Say
+) -> Dataset:
+    """Waits until a version later than `after` can be used.
+
+    Raises:
+        UserError: Kaggle has failed to make it, or takes hours.
+    """
+    started = time.monotonic()
+    said = ""
+    while time.monotonic() - started < READY_WITHIN_S:
+        now = service.dataset(reference)
+        if now is not None and now.version > after:
+            if now.failed:
+                raise UserError(
+                    f"{reference}: Kaggle says that it is {now.status}; upload it again"
+                )
+            if now.ready:
+                return now
+        status = "not there yet" if now is None else now.status.replace("_", " ")
+        if status != said:
+            say(f"{reference}: waiting until it is ready ({status})")
+            said = status
+        time.sleep(poll_s)
+    raise UserError(
+        f"{reference}: isn't ready after {READY_WITHIN_S / 3600:.0f} h; look at its page"
+    )
+
+
+def fixed_time(path: Path) -> None:
+    """Gives a file made afresh the date it always has, so that its upload can go on."""
+    os.utime(path, (315532800, 315532800))

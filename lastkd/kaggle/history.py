@@ -1,0 +1,92 @@
+"""What this laptop remembers of its kernels: a convenience, since the service knows better."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_state_path
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lastkd.errors import UserError
+from lastkd.files.atomic import replacing
+from lastkd.kaggle.references import Reference, reference
+
+
+class Entry(BaseModel):
+    """One kernel."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kernel: str
+    url: str = ""
+    job: str = ""
+    pushed_attempt: int = 0
+    pushed_version: int = 0
+    pushed_at: float = 0.0
+
+
+def _folder() -> Path:
+    return user_state_path("lastkd") / "kaggle"
+
+
+def _path(kernel: Reference) -> Path:
+    return _folder() / f"{kernel.owner}.{kernel.slug}.json"
+
+
+def recall(kernel: Reference) -> Entry:
+    """What is known of a kernel; a damaged entry counts as none."""
+    try:
+        return Entry.model_validate_json(_path(kernel).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return Entry(kernel=str(kernel))
+
+
+def remember(kernel: Reference, *, job: str, attempt: int, version: int, url: str) -> None:
+    """Notes what was pushed last."""
+    entry = Entry(
+        kernel=str(kernel),
+        job=job,
+        pushed_attempt=attempt,
+        pushed_version=version,
+        pushed_at=time.time(),
+        url=url,
+    )
+    with replacing(_path(kernel)) as part:
+        part.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def latest() -> Reference:
+    """The kernel that was pushed last from here.
+
+    Raises:
+        UserError: none was.
+    """
+    known = []
+    for path in _folder().glob("*.json"):
+        with contextlib.suppress(OSError, ValidationError):
+            known.append(Entry.model_validate_json(path.read_text(encoding="utf-8")))
+    if not known:
+        raise UserError("nothing was pushed from here yet; name the kernel as OWNER/SLUG")
+    return reference(max(known, key=lambda entry: entry.pushed_at).kernel)
+
+
+@contextlib.contextmanager
+def alone(kernel: Reference) -> Iterator[None]:
+    """Keeps a second command on this laptop from working on the same kernel meanwhile.
+
+    Raises:
+        UserError: one is at work.
+    """
+    _folder().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_path(kernel).with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise UserError(
+            f"{kernel}: another lastkd kaggle command works on it; let it end, or end it first"
+        ) from None

@@ -1,0 +1,151 @@
+"""Where Kaggle has put a kernel's inputs, found by what they hold.
+
+A dataset is mounted at `input/datasets/OWNER/SLUG` and a kernel's output at
+`input/notebooks/OWNER/SLUG`; formerly both at `input/SLUG`. So folders of the right name are looked
+into first, then everything.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lastkd.errors import UserError
+from lastkd.files.json_text import parse_json
+from lastkd.kaggle.references import Source
+
+_HEADER_LIMIT = 100_000_000  # what safetensors itself allows
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files and folders below, sorted, without hidden ones."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted([*folders, *files]):
+            yield Path(here) / name
+
+
+def holds_store(path: Path) -> bool:
+    return (path / "store.json").is_file() and (path / "clips.safetensors").is_file()
+
+
+def of_run_state(path: Path) -> bool:
+    """Whether a file belongs to what a run is resumed from, which holds copies of checkpoints."""
+    return path.parent.name.startswith("step-") and path.parent.parent.name == "checkpoints"
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint of lastkd, by its safetensors header."""
+    if path.suffix != ".safetensors" or of_run_state(path) or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _HEADER_LIMIT:
+                return False
+            header = parse_json(file.read(length))
+        metadata = header.get("__metadata__", {})
+    except (OSError, ValueError, struct.error, AttributeError):
+        return False
+    return "lastkd" in metadata and "info" in metadata
+
+
+def skeleton_sources(start: Path) -> list[Path]:
+    """What lastkd prepare is given of a mounted dataset: folders or files.
+
+    NTU's zips are read together; of other files each is a set of its own.
+    """
+    if start.is_file():
+        return [start]
+    suffixes: dict[str, list[Path]] = {}
+    for path in _below(start):
+        if path.suffix == ".skeleton":
+            return [start]
+        if path.name == "train_joint.npy":  # arrays of LAST v2, whose labels are pickles
+            return [path.parent]
+        suffixes.setdefault(path.suffix.lower(), []).append(path)
+    for suffix in (".zip", ".pkl", ".pickle", ".npz"):
+        if suffix in suffixes:
+            return suffixes[suffix]
+    return [start]
+
+
+def _only_one(name: str, source: Source, place: Path, found: list[Path]) -> None:
+    if len(found) > 1:
+        shown = ", ".join(str(path.relative_to(place)) for path in found[:5])
+        raise UserError(
+            f"input {name} ({source}): holds {len(found)} that fit ({shown}); name one by "
+            f"{source}/PATH"
+        )
+
+
+_KINDS: dict[str, tuple[str, Callable[[Path], bool]]] = {
+    "data": ("store (store.json, clips.safetensors)", holds_store),
+    "teacher": ("checkpoint of lastkd (.safetensors)", is_checkpoint),
+    "checkpoint": ("checkpoint of lastkd (.safetensors)", is_checkpoint),
+}
+
+
+class Mounts:
+    """A kernel's inputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def described(self) -> list[str]:
+        """A line for each mounted dataset and kernel."""
+        lines = []
+        for group in sorted(self.folder.glob("*")):
+            deep = group.name in ("datasets", "notebooks")
+            for mount in sorted(group.glob("*/*") if deep else [group]):
+                inside = sorted(path.name for path in mount.iterdir()) if mount.is_dir() else []
+                more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
+                lines.append(f"{mount}: {', '.join(inside[:5])}{more}")
+        return lines
+
+    def candidates(self, source: Source) -> list[Path]:
+        """Where a source may be mounted, likeliest first."""
+        reference = source.reference
+        kinds = ("notebooks", "datasets") if source.kernel else ("datasets", "notebooks")
+        places = [self.folder / kind / reference.owner / reference.slug for kind in kinds]
+        places.append(self.folder / reference.slug)
+        return [place for place in places if place.is_dir()] or [self.folder]
+
+    def find(self, name: str, source: Source) -> list[Path]:
+        """The places of an input: one, or several checkpoints or zips of skeletons.
+
+        Args:
+            name: `data`, `teacher`, `checkpoint` or `source`: what it has to hold.
+
+        Raises:
+            UserError: nothing that fits is mounted, or more than one where one is meant.
+        """
+        for place in self.candidates(source):
+            found = self._inside(name, source, place)
+            if found:
+                return found
+        what = _KINDS[name][0] if name in _KINDS else "file or folder"
+        there = "; ".join(self.described()) or "nothing is mounted"
+        raise UserError(f"input {name} ({source}): no {what} among the inputs ({there})")
+
+    def _inside(self, name: str, source: Source, place: Path) -> list[Path]:
+        start = place / source.path if source.path else place
+        if not start.exists():
+            return []
+        if name not in _KINDS:
+            found = skeleton_sources(start)
+            _only_one(name, source, place, [] if found[0].suffix == ".zip" else found)
+            return found
+        fits = _KINDS[name][1]
+        found = [path for path in (start, *_below(start)) if fits(path)]
+        if name in ("teacher", "checkpoint"):
+            found = [path for path in found if path.name == "best.safetensors"] or found
+        if name != "checkpoint":
+            _only_one(name, source, place, found)
+        return found
+
+    def files(self, name: str) -> Iterator[Path]:
+        """The files of that name, wherever they are mounted."""
+        return (path for path in _below(self.folder) if path.name == name)

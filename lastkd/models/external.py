@@ -1,0 +1,72 @@
+"""Models that lastkd doesn't know, named `package.module:factory`. `docs/losses.md` says more."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lastkd.data.layouts import Layout
+from lastkd.errors import UserError
+from lastkd.settings.architecture import OwnArchitecture
+
+
+class OwnModel(nn.Module):
+    """What `factory(num_classes, layout)` made, held to what a run asks of a model.
+
+    The factory's module is called as `module(streams, bodies)` with the MIB dict, `(B, 3, T, V, M)`
+    a stream, and each clip's number of bodies `(B,)`; it gives logits `(B, K)`.
+    """
+
+    def __init__(self, architecture: OwnArchitecture, num_classes: int, layout: Layout) -> None:
+        """
+        Raises:
+            UserError: the factory can't be imported, can't be called so, or gives no module.
+        """
+        super().__init__()
+        self.architecture = architecture
+        self.num_classes = num_classes
+        self.layout = layout
+        self.model = _made(architecture.name, num_classes, layout)
+
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+        """Logits `(B, K)`, from each stream's `(B, 3, T, V, M)`.
+
+        Raises:
+            UserError: the module gives something else.
+        """
+        logits = self.model(streams, bodies)
+        expected = len(streams["joint"]), self.num_classes
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(
+                f"{self.architecture.name}: its model gives {found} where logits of shape "
+                f"{expected} (clips, classes) are needed"
+            )
+        return logits
+
+
+def _made(name: str, num_classes: int, layout: Layout) -> nn.Module:
+    module_name, attribute = name.split(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as python -m has it, and a console script doesn't
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{name}: there is no module {error.name!r}; install it, or start where it lies"
+        ) from None
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise UserError(
+            f"{name}: {module_name} ({module.__file__}) has no function {attribute!r}; it should "
+            f"be {attribute}(num_classes, layout) -> torch.nn.Module"
+        )
+    made = factory(num_classes=num_classes, layout=layout)
+    if not isinstance(made, torch.nn.Module):
+        raise UserError(f"{name}: gives a {type(made).__name__}, and no torch.nn.Module")
+    return made

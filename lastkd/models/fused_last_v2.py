@@ -1,0 +1,289 @@
+"""LAST-v2 for evaluation alone: the same logits as `LastV2`, at a fraction of the work.
+
+Every shortcut is exact but for rounding:
+
+- an absent body isn't computed: its logits are one constant vector, and where the model averages
+  over the present bodies, not even that;
+- features are `(N, T, V, C)`: the graph messages of a joint lie side by side, so that one product
+  makes all of them and one more is all five convolutions;
+- norms are folded into the products before them, a norm behind the attention gate into the gate;
+- a learned graph that is zero (as in every public checkpoint) and a gate with alpha zero are left
+  out.
+
+`LastV2.forward` is the plain formulation and the oracle (`tests/test_lean_teacher.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lastkd.models.blocks import SpatioTemporalAttention, symmetric_normalised
+from lastkd.models.last_v2 import HEADS, AdaptiveGraphConv, LastV2, LastV2Block, LinearAttention
+from lastkd.settings.architecture import STREAMS
+
+CPU_ROWS = 3
+"""Sequences that pass the network together on a CPU: few enough to stay in its caches. As every
+body of a clip takes three, one a stream, its logits don't depend on what else is in the batch."""
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A norm in evaluation as scale and shift, `(C,)` each, in float64."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+class _Frozen(nn.Module):
+    """Holds constants that move and change precision with the module."""
+
+    def hold(self, **tensors: Tensor) -> None:
+        for name, tensor in tensors.items():
+            # a buffer, not a parameter: it never gets a gradient
+            self.register_buffer(name, tensor.detach().float().contiguous(), persistent=False)
+
+
+class _Product(_Frozen):
+    """A 1x1 convolution with the norm behind it: one product on `(..., C)`."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        weight = conv.weight.flatten(1).double()
+        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
+        if norm is not None:
+            assert isinstance(norm, nn.BatchNorm2d)
+            scale, shift = _affine(norm)
+            weight, bias = weight * scale[:, None], bias * scale + shift
+        self.hold(weight=weight, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class _Graph(_Frozen):
+    """All messages in one product, all their convolutions and the norm in another."""
+
+    fixed: Tensor
+    node: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, gcn: AdaptiveGraphConv, norm: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(norm, nn.BatchNorm2d)
+        graphs = list(gcn.A_physical.double().unbind())
+        weights = [conv.weight.flatten(1).double() for conv in gcn.subset_convs]  # type: ignore[operator]
+        by_clip = weights.pop()
+        if gcn.A_learned.any():
+            graphs.append(symmetric_normalised(gcn.A_learned.double()))
+        else:
+            weights.pop()  # the message of a zero graph is zero
+        scale, shift = _affine(norm)
+        weight = torch.cat([*weights, by_clip], dim=1) * scale[:, None]
+        # out[w] = sum_v A[v, w] x[v]: the product's left matrix is A's transpose, joint by joint
+        fixed = torch.stack([A.t() for A in graphs], dim=1)  # (V, K, V)
+        self.hold(fixed=fixed, weight=weight, bias=shift, node=gcn.node_proj.weight.flatten(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, T, V, C_in)` to `(N, T, V, C_out)`, after the ReLU."""
+        N, T, V, _ = x.shape
+        nodes = F.normalize(F.linear(x.mean(dim=1), self.node).float(), dim=2)
+        # softmax over the last axis of the adjacency, then its transpose as for the fixed graphs
+        by_clip = (nodes @ nodes.transpose(1, 2)).softmax(dim=-1).transpose(1, 2).to(x.dtype)
+        fixed = self.fixed.expand(N, *self.fixed.shape)
+        left = torch.cat((fixed, by_clip.unsqueeze(2)), dim=2).flatten(1, 2)  # (N, V * K, V)
+        messages = left.unsqueeze(1) @ x  # (N, T, V * K, C)
+        return F.linear(messages.view(N, T, V, -1), self.weight, self.bias).relu_()
+
+
+class _Gate(_Frozen):
+    """The attention gate, with the norm that may stand behind it: `x * gate + shift`."""
+
+    stay: Tensor
+    strength: Tensor
+    shift: Tensor
+
+    def __init__(self, attention: SpatioTemporalAttention, norm: nn.Module | None) -> None:
+        super().__init__()
+        alpha = attention.alpha.double().flatten()
+        scale, shift = torch.ones_like(alpha), torch.zeros_like(alpha)
+        if norm is not None:
+            assert isinstance(norm, nn.BatchNorm2d)
+            scale, shift = _affine(norm)
+        self.hold(stay=(1 - alpha) * scale, strength=alpha * scale, shift=shift)
+        self.open = not bool(alpha.any())
+        self.normed = norm is not None
+        self.by_frame = self._branch(attention.temporal_att)
+        self.by_joint = self._branch(attention.spatial_att)
+
+    @staticmethod
+    def _branch(gate: nn.Sequential) -> nn.Sequential:
+        _, squeeze, norm, _, expand, _ = gate
+        assert isinstance(squeeze, nn.Conv2d) and isinstance(expand, nn.Conv2d)
+        relu, sigmoid = nn.ReLU(inplace=True), nn.Sigmoid()
+        return nn.Sequential(_Product(squeeze, norm), relu, _Product(expand), sigmoid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, T, V, C)` to the same shape; `x` is overwritten."""
+        if not self.open:
+            by_frame = self.by_frame(x.mean(dim=2, keepdim=True)) * self.strength
+            by_joint = self.by_joint(x.mean(dim=1, keepdim=True))
+            x = x.mul_(torch.addcmul(self.stay, by_frame, by_joint))
+            return x.add_(self.shift) if self.normed else x
+        return torch.addcmul(self.shift, x, self.stay) if self.normed else x
+
+
+class _Tcn(_Frozen):
+    """Depthwise and pointwise convolution over frames, the norm behind them folded in."""
+
+    kernel: Tensor
+
+    def __init__(self, tcn: nn.Sequential) -> None:
+        super().__init__()
+        separable = tcn[2]
+        assert isinstance(separable, nn.Sequential)
+        over_frames, over_channels = separable
+        assert isinstance(over_frames, nn.Conv2d) and isinstance(over_channels, nn.Conv2d)
+        self.hold(kernel=over_frames.weight)
+        self.stride = over_frames.stride[0]
+        self.padding = int(over_frames.padding[0])
+        self.pointwise = _Product(over_channels, tcn[3])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, T, V, C)`, overwritten, to `(N, T / stride, V, C)`."""
+        y = F.conv2d(
+            x.relu_().permute(0, 3, 1, 2),  # channels last in memory: no copy
+            self.kernel,
+            stride=(self.stride, 1),
+            padding=(self.padding, 0),
+            groups=len(self.kernel),
+        )
+        out: Tensor = self.pointwise(y.permute(0, 2, 3, 1))
+        return out
+
+
+class _Attention(_Frozen):
+    """Linear attention of each joint over its frames."""
+
+    qkv: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, attention: LinearAttention) -> None:
+        super().__init__()
+        proj = attention.proj
+        self.hold(qkv=attention.qkv.weight, weight=proj.weight, bias=proj.bias)
+        self.pool = attention.pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, T, V, C)` to `(N, T / stride, V, C)`."""
+        N, T, V, C = x.shape
+        qkv = F.linear(x, self.qkv).view(N, T, V, 3, HEADS, C // HEADS)
+        q, k, v = qkv.permute(3, 0, 2, 4, 1, 5).contiguous()  # (N, V, H, T, D) each
+        q, k = F.elu(q, inplace=True).add_(1), F.elu(k, inplace=True).add_(1)
+        mixed = q @ (k.transpose(-1, -2) @ v)
+        mixed.div_((q @ k.sum(dim=-2).unsqueeze(-1)).clamp_(min=1e-4))
+        mixed = mixed.permute(0, 3, 1, 2, 4).reshape(N, T, V, C)
+        out = F.linear(mixed, self.weight, self.bias)
+        if isinstance(self.pool, nn.Identity):
+            return out
+        pooled: Tensor = self.pool(out.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return pooled
+
+
+class _Block(nn.Module):
+    def __init__(self, block: LastV2Block) -> None:
+        super().__init__()
+        self.graph = _Graph(block.gcn, block.gcn_bn)
+        self.temporal: nn.Module
+        if isinstance(block.tcn, LinearAttention):
+            self.gate = _Gate(block.st_att, None)
+            self.temporal = _Attention(block.tcn)
+        else:
+            assert isinstance(block.tcn, nn.Sequential)
+            self.gate = _Gate(block.st_att, block.tcn[0])
+            self.temporal = _Tcn(block.tcn)
+        self.residual: _Product | None = None
+        self.stride = 1
+        if isinstance(block.residual_path, nn.Sequential):
+            projection, norm = block.residual_path
+            assert isinstance(projection, nn.Conv2d)
+            self.residual = _Product(projection, norm)
+            self.stride = projection.stride[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, T, V, C_in)` to `(N, T / stride, V, C)`."""
+        y: Tensor = self.temporal(self.gate(self.graph(x)))
+        return y.add_(self.residual(x[:, :: self.stride]) if self.residual else x).relu_()
+
+
+class LeanLastV2(_Frozen):
+    """A `LastV2` in `eval` mode, rebuilt for speed. It can't be trained.
+
+    Args:
+        model: the trained module, left as it is.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    head: Tensor
+    head_bias: Tensor
+
+    def __init__(self, model: LastV2) -> None:
+        super().__init__()
+        self.present_alone = model.architecture.body_average == "present"
+        self.num_classes = model.num_classes
+        affine = [_affine(norm) for norm in model.data_bn]  # type: ignore[arg-type]
+        scale, shift = (torch.stack(parts) for parts in zip(*affine, strict=True))
+        self.hold(scale=scale, shift=shift, head=model.fc.weight, head_bias=model.fc.bias)
+        self.blocks = nn.Sequential(*(_Block(block) for block in model.backbone))  # type: ignore[arg-type]
+        self._absent: dict[tuple[int, int], Tensor] = {}
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor) -> Tensor:
+        """Logits `(B, K)`.
+
+        Args:
+            streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
+            bodies: each clip's number of bodies `(B,)`; the others are all zeros.
+        """
+        parts = [streams[stream] for stream in STREAMS]
+        parts = [x.unsqueeze(-1) if x.dim() == 4 else x for x in parts]
+        B, M = parts[0].shape[0], parts[0].shape[-1]
+        present = torch.arange(M, device=bodies.device) < bodies[:, None]
+        # (bodies that are there, S, T, V, C): a body's streams side by side
+        x = torch.stack([part.permute(0, 4, 2, 3, 1)[present] for part in parts], dim=1)
+        by_body = self._logits(x)
+        clip = present.nonzero()[:, 0]
+        logits = by_body.new_zeros(B, self.num_classes).index_add_(0, clip, by_body)
+        there = present.sum(dim=1, keepdim=True)
+        if self.present_alone:
+            return logits / there.clamp(min=1)
+        return (logits + (M - there) * self._absent_logits(x)) / M
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """`(bodies, S, T, V, 3)` to logits summed over the streams, `(bodies, K)`."""
+        if len(x) == 0:
+            return x.new_zeros(0, self.num_classes)
+        rows = (x * self.scale[:, None, None] + self.shift[:, None, None]).flatten(0, 1)
+        size = CPU_ROWS if x.device.type == "cpu" else max(len(rows), 1)
+        logits = []
+        for some in rows.split(size):
+            by_stream = self.blocks(some).mean(dim=(1, 2)).unflatten(0, (-1, len(STREAMS)))
+            bias = len(STREAMS) * self.head_bias
+            logits.append(F.linear(by_stream.sum(dim=1), self.head, bias))
+        return torch.cat(logits)
+
+    def _absent_logits(self, x: Tensor) -> Tensor:
+        """What a body of zeros gives, `(1, K)`; computed once for each length and layout."""
+        T, V = x.shape[2:4]
+        if (T, V) not in self._absent:
+            self._absent[T, V] = self._logits(x.new_zeros(1, *x.shape[1:]))
+        return self._absent[T, V]

@@ -1,0 +1,170 @@
+"""Which runs belong together: a teacher with its students, a student with its baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lastkd.monitor.log.run import Run
+from lastkd.report.reference import NTU60_XSUB
+
+
+@dataclass
+class Compared:
+    """What a run is measured against."""
+
+    baseline: Run | None = None
+    """The standalone run of the same model on the same data and split."""
+    teacher_run: Run | None = None
+    teacher_top1: float | None = None
+
+    def gain(self, run: Run) -> float | None:
+        """Points of the best top-1 over the baseline's."""
+        if self.baseline is None or run.best is None or self.baseline.best is None:
+            return None
+        return run.best[1] - self.baseline.best[1]
+
+
+@dataclass
+class Group:
+    """One teacher's students with their baselines, or runs without a teacher on one set."""
+
+    title: str
+    runs: list[Run] = field(default_factory=list)
+
+
+def _set_of(run: Run) -> tuple[str, str]:
+    return (run.start.data.hash if run.start else "", str(run.settings.get("split", "")))
+
+
+def baseline_of(run: Run, runs: list[Run]) -> Run | None:
+    """The standalone run that a distilled one is compared with.
+
+    Of several it is the likest: same seed and epochs first, then finished, then the latest.
+    """
+    if not run.distilled:
+        return None
+    fitting = [
+        other
+        for other in runs
+        if other.start and not other.distilled and other.model == run.model
+        if _set_of(other) == _set_of(run)
+    ]
+
+    def likeness(other: Run) -> tuple[bool, bool, bool, float]:
+        return (
+            other.settings.get("seed") == run.settings.get("seed"),
+            other.settings.get("epochs") == run.settings.get("epochs"),
+            other.end is not None and other.end.state == "finished",
+            other.start.time if other.start else 0.0,
+        )
+
+    return max(fitting, key=likeness, default=None)
+
+
+def teacher_run_of(run: Run, runs: list[Run]) -> Run | None:
+    """The run that trained a student's teacher, known by the folder of its checkpoint."""
+    if not run.start or not run.start.teacher:
+        return None
+    named = run.settings.get("teacher")
+    if not isinstance(named, str):
+        return None
+    folder, model = Path(named).parent, run.start.teacher.model
+    fitting = [other for other in runs if not other.distilled and other.model == model]
+    for other in fitting:
+        if other.folder.resolve() == folder.resolve():
+            return other
+    # fetched from another machine, where the folders were called otherwise
+    moved = [
+        other for other in fitting if other.folder.name == folder.name and _same_set(other, run)
+    ]
+    return moved[0] if len(moved) == 1 else None
+
+
+def _same_set(one: Run, other: Run) -> bool:
+    return _set_of(one) == _set_of(other)
+
+
+def compare(run: Run, runs: list[Run]) -> Compared:
+    """What a run is measured against, among these runs."""
+    teacher = run.start.teacher if run.start else None
+    top1 = teacher.accuracy.get("top1") if teacher else None
+    return Compared(
+        baseline_of(run, runs),
+        teacher_run_of(run, runs),
+        float(top1) if isinstance(top1, int | float) else None,
+    )
+
+
+def _place(run: Run) -> tuple[int, bool, float]:
+    start = run.start
+    return (start.parameters if start else 0, run.distilled, start.time if start else 0.0)
+
+
+def _on(run: Run) -> str:
+    if not run.start:
+        return ""
+    source = run.start.data.source.split(" (")[0] or "unnamed data"
+    return f"{source}, {run.settings.get('split', '')}"
+
+
+def grouped(runs: list[Run]) -> list[Group]:
+    """The runs by teacher, each run once; a teacher's own run leads its students.
+
+    Within a group from the smallest model to the largest, the baseline before what is compared.
+    """
+    groups: dict[tuple[str, ...], Group] = {}
+    placed: set[int] = set()
+    students = [run for run in runs if run.distilled]
+    for run in sorted(students, key=lambda run: run.start.time if run.start else 0.0):
+        assert run.start is not None
+        assert run.start.teacher is not None
+        teacher = run.start.teacher
+        key: tuple[str, ...] = (teacher.hash, *_set_of(run))
+        if key not in groups:
+            top1 = teacher.accuracy.get("top1")
+            figure = f" {top1:.2f} %" if isinstance(top1, int | float) else ""
+            groups[key] = Group(f"{teacher.model}{figure} teaches on {_on(run)}")
+        compared = compare(run, runs)
+        for member in (compared.teacher_run, compared.baseline, run):
+            if member is not None and id(member) not in placed:
+                placed.add(id(member))
+                members = groups[key].runs
+                members.insert(0, member) if member is compared.teacher_run else members.append(
+                    member
+                )
+    for run in runs:
+        if id(run) in placed:
+            continue
+        alone = ("", *_set_of(run))
+        title = f"standalone on {_on(run)}" if run.start else "not started yet"
+        groups.setdefault(alone, Group(title)).runs.append(run)
+    for key, group in groups.items():
+        lead = [r for r in group.runs if key[0] and _teaches(r, group.runs, runs)]
+        rest = sorted((r for r in group.runs if r not in lead), key=_place)
+        group.runs = lead + rest
+    return list(groups.values())
+
+
+def _teaches(run: Run, group: list[Run], runs: list[Run]) -> bool:
+    return any(teacher_run_of(other, runs) is run for other in group if other.distilled)
+
+
+_TRAINING_CLIPS = 40_091
+
+
+def expected(run: Run) -> tuple[int, int] | None:
+    """The range of top-1 in percent for this run; None where the design says nothing of its set.
+
+    NTU60 cross-subject is known by its classes, its split and its size; some readers drop a few
+    clips without a body.
+    """
+    if run.start is None or run.variant not in NTU60_XSUB:
+        return None
+    data = run.start.data
+    if data.classes != 60 or run.settings.get("split") != "xsub":
+        return None
+    if abs(data.train - _TRAINING_CLIPS) > 0.01 * _TRAINING_CLIPS:
+        return None
+    ranges = NTU60_XSUB[run.variant]
+    return ranges.distilled if run.distilled else ranges.standalone

@@ -1,0 +1,313 @@
+"""What is known of one run, kept up to date from its event log."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from lastkd.monitor.log import records
+from lastkd.monitor.log.records import (
+    Checkpoint,
+    Device,
+    End,
+    Epoch,
+    Resume,
+    Skipped,
+    Start,
+    Step,
+    Warning,
+    decode,
+)
+from lastkd.monitor.log.series import Series, mean, median
+from lastkd.monitor.log.tail import LogTail
+
+CHANNELS = ("ce", "kl", "total", "lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms")
+_columns = attrgetter("step", *CHANNELS)
+CHUNK = 2 << 20
+WHOLE = 16 << 20
+"""A log up to this size is read whole; of a longer one's step events only so many."""
+KEPT = 200
+"""Warnings, checkpoints and device events that are remembered: the latest."""
+QUIET_AT_START_S = 300.0
+"""A run may be silent so long before its first step: it loads, compiles, looks for its devices."""
+
+
+class Run:
+    """One run, from its log alone.
+
+    Args:
+        folder: of the run.
+        log: its event log.
+    """
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.folder = folder
+        self.name = folder.name or str(folder)
+        """The folder's; among runs whose folders are called alike with those above it."""
+        self.tail = LogTail(log)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.start: Start | None = None
+        self.end: End | None = None
+        self.series = Series(CHANNELS)
+        self.epochs: dict[int, Epoch] = {}
+        self.last: Step | None = None
+        self.last_time: float | None = None
+        self.warnings: deque[Warning] = deque(maxlen=KEPT)
+        self.warning_count = 0
+        self.resumes: deque[Resume] = deque(maxlen=KEPT)
+        self.checkpoints: deque[Checkpoint] = deque(maxlen=KEPT)
+        self.devices: deque[Device] = deque(maxlen=KEPT)
+        self.skipped: dict[str, int] = {}
+        self._skipped_until = 0
+        self.not_finite: deque[Step] = deque(maxlen=KEPT)
+        self.bad_lines = 0
+        self.unknown: set[str] = set()
+        self.stride = 1
+        self._gaps: deque[float] = deque(maxlen=50)
+        self._step_time: float | None = None
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def poll(self, limit: int = CHUNK) -> bool:
+        """Takes in some of what was appended; whether anything has changed."""
+        before = (self.tail.gone, self.tail.problem)
+        data, replaced = self.tail.read(limit)
+        if replaced:
+            self._forget()
+        if self.tail.offset <= limit and self.tail.size > WHOLE:
+            self.stride = -(-self.tail.size // WHOLE)
+        if data:
+            # behind the part that was there at first, every line counts
+            decoded = decode(data, self.stride if self.tail.pending else 1)
+            self.bad_lines += decoded.bad
+            self.unknown |= decoded.unknown
+            self._take(decoded.events)
+        return bool(data) or replaced or before != (self.tail.gone, self.tail.problem)
+
+    @property
+    def pending(self) -> bool:
+        """There is more to read at once."""
+        return self.tail.pending and not self.tail.gone and self.tail.problem is None
+
+    def _take(self, events: list[records.Event]) -> None:
+        steps: list[Step] = []
+        for event in events:
+            if type(event) is Step:
+                if steps and event.step <= steps[-1].step:
+                    self._take_steps(steps)
+                    steps = []
+                steps.append(event)
+                continue
+            if steps:
+                self._take_steps(steps)
+                steps = []
+            self._take_other(event)
+        if steps:
+            self._take_steps(steps)
+        spoken = [event.time for event in events if type(event) is not Device]
+        if spoken:  # a device event is no sign of progress
+            self.last_time = spoken[-1]
+
+    def _take_steps(self, steps: list[Step]) -> None:
+        numbers, *columns = zip(*map(_columns, steps), strict=True)
+        self.series.add(numbers, columns)
+        for step in steps[-50:]:
+            if self._step_time is not None and step.time > self._step_time:
+                self._gaps.append(step.time - self._step_time)
+            self._step_time = step.time
+        self.not_finite.extend(step for step in steps if step.not_finite)
+        self.last, self.end = steps[-1], None
+
+    def _take_other(self, event: records.Event) -> None:
+        match event:
+            case Start():
+                if self.start is not None and self.start.run_id != event.run_id:
+                    bad, stride = self.bad_lines, self.stride
+                    self._forget()  # a second run was appended to the file: the latest counts
+                    self.bad_lines, self.stride = bad, stride
+                self.start = event
+            case Epoch():
+                self.epochs[event.epoch] = event
+            case Warning():
+                self.warnings.append(event)
+                self.warning_count += 1
+            case Resume():
+                self.resumes.append(event)
+                self.end, self._step_time = None, None
+            case Checkpoint():
+                self.checkpoints.append(event)
+            case Skipped():
+                if event.step > self._skipped_until:  # one that is done again is known
+                    self._skipped_until = event.step
+                    self.skipped[event.reason] = self.skipped.get(event.reason, 0) + 1
+            case Device():
+                self.devices.append(event)
+            case End():
+                self.end = event
+
+    # --- what it is -----------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.start.settings if self.start else {}
+
+    @property
+    def model(self) -> str:
+        return self.start.model if self.start else ""
+
+    @property
+    def variant(self) -> str:
+        """nano, small, base or large of a student; the model's name of all others."""
+        return self.model.removeprefix("last_e_")
+
+    @property
+    def distilled(self) -> bool:
+        return self.start is not None and self.start.teacher is not None
+
+    def number(self, key: str) -> float | None:
+        """A setting that is a number."""
+        value = self.settings.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def newer(self) -> int | None:
+        """The schema of a log that a newer version wrote."""
+        schema = self.start.schema if self.start else 0
+        return schema if schema > records.SCHEMA else None
+
+    def unread(self) -> list[str]:
+        """What of the log was passed over, in words."""
+        said = []
+        if self.newer:
+            said.append(
+                f"written by a newer lastkd (schema {self.newer}; {records.SCHEMA} is known here)"
+            )
+        bad = self.bad_lines + self.tail.too_long
+        if bad:
+            said.append(f"{bad:,} unreadable line{'s' if bad > 1 else ''} skipped")
+        if self.unknown:
+            kinds = sorted(self.unknown)
+            shown = ", ".join(kinds[:3]) + (" ..." if len(kinds) > 3 else "")
+            said.append(f"unknown events passed over: {shown}")
+        if self.stride > 1:
+            said.append(f"long log: one step event in {self.stride} was read of its first part")
+        if self.tail.problem:
+            said.append(f"cannot be read: {self.tail.problem}")
+        return said
+
+    # --- how far it is --------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        return self.last.step if self.last else 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.start.total_steps if self.start else 0
+
+    @property
+    def epoch(self) -> int:
+        return self.last.epoch if self.last else 0
+
+    @property
+    def total_epochs(self) -> int:
+        return int(self.number("epochs") or 0)
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+        return min(self.step / self.total_steps, 1.0) if self.total_steps else 0.0
+
+    @property
+    def clips_per_s(self) -> float | None:
+        """The median of the last reports."""
+        recent = self.series.recent("clips_per_s", 9)
+        return median(recent) if recent else None
+
+    @property
+    def teacher_share(self) -> float | None:
+        """Of a step's time, from 0 to 1."""
+        teacher, student = self.series.recent("teacher_ms"), self.series.recent("student_ms")
+        if not teacher or not student:
+            return None
+        of_teacher, of_student = mean(teacher), mean(student)
+        return of_teacher / (of_teacher + of_student) if of_teacher + of_student else None
+
+    def seconds_left(self) -> float | None:
+        """Steps and evaluations that are still to come, at the pace of the last ones."""
+        rate = self.clips_per_s
+        if self.end or not rate or not self.start or not self.total_steps:
+            return None
+        left = (self.total_steps - self.step) * self.start.global_batch / rate
+        every = int(self.number("eval_every") or 1)
+        evaluations = (self.total_epochs - max(self.epochs, default=0)) / every
+        seconds = [e.seconds for e in self.epochs.values() if e.seconds is not None]
+        return left + max(evaluations, 0) * (median(seconds) if seconds else 0.0)
+
+    def quiet_limit(self) -> float:
+        """Seconds without an event that the run's own pace explains."""
+        if self.last is None or not self._gaps:
+            return QUIET_AT_START_S
+        limit = max(60.0, 8 * median(self._gaps), 2 * max(self._gaps))
+        per_epoch = self.start.steps_per_epoch if self.start else 0
+        if per_epoch and self.last.step % per_epoch == 0:  # it evaluates
+            seconds = [e.seconds for e in self.epochs.values() if e.seconds is not None]
+            rate = self.clips_per_s
+            first = self.start.data.test / rate if self.start and rate else QUIET_AT_START_S
+            limit += 3 * (max(seconds) if seconds else first)
+        return limit
+
+    def quiet(self, now: float | None = None) -> float:
+        """Seconds since the last event."""
+        if self.last_time is None:
+            return 0.0
+        return max((time.time() if now is None else now) - self.last_time, 0.0)
+
+    def state(self, now: float | None = None) -> str:
+        """waiting, running, stalled, or as its end says: finished, stopped, failed."""
+        if self.end is not None:
+            return self.end.state or "stopped"
+        if self.start is None and self.last is None:
+            return "waiting"
+        return "stalled" if self.quiet(now) > self.quiet_limit() else "running"
+
+    # --- how good it is -------------------------------------------------------------------------
+
+    @property
+    def accuracies(self) -> list[tuple[int, float]]:
+        """Epoch and top-1 of each evaluation, in order."""
+        return sorted((e.epoch, e.top1) for e in self.epochs.values() if e.top1 is not None)
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Epoch and top-1 of the best evaluation, the first of equals."""
+        return max(self.accuracies, key=lambda pair: (pair[1], -pair[0]), default=None)
+
+    @property
+    def final(self) -> tuple[int, float] | None:
+        """Epoch and top-1 of the latest evaluation."""
+        return self.accuracies[-1] if self.epochs and self.accuracies else None
+
+    def weights(self) -> tuple[float, float]:
+        """What CE and KL are multiplied with in the loss."""
+        alpha, tau = self.number("alpha"), self.number("tau")
+        if not self.distilled or alpha is None or tau is None:
+            return 1.0, 0.0
+        return alpha, (1 - alpha) * tau**2
+
+    def series_means(self, channel: str) -> list[tuple[float, float]]:
+        """Step and mean of each bucket of a channel."""
+        return [(step, mean) for step, mean, _, _ in self.series.points(channel)]
+
+    def kl_share(self) -> float | None:
+        """The share of the weighted KL in the loss, from 0 to 1, of the last reports."""
+        kl, total = self.series.recent("kl"), self.series.recent("total")
+        if not kl or not total or not self.distilled:
+            return None
+        whole = mean(total)
+        return self.weights()[1] * mean(kl) / whole if whole else None

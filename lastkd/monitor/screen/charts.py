@@ -1,0 +1,183 @@
+"""From runs to charts: the loss split, accuracy, the share of KL, and the pace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lastkd.monitor.log.groups import Compared, expected
+from lastkd.monitor.log.run import Run
+from lastkd.monitor.log.series import smoothed
+from lastkd.monitor.screen.plot import Band, Curve, Level, Plot
+from lastkd.monitor.screen.style import DASHED, DOTTED, MIXED, SOLID, Look, Palette, count, run_look
+
+PARTS = ("total", "ce", "kl")
+PART_NAMES = {"total": "total", "ce": "CE", "kl": "KL"}
+
+
+@dataclass
+class View:
+    """How the charts are looked at; keys change it."""
+
+    log: bool = False
+    weighted: bool = True
+    """CE and KL as they enter the loss, so that they add up to the total; else as such."""
+    lines: str = "both"
+    """raw, smooth or both."""
+    part: str = "all"
+    """Of the loss: all, total, ce or kl; of several runs `all` is their total."""
+
+    def in_words(self, *, split: bool) -> str:
+        """What is drawn, for the chart's title.
+
+        Args:
+            split: there is one run that has all parts; of `all` only the total is drawn else.
+        """
+        shown = "total" if self.part == "all" and not split else self.part
+        names = "CE + KL" if shown == "all" else PART_NAMES[shown]
+        weights = "" if shown == "total" else ", weighted" if self.weighted else ", as such"
+        return names + weights + (", log" if self.log else "")
+
+
+Points = list[tuple[float, float]]
+
+
+def part_points(
+    run: Run, part: str, weighted: bool
+) -> tuple[Points, list[tuple[float, float, float]]]:
+    """A loss part over the steps: means, and the spread that they stand for."""
+    ce_weight, kl_weight = run.weights()
+    factor = {"ce": ce_weight, "kl": kl_weight}.get(part, 1.0) if weighted else 1.0
+    found = run.series.points(part)
+    return (
+        [(step, factor * mean) for step, mean, _, _ in found],
+        [(step, factor * low, factor * high) for step, _, low, high in found],
+    )
+
+
+def figure(value: float | None) -> str:
+    """Three digits, as far as they say something."""
+    if value is None:
+        return ""
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _curve(label: str, look: Look, run: Run, part: str, view: View) -> Curve:
+    points, spread = part_points(run, part, view.weighted)
+    if view.lines == "smooth":
+        spread = []
+    if view.lines != "raw":
+        means = smoothed([y for _, y in points], len(points) / 40)
+        points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+    value = figure(points[-1][1] if points else None)
+    return Curve(label, look, points, spread, value, raw=view.lines == "raw")
+
+
+def loss_plot(runs: Sequence[Run], view: View, palette: Palette) -> Plot:
+    """CE, KL and total of one run, or one part of several."""
+    plot = Plot(log=view.log, x_format=count, whole_x=True, y_format=figure, empty="no steps yet")
+    with_steps = [run for run in runs if run.last is not None]
+    if len(with_steps) == 1:
+        (run,) = with_steps
+        looks = {
+            "total": Look(palette.total, SOLID, 0, bold=True),
+            "ce": Look(palette.ce, DASHED, 1),
+            "kl": Look(palette.kl, DOTTED, 2),
+        }
+        for part in PARTS if view.part == "all" else (view.part,):
+            # without a teacher CE is the total
+            if run.series.has(part) and (run.distilled or part != "ce" or view.part == "ce"):
+                plot.curves.append(_curve(PART_NAMES[part], looks[part], run, part, view))
+    else:
+        part = "total" if view.part == "all" else view.part
+        for index, run in enumerate(runs):
+            if run.series.has(part):
+                plot.curves.append(_curve(run.name, run_look(palette, index), run, part, view))
+    if len(runs) == 1 and runs[0].total_steps and runs[0].step:
+        plot.x_limits = (0, max(runs[0].step, 1))
+    return plot
+
+
+def accuracy_plot(
+    runs: Sequence[Run], compared: Sequence[Compared], palette: Palette, *, roomy: bool
+) -> Plot:
+    """Test top-1 over epochs, with baseline, teacher and what the design expects as lines.
+
+    Args:
+        roomy: there is space for the baseline's own curve as well.
+    """
+    plot = Plot(whole_x=True, empty="no evaluation yet", y_format="{:.3g}".format)
+    for index, run in enumerate(runs):
+        value = f"{run.best[1]:.1f}" if run.best else ""
+        points: Points = [(epoch, top1) for epoch, top1 in run.accuracies]
+        plot.curves.append(
+            Curve(run.name, run_look(palette, index), points, value=value, marked=True)
+        )
+    teachers = {c.teacher_top1 for c in compared if c.teacher_top1 is not None}
+    for top1 in sorted(teachers)[-1:] if len(teachers) > 2 else sorted(teachers):
+        plot.levels.append(Level(top1, f"teacher {top1:.1f}", Look(palette.teacher, DASHED)))
+    shown = {id(run) for run in runs}
+    baselines = {
+        id(c.baseline): c.baseline for c in compared if c.baseline and id(c.baseline) not in shown
+    }
+    for baseline in baselines.values():
+        if baseline.best:
+            name = "standalone" if len(runs) == 1 else f"{baseline.variant} alone"
+            label = f"{name} {baseline.best[1]:.1f}"
+            plot.levels.append(Level(baseline.best[1], label, Look(palette.baseline, DOTTED)))
+        if roomy and len(runs) == 1:
+            points = [(epoch, top1) for epoch, top1 in baseline.accuracies]
+            look = Look(palette.baseline, MIXED, 1)
+            plot.curves.append(Curve("standalone", look, points))
+    ranges = {expected(run) for run in runs} - {None}
+    if len(ranges) == 1:
+        ((low, high),) = (pair for pair in ranges if pair)
+        plot.bands.append(Band(low, high, f"expected {low:.0f}-{high:.0f}"))
+    epochs = [epoch for run in runs for epoch, _ in run.accuracies]
+    if epochs:
+        totals = [run.total_epochs for run in runs if run.total_epochs]
+        plot.x_limits = (min(epochs) if min(epochs) > 1 else 1, max([*epochs, *totals]))
+    return plot
+
+
+def share_plot(runs: Sequence[Run], palette: Palette) -> Plot:
+    """The share of the weighted KL in the loss, in percent over the steps."""
+    plot = Plot(
+        y_limits=(0, 100), x_format=count, whole_x=True, empty="no teacher, no KL: standalone"
+    )
+    for index, run in enumerate(runs):
+        if not run.distilled:
+            continue
+        weight = run.weights()[1]
+        totals = dict(run.series_means("total"))
+        points = [
+            (step, 100 * weight * kl / totals[step])
+            for step, kl in run.series_means("kl")
+            if totals.get(step)
+        ]
+        means = smoothed([y for _, y in points], len(points) / 40)
+        points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+        look = run_look(palette, index)
+        if len(runs) == 1:
+            look = Look(palette.kl, SOLID, 2, bold=True)
+        value = f"{points[-1][1]:.0f} %" if points else ""
+        plot.curves.append(Curve(run.name if len(runs) > 1 else "KL", look, points, value=value))
+    return plot
+
+
+def pace_plot(runs: Sequence[Run], palette: Palette) -> Plot:
+    """Clips a second over the steps."""
+    plot = Plot(x_format=count, whole_x=True, y_format=count, empty="no steps yet")
+    for index, run in enumerate(runs):
+        found = run.series.points("clips_per_s")
+        points = [(step, mean) for step, mean, _, _ in found]
+        means = smoothed([y for _, y in points], len(points) / 40)
+        points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+        spread = [(step, low, high) for step, _, low, high in found]
+        value = count(points[-1][1]) if points else ""
+        label = run.name if len(runs) > 1 else "clips/s"
+        plot.curves.append(Curve(label, run_look(palette, index), points, spread, value))
+    if any(curve.points for curve in plot.curves):
+        top = max(y for curve in plot.curves for _, y in curve.points)
+        plot.y_limits = (0, 1.1 * top or 1)
+    return plot

@@ -1,0 +1,142 @@
+"""`--tau auto`: the temperature that a student's standalone run asks for.
+
+The design's advice is tau 6.0 for nano and small where they underfit by themselves, else 4.0. A
+standalone run counts as underfitting by its event log alone, at its end:
+
+    fit = exp(H - ce)
+    underfits = fit < 1/2
+
+where `ce` is the mean training loss of the last epoch and H the entropy of its smoothed labels: the
+least that `ce` can be. So `fit` is between 0 and 1: the probability that the model gives the right
+class of a training view, as a geometric mean, relative to the most that the smoothed labels allow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lastkd.errors import UserError
+from lastkd.runs.log import Run, read_runs
+from lastkd.settings.runs import DistillSettings
+
+AUTO = "auto"
+USUAL_TAU, UNDERFITTING_TAU = 4.0, 6.0
+SMALL_VARIANTS = ("nano", "small")
+LEAST_FIT = 0.5
+
+
+def training_fit(run: Run) -> float:
+    """How well a standalone run fits its own training clips at its end, from 0 to 1; see above.
+
+    Raises:
+        UserError: the run isn't finished, or its log lacks the last epoch's loss.
+    """
+    if run.state != "finished":
+        raise UserError(
+            f"{run.folder}: the standalone run is {run.state}; --tau auto needs it finished"
+        )
+    loss = _last_training_loss(run)
+    if loss is None:
+        raise UserError(f"{run.folder}: its log lacks the last epoch's loss; give --tau a number")
+    smoothing = float(run.start["settings"].get("label_smoothing") or 0.0)
+    least = smoothed_entropy(smoothing, int(run.start["data"]["classes"]))
+    # a running mean of finite precision may come out a hair below the least
+    return min(1.0, math.exp(least - loss))
+
+
+def smoothed_entropy(smoothing: float, classes: int) -> float:
+    """Entropy in nats of hard labels smoothed over `classes`: the least cross-entropy there is."""
+    other = smoothing / classes
+    right = 1 - smoothing + other
+    parts = [right * math.log(right)]
+    if other:
+        parts.append((classes - 1) * other * math.log(other))
+    return -sum(parts)
+
+
+def _last_training_loss(run: Run) -> float | None:
+    """Mean `ce` of the steps of the last epoch; a step event is of all steps since the one before.
+
+    None where the log has none of it.
+    """
+    total, steps, before = 0.0, 0, 0
+    last_epoch = max((event["epoch"] for event in run.steps.values()), default=None)
+    for step, event in run.steps.items():
+        if event["epoch"] == last_epoch and event.get("ce") is not None:
+            total += (step - before) * event["ce"]
+            steps += step - before
+        before = step
+    return total / steps if steps else None
+
+
+def standalone_of(settings: DistillSettings, runs: Sequence[Run], folder: Path) -> Run:
+    """The standalone run of a student's model on the same split, of the same seed if there is one.
+
+    Args:
+        folder: where `runs` were found, for the error.
+
+    Raises:
+        UserError: there is none, or several fit equally well.
+    """
+    fitting = [
+        run
+        for run in runs
+        if run.teacher is None
+        and run.model == settings.model_name
+        and run.start["settings"]["split"] == settings.split
+    ]
+    same_seed = [run for run in fitting if run.seed == settings.seed]
+    chosen = same_seed or fitting
+    if not chosen:
+        raise UserError(
+            f"{folder}: holds no standalone run of {settings.model_name} on {settings.split}, "
+            "which --tau auto needs; train it with lastkd.train or give --tau a number"
+        )
+    if len(chosen) > 1:
+        names = ", ".join(str(run.folder) for run in chosen)
+        raise UserError(f"{folder}: holds several fitting standalone runs ({names}); name one")
+    return chosen[0]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A temperature with the reason for it in words."""
+
+    tau: float
+    why: str
+
+
+def auto_tau(settings: DistillSettings, standalone: Path | None) -> Resolved:
+    """The temperature for a student.
+
+    Args:
+        settings: those of its distillation, whatever their tau.
+        standalone: folder of its standalone run, or one that holds it at any depth.
+
+    Raises:
+        UserError: a run is needed and missing or unfit, or the loss isn't kd.
+    """
+    if settings.loss != "kd":
+        raise UserError(
+            f"--tau auto is a rule for the loss kd, not for {settings.loss}; leave --tau away or "
+            "give a number"
+        )
+    variant = settings.variant
+    if variant not in SMALL_VARIANTS:
+        return Resolved(USUAL_TAU, f"{variant}: tau {USUAL_TAU:g}, as for all but nano and small")
+    if standalone is None:
+        raise UserError(
+            f"--tau auto needs the standalone run of {variant}; name its folder with --standalone"
+        )
+    run = standalone_of(settings, read_runs(standalone), standalone)
+    fit = training_fit(run)
+    underfits = fit < LEAST_FIT
+    tau = UNDERFITTING_TAU if underfits else USUAL_TAU
+    return Resolved(
+        tau,
+        f"{variant}: tau {tau:g}, as {run.folder} {'underfits' if underfits else 'fits'} "
+        f"(training fit {fit:.3f})",
+    )

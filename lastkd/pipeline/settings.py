@@ -1,0 +1,253 @@
+"""What a sequence is told, and what each of its runs is told in turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from lastkd.cli.options import Variants
+from lastkd.errors import UserError, nearest
+from lastkd.files.shipped import CONFIGS
+from lastkd.files.yaml_files import read_mapping, validated
+from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
+from lastkd.settings.architecture import get_architecture, is_factory
+from lastkd.settings.durations import in_seconds
+from lastkd.settings.resolve import places, resolve, variants
+from lastkd.settings.runs import DistillSettings, TrainSettings
+
+OF_THE_SEQUENCE = {
+    *("data", "split", "seed", "run", "resume", "time_budget"),
+    *("model", "variant", "teacher", "teacher_cache"),
+}
+"""Settings of a run that the sequence itself decides."""
+OF_ANY_RUN = {*TrainSettings.model_fields, *DistillSettings.model_fields} - OF_THE_SEQUENCE
+_BY_KIND = ("teacher_settings", "standalone_settings", "distilled_settings")
+
+
+def _variants(value: Any) -> Any:
+    said = ",".join(value) if isinstance(value, list | tuple) else str(value)
+    try:
+        return Variants().convert(said, None, None)
+    except click.UsageError as error:
+        raise ValueError(error.message) from None
+
+
+def _budget(value: str | None) -> str | None:
+    if value is not None:
+        in_seconds(value)
+    return value
+
+
+class SequenceSettings(BaseModel):
+    """A sequence: teacher, standalone students, distilled students, evaluations, report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    data: Path = Field(description="prepared store (made by lastkd prepare)")
+    split: str = Field("xsub", description="split of the store: xsub, xview, xset, ...")
+    out: Path | None = Field(
+        None, description="folder of all runs and the report [default: runs/STORE_SPLIT]"
+    )
+    teacher_model: str = Field("last_v2_base", description="model that is trained as teacher")
+    teacher: Path | None = Field(
+        None, description="checkpoint of a teacher that there is already; none is trained then"
+    )
+    teacher_epoch: Literal["best", "last"] = Field(
+        "best",
+        description="epoch of the trained teacher that teaches; best is chosen on the test part",
+    )
+    variant: Annotated[tuple[str, ...], BeforeValidator(_variants)] = Field(
+        tuple(variants()),
+        description="students: nano, small, base, large, several (nano,large) or all",
+    )
+    seeds: int = Field(
+        1, ge=1, description="number of seeds of the students, from 0 on; one teacher serves all"
+    )
+    launch_config: Path | None = Field(
+        None,
+        description="config for accelerate launch: a file, or kaggle_t4x2, gpu, cpu, multi_node "
+        "[default: one GPU, or else one process on the CPU]",
+    )
+    figures: bool = Field(True, description="draw the report's figures (needs lastkd[plots])")
+    time_budget: Annotated[str | None, AfterValidator(_budget)] = Field(
+        None, description="stop with a checkpoint when so much time is over: 11h, 90m, 10h30m"
+    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="of every run")
+    teacher_settings: dict[str, Any] = Field(default_factory=dict)
+    standalone_settings: dict[str, Any] = Field(default_factory=dict)
+    distilled_settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.out or Path("runs") / f"{self.data.resolve().name}_{self.split}"
+
+    @property
+    def trains_teacher(self) -> bool:
+        return self.teacher is None
+
+    @property
+    def teacher_folder(self) -> Path:
+        return self.folder / "teacher"
+
+    @property
+    def teacher_checkpoint(self) -> Path:
+        return self.teacher or self.teacher_folder / f"{self.teacher_epoch}.safetensors"
+
+    def standalone_folder(self, seed: int) -> Path:
+        """Holds the run folders of one seed's standalone students."""
+        return self.folder / f"seed-{seed}" / "standalone"
+
+    def distilled_folder(self, seed: int) -> Path:
+        return self.folder / f"seed-{seed}" / "distilled"
+
+    def soft_labels(self, seed: int) -> Path:
+        """Another seed sees other views, so each has soft labels of its own."""
+        return self.folder / f"seed-{seed}" / "soft_labels"
+
+    # --- what each run is told --------------------------------------------------------------
+
+    def train_words(self, model: str, seed: int, folder: Path, *, teacher: bool) -> dict[str, Any]:
+        """What lastkd.train is told for the teacher or for a standalone student."""
+        own = self.teacher_settings if teacher else self.standalone_settings
+        return {
+            "model": model,
+            **self._place(seed, folder),
+            **_fitting(self.settings, TrainSettings),
+            **own,
+        }
+
+    def distill_words(self, variants: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
+        """What lastkd.distill is told."""
+        said = {
+            "variant": variants,
+            **self._place(seed, folder),
+            "teacher": self.teacher_checkpoint,
+            "teacher_cache": self.soft_labels(seed),
+            **_fitting(self.settings, DistillSettings),
+            **self.distilled_settings,
+        }
+        if said.get("tau") == AUTO:
+            said["standalone"] = self.standalone_folder(seed)
+        return said
+
+    def _place(self, seed: int, folder: Path) -> dict[str, Any]:
+        return {"data": self.data, "split": self.split, "seed": seed, "run": folder}
+
+    def check(self) -> None:
+        """Before anything is started: does all that was said make sense?
+
+        Raises:
+            UserError: it doesn't, or data or teacher aren't there.
+        """
+        if not self.data.exists():
+            raise UserError(
+                f"{self.data}: no such store; make one with lastkd prepare SOURCE --out "
+                f"{self.data} or name yours with --data"
+            )
+        if self.teacher and not is_factory(str(self.teacher)) and not self.teacher.exists():
+            raise UserError(
+                f"{self.teacher}: no such teacher; leave --teacher away, and one is trained"
+            )
+        get_architecture(self.teacher_model)
+        self.resolved_train(self.teacher_model, 0, self.teacher_folder, teacher=True)
+        for variant in self.variant:
+            model = model_of(variant)
+            self.resolved_train(model, 0, self.standalone_folder(0), teacher=False)
+            self.likely_distill(variant)
+
+    def likely_distill(self, variant: str) -> DistillSettings:
+        """The settings of a distillation, but for a tau that isn't known before its time."""
+        said = self.distill_words((variant,), 0, self.distilled_folder(0))
+        if said.pop("standalone", None) is not None:
+            said["tau"] = USUAL_TAU
+        return resolve(DistillSettings, said | {"variant": variant})
+
+    def resolved_train(
+        self, model: str, seed: int, folder: Path, *, teacher: bool
+    ) -> TrainSettings:
+        return resolve(TrainSettings, self.train_words(model, seed, folder, teacher=teacher))
+
+
+def model_of(variant: str) -> str:
+    """The model that a variant stands for."""
+    return variant if is_factory(variant) else f"last_e_{variant}"
+
+
+def _fitting(said: dict[str, Any], kind: type[TrainSettings | DistillSettings]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if name in kind.model_fields}
+
+
+def config_file(said: Path) -> Path:
+    """A file of the user's, or one of `configs/sequence` by its name.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if said.is_file():
+        return said
+    known = sorted(path.stem for path in (CONFIGS / "sequence").glob("*.yaml"))
+    if said.stem in known and said.parent == Path():
+        return CONFIGS / "sequence" / f"{said.stem}.yaml"
+    raise UserError(f"{said}: no such file or sequence; {nearest(said.stem, known)}")
+
+
+def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSettings:
+    """A sequence's settings from a file and, over it, the command line; both may be flat.
+
+    Raises:
+        UserError: a key is unknown or decided by the sequence itself, or a value doesn't fit.
+    """
+    from_file = read_mapping(config_file(file)) if file else {}
+    where = str(file or "settings")
+    own = set(SequenceSettings.model_fields)
+    for kind in ("settings", *_BY_KIND):
+        section = from_file.get(kind) or {}
+        if not isinstance(section, dict):
+            raise UserError(f"{where}: {kind} must hold 'key: value' lines, one setting each")
+        _check_keys(section, OF_ANY_RUN, f"{where}: {kind}")
+    _check_keys(from_file, own | OF_ANY_RUN, where)
+    said: dict[str, Any] = {}
+    of_runs: dict[str, Any] = {}
+    for level in (from_file, given):
+        for name, value in level.items():
+            if value is None:
+                continue
+            if name == "settings":
+                of_runs |= value
+            elif name in own:
+                said[name] = value
+            else:
+                of_runs[name] = value
+    _check_keys(of_runs, OF_ANY_RUN, where)
+    said.setdefault("data", places().store)
+    # what the command line says of every run goes before what a file says of one kind
+    spoken = {name for name in given if name in OF_ANY_RUN}
+    for kind in _BY_KIND:
+        section = said.get(kind, {})
+        said[kind] = {k: v for k, v in section.items() if k not in spoken and v is not None}
+    return validated(SequenceSettings, {**said, "settings": of_runs}, where)
+
+
+def _check_keys(said: dict[str, Any], known: set[str], where: str) -> None:
+    for key in said:
+        if key not in known:
+            hint = nearest(key, known)
+            if key in OF_THE_SEQUENCE:
+                hint = "the sequence decides it for each run"
+            raise UserError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def option_words(said: dict[str, Any]) -> list[str]:
+    """Settings as a command line spells them."""
+    words: list[str] = []
+    for name, value in said.items():
+        spelled = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{spelled}" if value else f"--no-{spelled}")
+        else:
+            listed = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += [f"--{spelled}", listed]
+    return words

@@ -1,0 +1,132 @@
+"""Filling a teacher's cache without a student, and checking it."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lastkd import rng
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.views import Streams, Views
+from lastkd.distributed.device import view_device
+from lastkd.errors import UserError
+from lastkd.settings.resolve import SoftLabelSettings
+from lastkd.terminal import RunProgress
+from lastkd.training.batches import Batch
+from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
+from lastkd.training.teacher_cache import CacheKey, TeacherCache
+
+
+class Filler:
+    """A cache with what fills it: teacher, store and view settings."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SoftLabelSettings,
+        data: Path,
+        teacher: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        """
+        Raises:
+            UserError: store or teacher are missing or don't fit, or the folder holds soft labels of
+                something else.
+        """
+        self.settings = settings
+        self.accelerator = accelerator
+        self.store = ClipStore.open(data)
+        self.train_clips, _ = self.store.split(settings.split)
+        identity = TeacherIdentity.of(teacher, self.store)
+        key = CacheKey.of(
+            identity, self.store, split=settings.split, seed=settings.seed, views=settings
+        )
+        self.cache = TeacherCache.open(folder, key, identity)
+        self.teacher = FrozenTeacher(teacher, self.store, accelerator.device)
+        self.soft_labels = SoftLabels(
+            identity, lambda: self.teacher, self.store, self.train_clips, accelerator, self.cache
+        )
+        self.views = Views(self.store, settings, view_device(self.store, accelerator.device))
+
+    def fill(self) -> None:
+        """Computes the epochs that are missing, in batches as training has them.
+
+        Raises:
+            UserError: the cache can't be written.
+        """
+        settings, clips = self.settings, len(self.train_clips)
+        total = settings.epochs * clips
+        with RunProgress(
+            self.cache.folder.name, total, shown=self.accelerator.is_main_process
+        ) as progress:
+            there = settings.epochs - len(self.cache.missing(settings.epochs))
+            progress.say(
+                f"{self.cache.folder}: {there} of {settings.epochs} epochs are there; "
+                f"{clips:,} clips an epoch"
+            )
+            for epoch in range(1, settings.epochs + 1):
+                started = time.perf_counter()
+                self.soft_labels.begin_epoch(epoch)
+                if not self.soft_labels.live:
+                    continue
+                draws = self.views.draw(settings.seed, epoch)
+                shuffled = rng.permutation(settings.seed, "order", epoch, count=clips)
+                view = partial(self.view, draws=draws)
+                for done in self.soft_labels.compute(
+                    self.train_clips[shuffled], settings.batch_size, view
+                ):
+                    rate = done / (time.perf_counter() - started)
+                    at = f"epoch {epoch}/{settings.epochs} | {rate:.0f} clips/s"
+                    progress.step((epoch - 1) * clips + done, at)
+                self.soft_labels.end_epoch()
+            progress.say(f"{self.cache.folder}: all {settings.epochs} epochs are there")
+
+    def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, Tensor]:
+        batch = Batch.of(clips, self.views, draws, self.accelerator.device)
+        return batch.streams, batch.bodies
+
+    def verify(self, count: int) -> tuple[int, float]:
+        """Recomputes rows of the cache, spread over its epochs.
+
+        Args:
+            count: rows to recompute, at least one an epoch.
+
+        Returns:
+            How many were recomputed, and their largest difference relative to the largest logit.
+
+        Raises:
+            UserError: an epoch is missing or damaged.
+        """
+        settings = self.settings
+        missing = self.cache.missing(settings.epochs)
+        if missing:
+            raise UserError(
+                f"{self.cache.folder}: lacks epoch {missing[0]} of {settings.epochs}; fill it with "
+                "lastkd teacher-cache build, or say fewer --epochs"
+            )
+        each = min(max(1, count // settings.epochs), len(self.train_clips))
+        compared, difference, largest = 0, 0.0, 0.0
+        for epoch in range(1, settings.epochs + 1):
+            cached = self.cache.read(epoch)
+            rows = rng.permutation(settings.seed, "verify", epoch, count=len(self.train_clips))[
+                :each
+            ]
+            streams, bodies = self.view(
+                self.train_clips[rows], self.views.draw(settings.seed, epoch)
+            )
+            fresh = self.teacher(streams, bodies).cpu()
+            there = cached[torch.from_numpy(rows)].float()
+            compared += len(rows)
+            # NaN counts as infinitely far
+            gap = torch.nan_to_num((there - fresh).abs(), nan=torch.inf)
+            difference = max(difference, float(gap.max()))
+            largest = max(largest, float(fresh.abs().max()))
+        return compared, difference / largest

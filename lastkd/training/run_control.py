@@ -1,0 +1,167 @@
+"""What is seen to between two steps: skipped steps, checkpoints that are due, requests to stop.
+
+All of it is decided by all ranks alike, one step after it came up on any of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from accelerate import Accelerator
+
+from lastkd.distributed.agreement import Agreement, first_decides
+from lastkd.distributed.stop_requests import REASONS, Stopped, StopRequests
+from lastkd.errors import UserError
+from lastkd.runs.folder import Place
+from lastkd.settings.durations import in_seconds
+from lastkd.settings.runs import RunSettings
+from lastkd.training.nonfinite import IN_A_ROW
+from lastkd.training.run_logger import BEST, LAST
+from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.student import Student
+
+SOFT_LABELS = "soft_labels"
+
+
+class Guard:
+    """Stands between the steps of one run.
+
+    Args:
+        clip_names: the names of the clips of a step's global batch, for the error about bad ones.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        students: Sequence[Student],
+        soft_labels: SoftLabels | None,
+        accelerator: Accelerator,
+        clip_names: Callable[[int], list[str]],
+    ) -> None:
+        budget = settings.time_budget
+        self.requests = StopRequests(in_seconds(budget) if budget else None)
+        self.students = students
+        self.soft_labels = soft_labels
+        self.accelerator = accelerator
+        self.clip_names = clip_names
+        self.reported = 0
+        self._every_s = 60 * settings.checkpoint_minutes
+        self._saved_at = time.monotonic()
+        self._saved: Place | None = None
+        self._agreement: Agreement[int | None] = Agreement(accelerator)
+        self._stop = self._due = 0
+
+    # --- between steps ----------------------------------------------------------------------
+
+    def look(self, place: Place) -> None:
+        """Between two steps, or two batches of an evaluation.
+
+        Raises:
+            Stopped: the run was asked to stop; its checkpoint is written.
+            UserError: ten steps in a row were skipped, or the record can't be written.
+        """
+        flags = [student.flags.take() for student in self.students]
+        agreed = self._agreement.exchange(*self._numbers(flags))
+        if agreed is not None:
+            self._hear(*agreed)
+        if self._stop:
+            if self._saved != place:
+                self.save(place)
+            raise Stopped(REASONS[self._stop])
+        if self._due:
+            self.save(place)
+
+    def _numbers(
+        self, flags: Sequence[tuple[int, list[int]] | None]
+    ) -> tuple[list[int], int | None]:
+        """What this rank says: stop, checkpoint, failed record, then each student's two flags."""
+        record_failed = any(student.record.failure for student in self.students)
+        due = self.accelerator.is_main_process and (
+            time.monotonic() - self._saved_at > self._every_s
+        )
+        numbers = [self.requests.code(), int(due), int(record_failed)]
+        step: int | None = None
+        for read in flags:
+            if read is not None:
+                step = read[0]
+            numbers += read[1] if read is not None else [0, 0]
+        return numbers, step
+
+    def _hear(self, numbers: list[int], step: int | None) -> None:
+        """What all ranks said one exchange ago."""
+        stop, due, record_failed, *flags = numbers
+        self._stop, self._due = max(self._stop, stop), max(self._due, due)
+        if record_failed:
+            failures = [student.record.failure for student in self.students]
+            raise next(filter(None, failures), UserError("the first rank can't write its record"))
+        if step is None:
+            return
+        for student, loss, gradient in zip(self.students, flags[::2], flags[1::2], strict=True):
+            reason = student.skips.tell(loss=bool(loss), gradient=bool(gradient))
+            if reason is None:
+                continue
+            epoch = (step - 1) // student.plan.steps_per_epoch + 1
+            count = student.skips.count
+            student.record.event("skipped", step=step, epoch=epoch, reason=reason, count=count)
+            if student.skips.in_a_row >= IN_A_ROW:
+                names = ", ".join(self.clip_names(step))
+                raise UserError(
+                    f"{student.folder}: {IN_A_ROW} steps in a row had a {reason} that is no finite "
+                    f"number, up to step {step} with the clips {names}; try a smaller --lr, or "
+                    "look at these clips"
+                )
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def save(self, place: Place) -> None:
+        """Writes a checkpoint of every student; every rank must call it.
+
+        Raises:
+            UserError: the disk is full or the folder can't be written; what was there stays.
+        """
+        self.settle()
+        started = time.perf_counter()
+        states = [student.state(place, self.reported) for student in self.students]
+        labels = self.soft_labels.so_far() if self.soft_labels else None
+        if labels is not None:
+            states[0][1][SOFT_LABELS] = labels
+
+        def write() -> list[int]:
+            sizes: list[int] = []
+            for student, (state, tensors) in zip(self.students, states, strict=True):
+                student.record.sync()  # the log is never behind a checkpoint
+                files = (student.folder / name for name in (BEST, LAST))
+                beside = [path for path in files if path.exists()]
+                checkpoints = student.record.checkpoints
+                sizes.append(checkpoints.write(state, tensors, beside))
+            for student in self.students:  # only now that all have the new one
+                student.record.checkpoints.prune()
+            return sizes
+
+        sizes = first_decides(self.accelerator, write)
+        seconds = time.perf_counter() - started
+        for student, size in zip(self.students, sizes, strict=True):
+            student.record.event(
+                "checkpoint",
+                step=place.step,
+                epoch=max(1, -(-place.step // student.plan.steps_per_epoch)),
+                path=student.record.checkpoints.path(place),
+                seconds=round(seconds, 3),
+                mb=round(size / 1e6, 3),
+            )
+        self.requests.checkpoint_s = max(self.requests.checkpoint_s, seconds)
+        self._saved, self._saved_at, self._due = place, time.monotonic(), 0
+
+    def settle(self) -> None:
+        """Hears all that is still under way, so that nothing of it is lost with this process."""
+        if (agreed := self._agreement.settle()) is not None:
+            self._hear(*agreed)
+        while True:
+            flags = [student.flags.take(all_=True) for student in self.students]
+            if all(read is None for read in flags):
+                return
+            before = self._agreement.exchange(*self._numbers(flags))
+            agreed = self._agreement.settle() or before
+            if agreed is not None:
+                self._hear(*agreed)

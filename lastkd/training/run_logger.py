@@ -1,0 +1,291 @@
+"""What a run leaves in its folder: settings, events and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+from accelerate import Accelerator
+
+from lastkd.data.store.clip_store import ClipStore
+from lastkd.distributed.accelerator import precision_in_use
+from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.device import device_name
+from lastkd.errors import UserError
+from lastkd.evaluation.accuracy import Accuracy
+from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+from lastkd.models.registry import LastModel
+from lastkd.runs.events import EventLog
+from lastkd.runs.folder import RunFolder
+from lastkd.runs.identity import identity
+from lastkd.settings.runs import DistillSettings, RunSettings
+from lastkd.terminal import RunProgress
+from lastkd.training.checkpoints import Checkpoints
+from lastkd.training.device_watch import DeviceWatch
+from lastkd.training.resume import Resumed
+from lastkd.training.schedule import Plan
+from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.trackers import RunTracker, require_tracker
+from lastkd.version import __version__
+
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+class RunRecord:
+    """One run's folder, written by the first rank alone."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        store: ClipStore,
+        soft_labels: SoftLabels | None,
+        accelerator: Accelerator,
+        folder: Path,
+        plan: Plan,
+    ) -> None:
+        """
+        Raises:
+            UserError: the tracker that was asked for isn't installed.
+        """
+        require_tracker(settings.log_with)
+        self.settings = settings
+        self.store = store
+        self.soft_labels = soft_labels
+        self.folder = folder
+        self.plan = plan
+        self.accelerator = accelerator
+        self.precision = precision_in_use(accelerator)
+        self.run_folder = RunFolder(folder)
+        self.checkpoints = Checkpoints(folder)
+        self.failure: UserError | None = None
+        self._log: EventLog | None = None
+        self._listeners: list[DeviceWatch | RunTracker] = []
+
+    def open(self) -> None:
+        """Begins to record; for the first rank, which has locked the folder.
+
+        Raises:
+            UserError: the folder can't be written.
+        """
+        self._log = self.run_folder.open(self.settings)
+        self._listeners = [DeviceWatch(self.folder, self.event, self.accelerator.device)]
+        if self.settings.log_with:
+            self._listeners.append(RunTracker(self.settings, self.folder, self._log))
+
+    def close(self) -> None:
+        """Leaves the folder to others."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        self.run_folder.release()
+
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier process recorded the start; known to the first rank."""
+        return self._log is not None and self._log.begun
+
+    @property
+    def run_id(self) -> str:
+        return self._log.run_id if self._log is not None else ""
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Records an event.
+
+        A log that can't be written is noted as `failure`: all ranks must hear of it, and end at the
+        same place.
+        """
+        if self._log is None or self.failure is not None:
+            return
+        try:
+            self._log.write(event, **fields)
+        except UserError as error:
+            self.failure = error
+        self._tell(event, fields)
+
+    def _tell(self, event: str, fields: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener.event(event, fields)
+
+    def sync(self) -> None:
+        """
+        Raises:
+            UserError: the log can't be written.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self._log is not None:
+            self._log.sync()
+
+    def end(self, **fields: Any) -> None:
+        """Records the end as far as that is still possible."""
+        if self._log is None:
+            return
+        with contextlib.suppress(UserError):
+            self._log.write("end", **fields)
+            self._log.sync()
+        self._tell("end", fields)
+
+    def save(
+        self, model: LastModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str
+    ) -> None:
+        """Writes a checkpoint of `model` as it is after `epoch`; every rank must call it.
+
+        Raises:
+            UserError: the disk is full or the folder can't be written.
+        """
+        measured = {"split": self.settings.split, **accuracy.summary()} if accuracy else {}
+        info = CheckpointInfo(
+            architecture=model.architecture,
+            num_classes=self.store.num_classes,
+            layout=self.store.layout,
+            class_names=self.store.class_names,
+            accuracy=measured,
+            epoch=epoch,
+            chosen_by=chosen_by,
+            settings={
+                # how often the run was stopped doesn't make another checkpoint
+                **self.settings.model_dump(mode="json", exclude={"resume", "time_budget"}),
+                "mixed_precision": self.precision,
+            },
+            data_hash=self.store.content_hash,
+            teacher_hash=soft.identity.weights_hash if (soft := self.soft_labels) else None,
+        )
+        first_decides(
+            self.accelerator, lambda: save_checkpoint(self.folder / file, model.state_dict(), info)
+        )
+
+    def identity(self, model: LastModel) -> dict[str, Any]:
+        """What the run is known by."""
+        return identity(
+            self.settings.model_dump(mode="json"),
+            data=self.store.content_hash,
+            teacher=soft.identity.weights_hash if (soft := self.soft_labels) else None,
+            architecture=model.architecture.model_dump(mode="json"),
+            global_batch=self.plan.global_batch,
+            precision=self.precision,
+        )
+
+    def conditions(self) -> dict[str, str | int]:
+        """On which the rounding depends."""
+        device = self.accelerator.device
+        conditions: dict[str, str | int] = {
+            "processes": self.accelerator.num_processes,
+            "clips a pass": self.settings.batch_size,
+            "passes a step": self.settings.accumulation,
+            "device": device_name(device),
+            "torch": torch.__version__,
+            "lastkd": __version__,
+        }
+        if device.type == "cpu":
+            conditions["threads"] = torch.get_num_threads()
+        return conditions
+
+    def resume(self, resumed: Resumed, progress: RunProgress) -> None:
+        """The resume event, and the same for the one who watches."""
+        place, accelerator = resumed.place, self.accelerator
+        notes = list(resumed.notes)
+        if resumed.states:
+            there = resumed.states[0].conditions
+            differing = [
+                f"{name} {there[name]} before and {value} now"
+                for name, value in self.conditions().items()
+                if there.get(name, value) != value
+            ]
+            if differing:
+                notes.append(
+                    f"goes on under other conditions ({'; '.join(differing)}): the result will not "
+                    "be byte for byte that of an undisturbed run"
+                )
+        self.event(
+            "resume",
+            step=place.step,
+            epoch=place.epochs + 1,
+            processes=accelerator.num_processes,
+            device={
+                "type": accelerator.device.type,
+                "name": device_name(accelerator.device),
+                "precision": self.precision,
+            },
+            reason=resumed.ended,
+        )
+        progress.say(
+            f"{self.folder.name}: goes on after step {place.step} of {self.plan.total_steps} "
+            f"(the last process ended: {resumed.ended})"
+        )
+        for note in notes:
+            self.event("warning", text=note)
+            progress.say(f"  {note}")
+
+    def start(self, model: LastModel, store_place: str, progress: RunProgress) -> None:
+        """The start event, and its gist for the one who watches.
+
+        Args:
+            store_place: where the clips are held, in words.
+        """
+        settings, plan, store, accelerator = self.settings, self.plan, self.store, self.accelerator
+        parameters = sum(p.numel() for p in model.parameters())
+        precision = self.precision
+        train_clips, test_clips = store.split(settings.split)
+        device = device_name(accelerator.device)
+        peak = settings.lr * plan.global_batch / settings.reference_batch
+        soft_labels = self.soft_labels
+        self.event(
+            "start",
+            run=self.folder.name,
+            model=settings.model_name,
+            parameters=parameters,
+            architecture=model.architecture.model_dump(mode="json"),
+            settings=settings.model_dump(mode="json"),
+            versions={
+                "lastkd": __version__,
+                "torch": torch.__version__,
+                "accelerate": accelerate.__version__,
+                "python": platform.python_version(),
+            },
+            device={"type": accelerator.device.type, "name": device, "precision": precision},
+            processes=accelerator.num_processes,
+            global_batch=plan.global_batch,
+            steps_per_epoch=plan.steps_per_epoch,
+            total_steps=plan.total_steps,
+            peak_lr=peak,
+            data={
+                "hash": store.content_hash,
+                "source": store.source,
+                "classes": store.num_classes,
+                "train": len(train_clips),
+                "test": len(test_clips),
+            },
+            teacher=soft_labels and soft_labels.about(),
+        )
+        where = f"{accelerator.num_processes} x {accelerator.device.type}"
+        progress.say(
+            f"{self.folder.name}: {settings.model_name}, {parameters:,} parameters, on {where}, "
+            f"precision {'float32' if precision == 'no' else precision}"
+        )
+        progress.say(
+            f"  data: {store.path}, {settings.split}: {len(train_clips):,} training and "
+            f"{len(test_clips):,} test clips, {store.num_classes} classes, "
+            f"held in {store_place}"
+        )
+        if soft_labels and isinstance(settings, DistillSettings):
+            identity = soft_labels.identity
+            progress.say(
+                f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
+                f"loss {settings.loss_in_words}{soft_labels.in_words(settings.epochs)}"
+            )
+        progress.say(
+            f"  global batch {plan.global_batch} = {settings.batch_size} clips x "
+            f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "
+            f"learning rate {peak:g} = {settings.lr:g} x {plan.global_batch} / "
+            f"{settings.reference_batch}; {settings.epochs} epochs of {plan.steps_per_epoch} steps"
+        )
+        left_out = len(train_clips) - plan.steps_per_epoch * plan.global_batch
+        if left_out:
+            self.event(
+                "warning",
+                text=f"{left_out} clips an epoch don't fill a global batch and wait for the next",
+            )
