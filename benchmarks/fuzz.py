@@ -278,7 +278,7 @@ def read_run_state(folder: Path) -> None:
     from lastkd.training.checkpoints import Checkpoints
 
     checkpoints = Checkpoints(folder)
-    for place_ in checkpoints.places():
+    for place_ in checkpoints.positions():
         checkpoints.read(place_)
 
 

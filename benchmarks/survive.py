@@ -209,7 +209,7 @@ def termed(trial: Trial, chance: random.Random, number: int) -> tuple[bool, str]
     while processes_of(trial) and time.monotonic() - started < PATIENCE_S:
         time.sleep(0.05)  # a launcher of one process doesn't wait for it
     took = time.monotonic() - started
-    places = Checkpoints(trial.folder).places()
+    places = Checkpoints(trial.folder).positions()
     newest = places[0].step if places else -1
     (*_, last) = trial.events()
     ended = last["event"] == "end" and last["state"] == "stopped"
@@ -259,14 +259,14 @@ def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) ->
     kill_all(trial)
     process.communicate()
     checkpoints = Checkpoints(trial.folder)
-    before = {p.name: (checkpoints.path(p)) for p in checkpoints.places()}
+    before = {p.name: (checkpoints.path(p)) for p in checkpoints.positions()}
     whole = {name: sorted(x.read_bytes() for x in path.iterdir()) for name, path in before.items()}
     process = trial.start(
         limit=chance.randint(1_000, 600_000) + (trial.folder / FILE_NAME).stat().st_size
     )
     out, _ = process.communicate(timeout=PATIENCE_S)
     said = next((line for line in out.splitlines() if line.startswith("Error:")), "no error")
-    left = checkpoints.places()
+    left = checkpoints.positions()
     kept = [place for place in left if place.name in whole]
     intact = all(
         sorted(x.read_bytes() for x in checkpoints.path(place).iterdir()) == whole[place.name]

@@ -12,7 +12,7 @@ from lastkd.cli.options import Temperature, Variants, settings_command
 from lastkd.entry_point import PATH, run_command
 from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.settings.architecture import short_name
-from lastkd.settings.resolve import places, resolve
+from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     settings = resolve_all(given, file)
     inputs = find_inputs(settings[0])
     if inputs is None:
-        usual = places()
+        usual = default_paths()
         settings = resolve_all(given, file, embedded="synthetic")
         if int(os.environ.get("RANK", "0")) == 0:
             click.echo(
@@ -92,9 +92,9 @@ def run(given: dict[str, Any], file: Path | None) -> None:
                 "none was named: running on the embedded synthetic data with a tiny teacher. Its "
                 "figures say nothing about NTU."
             )
-        from lastkd.pipeline.builtin import embedded_store, embedded_teacher
+        from lastkd.pipeline.builtin import builtin_store, builtin_teacher
 
-        inputs = embedded_store(), embedded_teacher()
+        inputs = builtin_store(), builtin_teacher()
     data, teacher = inputs
 
     from lastkd.distributed.accelerator import make_accelerator, run_and_leave

@@ -9,7 +9,7 @@ from lastkd.cli.options import settings_command
 from lastkd.entry_point import run_command
 from lastkd.errors import UserError
 from lastkd.settings.architecture import short_name
-from lastkd.settings.resolve import places, resolve
+from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import TrainSettings
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     goes on from its last checkpoint.
     """
     settings = resolve(TrainSettings, given, file=file)
-    data = settings.data or places().store
+    data = settings.data or default_paths().store
     if not data.exists():
         named = "" if settings.data else " (the place in configs/data/places.yaml)"
         raise UserError(

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from fake_kaggle import KEY, USER, FakeKaggle
 
 from lastkd.cli.app import cli
-from lastkd.kaggle import fetch, follow, launch, service
+from lastkd.kaggle import fetch, follow, service, start
 
 CLOSED = "http://127.0.0.1:9"
 """Where https would go: nowhere. The client must never reach the real service from a test."""
@@ -42,7 +42,7 @@ def point_at(kaggle: FakeKaggle, home: Path, monkeypatch: pytest.MonkeyPatch) ->
     # a test waits no longer than it must
     for module in (service, fetch):
         monkeypatch.setattr(module, "RETRIES_AFTER_S", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(launch, "_LOOKS_AFTER_S", (0.01, 0.05))
+    monkeypatch.setattr(start, "_LOOKS_AFTER_S", (0.01, 0.05))
     monkeypatch.setattr(follow, "RECONNECT_S", 0.01)
 
 

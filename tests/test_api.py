@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import lastkd
-from lastkd import config
-from lastkd.data import recognise
+from lastkd.data import open_source
 from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.settings.resolve import resolve
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
 
@@ -23,16 +23,16 @@ def test_the_documented_lines_build_distil_evaluate_and_predict(
     monkeypatch.chdir(tmp_path)
     # the same lines on fewer clips and epochs
     small = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
-    whole = recognise.open_source
+    whole = open_source.open_source
     monkeypatch.setattr(
-        "lastkd.api.open_source",
+        "lastkd.data.store.prepare.open_source",
         lambda source, layout, synthetic: whole(source, synthetic=small),
     )
-    resolve = config.resolve
-    monkeypatch.setattr(
-        "lastkd.api.resolve",
-        lambda kind, given, file: resolve(kind, given | {"epochs": 1, "frames": 8}, file=file),
-    )
+    for module in ("lastkd.train", "lastkd.distill"):
+        monkeypatch.setattr(
+            f"{module}.resolve",
+            lambda kind, given, file: resolve(kind, given | {"epochs": 1, "frames": 8}, file=file),
+        )
     exec(compile(block, str(DOC), "exec"), {})
     said = capsys.readouterr().out
     assert re.search(r"top-1 \d+\.\d % of 32 clips", said)

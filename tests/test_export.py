@@ -21,7 +21,7 @@ from lastkd.export.checkpoint import export_checkpoint
 from lastkd.export.formats import ABOUT
 from lastkd.export.graph import AllBodies
 from lastkd.models import LastE, LastV2
-from lastkd.models.deploy_last_e import ConvLastE
+from lastkd.models.deploy_last_e import DeployLastE
 from lastkd.settings.architecture import LastEArchitecture
 
 
@@ -47,7 +47,7 @@ def mib(bodies: int) -> dict[str, torch.Tensor]:
 def test_the_convolutional_last_e_gives_the_same_logits(variant: str) -> None:
     model = unsettled(lastkd.build_model(f"last_e_{variant}", 60))
     assert isinstance(model, LastE)
-    expected, got = model(mib(2)), ConvLastE(model)(mib(2))
+    expected, got = model(mib(2)), DeployLastE(model)(mib(2))
     assert (got - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 

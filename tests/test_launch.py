@@ -15,8 +15,8 @@ import pytest
 from lastkd.distributed.launch import environment_alone
 from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.models.checkpoint import read_info
+from lastkd.pipeline import builtin
 from lastkd.runs.events import read_events
-from lastkd.training import embedded
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
 QUICK = ["--epochs", "1", "--frames", "8", "--batch-size", "8", "--warmup-epochs", "0"]
@@ -140,8 +140,8 @@ def test_distilling_without_anything_says_so_and_uses_embedded_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "TEACHER_EPOCHS", 1)
-    embedded.embedded_teacher()  # a poor one, so that the run finds a teacher without minutes
+    monkeypatch.setattr(builtin, "TEACHER_EPOCHS", 1)
+    builtin.builtin_teacher()  # a poor one, so that the run finds a teacher without minutes
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), "-m", "lastkd.distill"]
     command += ["--variant", "nano", "--run", "run", "--epochs", "1"]
     code, out = ran(command, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))

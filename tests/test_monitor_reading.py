@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from run_logs import BEGAN, NTU60, SMALL_SET, TEACHER, Log, three_runs
 
-from lastkd import events
 from lastkd.errors import UserError
 from lastkd.monitor import run as run_module
 from lastkd.monitor.log.alerts import AlertLog, alerts
@@ -22,6 +21,7 @@ from lastkd.monitor.log.run import Run
 from lastkd.monitor.log.series import Series
 from lastkd.monitor.log.watcher import Watcher
 from lastkd.monitor.screen.style import UNICODE, fit_name
+from lastkd.runs import events
 
 
 def read(log: Log | Path) -> Run:

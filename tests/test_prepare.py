@@ -75,16 +75,16 @@ class Counting(SyntheticSource):
 
 
 def stop_at(count: int) -> object:
-    def visited(done: int) -> None:
+    def on_progress(done: int) -> None:
         if done >= count:
             raise StoppedError
 
-    return visited
+    return on_progress
 
 
 def begun(out: Path, at: int = 12, source: Source | None = None) -> None:
     with pytest.raises(StoppedError):
-        prepare(source or SyntheticSource(SETTINGS), out, resumable=True, visited=stop_at(at))
+        prepare(source or SyntheticSource(SETTINGS), out, resumable=True, on_progress=stop_at(at))
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -94,7 +94,7 @@ def test_a_second_start_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
     source = Counting()
     prepare(source, tmp_path / "s", resumable=True)
-    assert source.visited == list(range(12, len(source)))
+    assert source.on_progress == list(range(12, len(source)))
     assert content(tmp_path / "s") == content(tmp_path / "straight")
     assert not part_folder(tmp_path / "s").exists()
 
@@ -116,7 +116,7 @@ def test_what_a_killed_process_left_half_done_is_done_again(tmp_path: Path, harm
         rows.write_bytes(data)
     source = Counting()
     prepare(source, tmp_path / "s", resumable=True)
-    assert source.visited == list(range(8, len(source)))
+    assert source.on_progress == list(range(8, len(source)))
     assert content(tmp_path / "s") == content(tmp_path / "straight")
 
 
@@ -145,7 +145,7 @@ def test_two_at_once_do_not_write_one_store(tmp_path: Path) -> None:
             prepare(SyntheticSource(SETTINGS), tmp_path / "s", resumable=True)
 
     with pytest.raises(UserError, match="another process is writing it"):
-        prepare(SyntheticSource(SETTINGS), tmp_path / "s", resumable=True, visited=second)
+        prepare(SyntheticSource(SETTINGS), tmp_path / "s", resumable=True, on_progress=second)
 
 
 def gone(group: int) -> bool:
@@ -194,7 +194,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     source = Counting()
     prepare(source, tmp_path / "s", resumable=True)
-    assert source.visited[0] > 0
+    assert source.on_progress[0] > 0
     assert content(tmp_path / "s") == content(tmp_path / "straight")
 
 

@@ -72,14 +72,14 @@ class Start:
         ours = [own for own in several if isinstance(own, DistillSettings)]
         soft = open_soft_labels(ours, store, self.teacher, self.accelerator) if ours else None
         run = TrainingRun(several, store, soft, self.accelerator, folders)
-        look = run.guard.look
+        check = run.control.check
 
-        def look_and(place: Any) -> None:
+        def check_and(place: Any) -> None:
             if between is not None:
                 between(run)
-            look(place)
+            check(place)
 
-        run.guard.look = look_and  # type: ignore[method-assign]
+        run.control.check = check_and  # type: ignore[method-assign]
         if before is not None:
             before(run)
         run.run()
@@ -95,7 +95,7 @@ class Start:
         """Stopped by a signal after `step`."""
 
         def ask(run: TrainingRun) -> None:
-            if run.place.step == step:
+            if run.position.step == step:
                 os.kill(os.getpid(), by)
 
         with pytest.raises(Stopped):
@@ -180,7 +180,7 @@ def test_steps_that_are_done_again_are_marked(
     tmp_path: Path, start: Start, undisturbed: Path
 ) -> None:
     def die(run: TrainingRun) -> None:
-        if run.place.step == 5:
+        if run.position.step == 5:
             raise RuntimeError("as if killed")
 
     folder = tmp_path / "run"
@@ -220,7 +220,7 @@ def test_checkpoints_come_by_the_clock_within_an_epoch_too(tmp_path: Path, start
     kept: list[list[str]] = []
 
     def see(run: TrainingRun) -> None:
-        kept.append([place.name for place in Checkpoints(tmp_path / "run").places()])
+        kept.append([place.name for place in Checkpoints(tmp_path / "run").default_paths()])
 
     start(standalone(checkpoint_minutes=1e-6, epochs=1), tmp_path / "run", see)
     steps = [event["step"] for event in events(tmp_path / "run", "checkpoint")]
@@ -299,7 +299,7 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_damaged(
     stopped: Path, damage: Callable[[Path], None]
 ) -> None:
     checkpoints = Checkpoints(stopped)
-    newest = checkpoints.places()[0]
+    newest = checkpoints.positions()[0]
     checkpoints.read(newest)
     damage(checkpoints.path(newest))
     with pytest.raises(DamagedError, match=f"{newest.name}: is damaged"):
@@ -427,10 +427,10 @@ def test_a_time_budget_stops_with_a_checkpoint_and_exit_code_0(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
 ) -> None:
     from lastkd import process_start
-    from lastkd.training import stopping
+    from lastkd.distributed import stop_requests
 
     clock = {"now": process_start.STARTED}
-    monkeypatch.setattr(stopping.time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(stop_requests.time, "monotonic", lambda: clock["now"])
 
     def pass_time(run: TrainingRun) -> None:
         clock["now"] += 900
@@ -465,7 +465,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path, start: Start) -> None:
     def interrupt(run: TrainingRun) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         asked.append(1)
-        run.guard.requests._interrupted = -10.0  # as if it had been some seconds ago
+        run.control.requests._interrupted = -10.0  # as if it had been some seconds ago
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -484,9 +484,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_log_whole(
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_up(run: TrainingRun) -> None:
-        if run.place.step == 5:
+        if run.position.step == 5:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-            run.guard.save(run.place)
+            run.control.save(run.position)
 
     try:
         with pytest.raises(UserError, match=r"step-00000005.*cannot be written"):
@@ -511,10 +511,10 @@ def test_a_quota_that_shows_when_files_are_synced_loses_nothing(
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     def use_up(run: TrainingRun) -> None:
-        if run.place.step == 5:
+        if run.position.step == 5:
             with monkeypatch.context() as patched:
                 patched.setattr(os, "fsync", refuse)
-                run.guard.save(run.place)
+                run.control.save(run.position)
 
     with pytest.raises(UserError, match=r"cannot be written \(Disk quota exceeded\); free"):
         start(standalone(), folder, use_up)
@@ -530,7 +530,7 @@ def test_a_log_that_cannot_grow_ends_the_run_with_whole_lines(
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_up(run: TrainingRun) -> None:
-        if run.place.step == 4:
+        if run.position.step == 4:
             # room for a part of the next line
             size = (folder / "events.jsonl").stat().st_size + 50
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -588,7 +588,7 @@ def test_a_step_with_bad_numbers_is_skipped_counted_and_leaves_no_trace(
             if "num_batches" not in name
         }
         states.append(kept)
-        if run.place.step == 4:
+        if run.position.step == 4:
             poison(run, what)
 
     folder = tmp_path / "run"
@@ -613,9 +613,9 @@ def test_ten_skipped_steps_in_a_row_stop_the_run_with_the_clips_names(
     seen: list[list[str]] = []
 
     def spoil(run: TrainingRun) -> None:
-        if run.place.step >= 2:
+        if run.position.step >= 2:
             poison(run, "loss")
-            seen.append(run.clip_names(run.place.step + 1))
+            seen.append(run.clip_names(run.position.step + 1))
 
     settings = standalone(epochs=5, eval_every=5)
     with pytest.raises(UserError, match="10 steps in a row had a loss that is no finite") as caught:
@@ -631,7 +631,7 @@ def test_ten_skipped_steps_in_a_row_stop_the_run_with_the_clips_names(
 def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) -> None:
     def stop(run: TrainingRun) -> None:
         poison(run, "loss")
-        if run.place.step == 6:
+        if run.position.step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
     settings = standalone(epochs=5, eval_every=5)
@@ -642,16 +642,16 @@ def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) 
 
 
 def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
-    from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, Skips
+    from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, SkippedSteps
 
-    skips = Skips(scaled=True)
+    skips = SkippedSteps(scaled=True)
     reasons = [skips.tell(loss=False, gradient=True) for _ in range(HALVINGS + IN_A_ROW)]
     assert reasons == ["overflow"] * HALVINGS + ["gradient"] * IN_A_ROW
     assert skips.in_a_row == IN_A_ROW
     assert skips.tell(loss=False, gradient=False) is None
     assert skips.in_a_row == 0
     assert skips.tell(loss=True, gradient=True) == "loss"
-    assert Skips(scaled=False).tell(loss=False, gradient=True) == "gradient"
+    assert SkippedSteps(scaled=False).tell(loss=False, gradient=True) == "gradient"
 
 
 def test_a_scaled_loss_finds_its_scale_and_goes_on_with_it(tmp_path: Path, start: Start) -> None:
@@ -671,8 +671,8 @@ def test_a_scaled_loss_finds_its_scale_and_goes_on_with_it(tmp_path: Path, start
         student.loss = larger  # type: ignore[method-assign]
 
     def see(run: TrainingRun) -> None:
-        scales[run.place.step] = run.students[0].scaler.get_scale()
-        if run.place.step == 4 and len(scales) == 4:
+        scales[run.position.step] = run.students[0].scaler.get_scale()
+        if run.position.step == 4 and len(scales) == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
     folder = tmp_path / "run"

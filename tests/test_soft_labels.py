@@ -21,9 +21,9 @@ from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.runs.events import read_events
-from lastkd.settings.resolve import SoftLabelSettings, resolve
+from lastkd.settings.resolve import TeacherCacheSettings, resolve
 from lastkd.settings.runs import DistillSettings
-from lastkd.training.cache_builder import Filler
+from lastkd.training.cache_builder import CacheBuilder
 from lastkd.training.loop import train
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
@@ -39,9 +39,9 @@ def settings(**given: Any) -> DistillSettings:
 
 def filler(
     folder: Path, store: Path, teacher: Path, accelerator: Accelerator, **given: Any
-) -> Filler:
+) -> CacheBuilder:
     known = {name: SMALL[name] for name in SAME if name in SMALL} | given
-    return Filler(folder, resolve(SoftLabelSettings, known), store, teacher, accelerator)
+    return CacheBuilder(folder, resolve(TeacherCacheSettings, known), store, teacher, accelerator)
 
 
 def weights(folder: Path) -> str:

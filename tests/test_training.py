@@ -25,7 +25,7 @@ from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.training.loop import train
 from lastkd.training.optimiser import make_optimizer
-from lastkd.training.schedule import learning_rate, make_plan
+from lastkd.training.schedule import learning_rate, make_schedule
 from lastkd.training.teacher import FrozenTeacher
 
 SMALL = {"epochs": 2, "frames": 8, "batch_size": 8, "log_every": 1, "warmup_epochs": 1, "lr": 0.05}
@@ -216,10 +216,10 @@ def test_weight_decay_spares_norms_biases_and_mixing_weights() -> None:
 
 
 def test_the_plan_states_the_global_batch_and_refuses_an_empty_epoch() -> None:
-    plan = make_plan(standalone(accumulation=2), clips=100, processes=2)
+    plan = make_schedule(standalone(accumulation=2), clips=100, processes=2)
     assert (plan.global_batch, plan.steps_per_epoch) == (32, 3)
     with pytest.raises(UserError, match="batch-size"):
-        make_plan(standalone(), clips=7, processes=1)
+        make_schedule(standalone(), clips=7, processes=1)
 
 
 def test_more_processes_started_than_join_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,8 +229,8 @@ def test_more_processes_started_than_join_is_an_error(monkeypatch: pytest.Monkey
 
 
 def test_the_embedded_set_is_a_whole_store(tmp_path: Path) -> None:
-    from lastkd.data.synthetic.settings import embedded_set
+    from lastkd.data.synthetic.settings import builtin_set
 
-    prepare(open_source("synthetic", synthetic=embedded_set()), tmp_path / "s")
+    prepare(open_source("synthetic", synthetic=builtin_set()), tmp_path / "s")
     train_clips, test_clips = ClipStore.open(tmp_path / "s").split("xsub")
     assert len(train_clips) == len(test_clips)

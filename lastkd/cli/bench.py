@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     help="How often everything is timed; medians are shown.",
 )
 @click.option("--compile/--no-compile", default=False, help="Compile the students' steps.")
-@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
+@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON.")
 def bench(
     teacher: str,
     variant: tuple[str, ...],
@@ -46,7 +46,7 @@ def bench(
     frames: int,
     rounds: int,
     compile: bool,
-    as_json: bool,
+    to_dict: bool,
 ) -> None:
     """Times what distilling costs on this machine, on generated clips (one in five two-bodied).
 
@@ -66,8 +66,8 @@ def bench(
             result = made.run(progress.step)
         del made
         leave(accelerator)
-    if as_json:
-        click.echo(json.dumps(result.as_json(settings.variants), indent=1))
+    if to_dict:
+        click.echo(json.dumps(result.to_dict(settings.variants), indent=1))
     else:
         print_result(result, settings.variants)
 
@@ -76,7 +76,7 @@ def print_result(result: BenchResult, variants: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    said = result.as_json(variants)
+    said = result.to_dict(variants)
     ratios = said["ratios"]
     table = Table(title=f"{result.device}: milliseconds a step, medians")
     for column in ("part", "ms", "ratio", "of"):

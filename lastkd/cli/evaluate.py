@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--confused", default=5, show_default=True, help="How many confused pairs to show.")
 @click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
-@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
+@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON.")
 def evaluate(
     checkpoint: Path,
     data: Path,
@@ -47,7 +47,7 @@ def evaluate(
     predictions: Path | None,
     confused: int,
     model: str | None,
-    as_json: bool,
+    to_dict: bool,
 ) -> None:
     """Measures a CHECKPOINT on the test part of a split.
 
@@ -87,13 +87,13 @@ def evaluate(
                     views_per_clip=clips,
                     factory=factory,
                     accelerator=accelerator,
-                    visited=lambda done, progress=progress: progress.step(done, "views"),  # type: ignore[misc]
+                    on_progress=lambda done, progress=progress: progress.step(done, "views"),  # type: ignore[misc]
                 )
             )
     if accelerator.is_main_process:
         if predictions is not None:
             results[0].predictions.save(predictions)
-        if as_json:
+        if to_dict:
             click.echo(json.dumps(_plain(results, against, confused), indent=2))
         else:
             _print(results, f"{checkpoint} on {data}, {split}", against, confused, by_class)
@@ -101,9 +101,9 @@ def evaluate(
 
 
 def _plain(results: list[Evaluation], against: Path | None, confused: int) -> dict[str, Any]:
-    said = results[0].as_json(confused)
+    said = results[0].to_dict(confused)
     if against is not None:
-        compared = results[0].against(results[1]).as_json()
+        compared = results[0].against(results[1]).to_dict()
         said["against"] = {"checkpoint": str(against), **compared}
     return said
 
@@ -112,8 +112,8 @@ def _print(
     results: list[Evaluation], title: str, against: Path | None, confused: int, by_class: bool
 ) -> None:
     result, accuracy = results[0], results[0].accuracy
-    said = result.as_json(confused)
-    click.echo(f"{title}: {accuracy.clips:,} test clips, {result.views_in_words}")
+    said = result.to_dict(confused)
+    click.echo(f"{title}: {accuracy.clips:,} test clips, {result.describe_views}")
     click.echo(f"  top-1       {accuracy.top1:6.2f} %")
     click.echo(f"  top-5       {accuracy.top5:6.2f} %")
     click.echo(f"  mean class  {accuracy.mean_class:6.2f} %")
@@ -132,6 +132,6 @@ def _print(
     if against is not None:
         compared = result.against(results[1])
         click.echo(
-            f"  against {against} (top-1 {compared.reference_top1:.2f} %, {result.views_in_words}):"
+            f"  against {against} (top-1 {compared.reference_top1:.2f} %, {result.describe_views}):"
         )
-        click.echo(f"    {compared.in_words()}")
+        click.echo(f"    {compared.describe()}")

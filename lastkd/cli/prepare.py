@@ -82,7 +82,7 @@ def prepare(
     from lastkd.data.store.prepare import SYNTHETIC, open_source, usual_workers
     from lastkd.data.store.prepare import prepare as write_store
     from lastkd.data.store.writer import part_folder
-    from lastkd.data.synthetic.settings import SyntheticSettings, embedded_set
+    from lastkd.data.synthetic.settings import SyntheticSettings, builtin_set
     from lastkd.terminal import counted
 
     sizes = {
@@ -98,7 +98,7 @@ def prepare(
         )
     if out.exists():
         raise UserError(f"{out}: exists already; remove it or choose another --out")
-    synthetic = SyntheticSettings.model_validate(embedded_set().model_dump() | asked)
+    synthetic = SyntheticSettings.model_validate(builtin_set().model_dump() | asked)
     reader = open_source(sources, layout=layout, dataset=dataset, synthetic=synthetic)
     if class_names:
         reader.class_names = read_class_names(class_names, reader)
@@ -106,17 +106,17 @@ def prepare(
     if as_skeleton_files:
         from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 
-        with counted(len(reader)) as visited:
-            written = write_skeleton_files(visited.each(reader), out)
+        with counted(len(reader)) as on_progress:
+            written = write_skeleton_files(on_progress.each(reader), out)
         click.echo(f"{out}: {written:,} files")
         return
     try:
-        with counted(len(reader), reader.unit) as visited:
+        with counted(len(reader), reader.unit) as on_progress:
             done = write_store(
                 reader,
                 out,
-                visited=visited.to,
-                begun=visited.go_on,
+                on_progress=on_progress.to,
+                begun=on_progress.go_on,
                 workers=workers or usual_workers(),
                 strict=strict,
                 resumable=True,
@@ -125,7 +125,7 @@ def prepare(
         kept = part_folder(out)
         after = f" {kept} keeps them, and the same command goes on." if kept.exists() else ""
         click.echo(
-            f"Stopped after {visited.done:,} of {len(reader):,} {reader.unit}.{after}", err=True
+            f"Stopped after {on_progress.done:,} of {len(reader):,} {reader.unit}.{after}", err=True
         )
         raise click.exceptions.Exit(130) from None
     _report(done, out)

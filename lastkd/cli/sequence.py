@@ -102,13 +102,13 @@ def run(config: Path | None, plan: bool, **given: Any) -> None:
 
     from lastkd.distributed.stop_requests import Stopped
     from lastkd.pipeline.plan import print_plan
-    from lastkd.pipeline.runner import Conductor
+    from lastkd.pipeline.runner import PipelineRunner
 
     try:
         if plan:
             print_plan(sequence, launch)
         else:
-            Conductor(sequence, launch, say).run()
+            PipelineRunner(sequence, launch, say).run()
     except Stopped as stop:
         say(f"\nStopped: {stop.reason}. The same command goes on from there.")
         if stop.exit_code:

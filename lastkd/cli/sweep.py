@@ -43,7 +43,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
         refuse_double,
         train_points,
     )
-    from lastkd.settings.resolve import places
+    from lastkd.settings.resolve import default_paths
 
     swept = {name: given.pop(name) for name in SWEPT if name in given}
     if not swept:
@@ -61,7 +61,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     refuse_double(points)
     inputs = find_inputs(points[0].settings)
     if inputs is None:
-        here = places()
+        here = default_paths()
         raise UserError(
             f"neither a store ({here.store}) nor a teacher ({here.teacher}) is here; name yours "
             "with --data and --teacher"

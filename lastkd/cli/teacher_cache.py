@@ -10,17 +10,17 @@ import click
 from lastkd.cli.options import settings_command
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
-from lastkd.settings.resolve import SoftLabelSettings, places, resolve
+from lastkd.settings.resolve import TeacherCacheSettings, default_paths, resolve
 
 if TYPE_CHECKING:
-    from lastkd.training.cache_builder import Filler
+    from lastkd.training.cache_builder import CacheBuilder
 
 TOLERANCE = 1e-2
 """Largest difference that `verify` lets pass, relative to the largest logit: that of fp16."""
 
 
-def _found(settings: SoftLabelSettings) -> tuple[Path, Path]:
-    usual = places()
+def _found(settings: TeacherCacheSettings) -> tuple[Path, Path]:
+    usual = default_paths()
     data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
     for what, path in (("data", data), ("teacher", teacher)):
         if not path.exists():
@@ -28,12 +28,12 @@ def _found(settings: SoftLabelSettings) -> tuple[Path, Path]:
     return data, teacher
 
 
-def _filler(folder: Path, settings: SoftLabelSettings) -> Filler:
+def _filler(folder: Path, settings: TeacherCacheSettings) -> CacheBuilder:
     from lastkd.distributed.accelerator import make_accelerator
-    from lastkd.training.cache_builder import Filler
+    from lastkd.training.cache_builder import CacheBuilder
 
     data, teacher = _found(settings)
-    return Filler(folder, settings, data, teacher, make_accelerator())
+    return CacheBuilder(folder, settings, data, teacher, make_accelerator())
 
 
 def build(given: dict[str, Any], file: Path | None) -> None:
@@ -49,7 +49,7 @@ def build(given: dict[str, Any], file: Path | None) -> None:
     """
     from lastkd.distributed.accelerator import leave
 
-    filler = _filler(given.pop("folder"), resolve(SoftLabelSettings, given, file=file))
+    filler = _filler(given.pop("folder"), resolve(TeacherCacheSettings, given, file=file))
     filler.fill()
     accelerator = filler.accelerator
     del filler
@@ -63,7 +63,7 @@ def verify(given: dict[str, Any], file: Path | None) -> None:
       lastkd teacher-cache verify soft/ntu60 --data data/ntu60 --teacher T.safetensors
     """
     folder, clips = given.pop("folder"), given.pop("clips", None) or 256
-    filler = _filler(folder, resolve(SoftLabelSettings, given, file=file))
+    filler = _filler(folder, resolve(TeacherCacheSettings, given, file=file))
     compared, difference = filler.verify(clips)
     click.echo(
         f"{folder}: {compared} rows recomputed; the largest difference is {difference:.1e} of the "
@@ -77,7 +77,7 @@ def verify(given: dict[str, Any], file: Path | None) -> None:
 
 
 def _command(name: str, run: Any) -> click.Command:
-    command = settings_command(SoftLabelSettings, run)
+    command = settings_command(TeacherCacheSettings, run)
     command.name = name
     command.params.insert(0, click.Argument(["folder"], metavar="DIR", type=PATH))
     return command

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lastkd.data.formats.archives import SUFFIX, FolderOfTexts, Place, ZipOfTexts
+from lastkd.data.formats.archives import SUFFIX, Archive, SkeletonFolder, SkeletonZip
 from lastkd.data.formats.base import Source
 from lastkd.data.formats.ctr_gcn_npz import CtrGcnNpz
 from lastkd.data.formats.last_arrays import LastArrays, has_last_arrays
@@ -72,16 +72,16 @@ def open_source(
     return _other(paths[0], layout, dataset)
 
 
-def _raw_place(path: Path) -> Place | None:
+def _raw_place(path: Path) -> Archive | None:
     """The raw `.skeleton` texts that a path holds; None where it holds something else."""
     if path.is_dir():
         if has_last_arrays(path) or (path / ABOUT_FILE).exists():
             return None
-        return FolderOfTexts(path)
+        return SkeletonFolder(path)
     if path.suffix == SUFFIX:
-        return FolderOfTexts(path)
+        return SkeletonFolder(path)
     if path.suffix not in (".npz", *_PICKLES) and zipfile.is_zipfile(path):
-        return ZipOfTexts(path)
+        return SkeletonZip(path)
     return None
 
 

@@ -16,7 +16,7 @@ Tag = TypeVar("Tag")
 Value = TypeVar("Value")
 
 
-class Agreement(Generic[Tag]):
+class AsyncMax(Generic[Tag]):
     """The largest of all ranks' numbers, exchanged beside the steps and read one exchange later.
 
     The exchange goes over gloo and main memory, so it neither waits for a GPU nor is waited for. In
@@ -51,7 +51,7 @@ class Agreement(Generic[Tag]):
         return largest.tolist(), tag
 
 
-def first_decides(accelerator: Accelerator, decide: Callable[[], Value]) -> Value:
+def decide_on_main_process(accelerator: Accelerator, decide: Callable[[], Value]) -> Value:
     """What `decide` answers on the first rank, on all ranks; it isn't called on the others.
 
     Raises:

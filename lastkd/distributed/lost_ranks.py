@@ -13,7 +13,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import LostRankError
 
@@ -57,7 +57,7 @@ class RankWatch:
             self._store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
             return self._store.port
 
-        port = first_decides(self.accelerator, open_store)
+        port = decide_on_main_process(self.accelerator, open_store)
         if self._store is None:
             self._store = TCPStore(host, port, is_master=False)
         self._store.add(f"beat/{self._rank}", 1)

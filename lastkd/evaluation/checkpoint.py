@@ -19,7 +19,7 @@ from lastkd.evaluation.logits import clip_logits
 from lastkd.evaluation.statistics import PairedComparison, compare
 from lastkd.models.checkpoint import CheckpointInfo, check_fit, read_checkpoint, read_info
 from lastkd.runs.predictions import Predictions
-from lastkd.settings.architecture import OwnArchitecture
+from lastkd.settings.architecture import ExternalArchitecture
 from lastkd.settings.resolve import defaults
 from lastkd.settings.runs import RunSettings
 from lastkd.settings.views import ViewSettings
@@ -44,12 +44,12 @@ class Evaluation:
         return compare(self.predictions.right, reference.predictions.right)
 
     @property
-    def views_in_words(self) -> str:
+    def describe_views(self) -> str:
         if self.views_per_clip == 1:
             return "one view each"
         return f"{self.views_per_clip} views each, their probabilities averaged"
 
-    def as_json(self, confused: int = 5) -> dict[str, Any]:
+    def to_dict(self, confused: int = 5) -> dict[str, Any]:
         """Plain values.
 
         Args:
@@ -90,7 +90,7 @@ def evaluate_checkpoint(
     views_per_clip: int = 1,
     factory: str | None = None,
     accelerator: Accelerator | None = None,
-    visited: Callable[[int], None] = lambda done: None,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """A checkpoint on the test part of a split, with the views that it was trained for.
 
@@ -98,7 +98,7 @@ def evaluate_checkpoint(
         views_per_clip: 1 for the centre view, as during training; more adds crops of each clip, the
             same ones every time, and averages the probabilities.
         factory: `package.module:factory`, where the model isn't one of lastkd's.
-        visited: called with the number of this process's views done.
+        on_progress: called with the number of this process's views done.
 
     Raises:
         UserError: the checkpoint or the store is missing, damaged, or they don't fit each other.
@@ -119,7 +119,7 @@ def evaluate_checkpoint(
         views_per_clip=views_per_clip,
         # that of its training, so that the numbers are the same
         precision=known.get("mixed_precision"),
-        visited=visited,
+        on_progress=on_progress,
     )
     labels = store.labels[test_clips]
     predictions = Predictions(
@@ -143,4 +143,4 @@ def evaluate_checkpoint(
 
 def is_own(checkpoint: Path) -> bool:
     """Whether a checkpoint's model is made by a factory that isn't lastkd's."""
-    return isinstance(read_info(checkpoint).architecture, OwnArchitecture)
+    return isinstance(read_info(checkpoint).architecture, ExternalArchitecture)

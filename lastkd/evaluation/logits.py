@@ -47,7 +47,7 @@ def clip_logits(
     accelerator: Accelerator,
     views_per_clip: int = 1,
     precision: str | None = None,
-    visited: Callable[[int], None] = lambda done: None,
+    on_progress: Callable[[int], None] = lambda done: None,
     between: Callable[[], None] | None = None,
 ) -> Tensor:
     """Logits `(N, K)` of `clips` in float32 on the CPU; every process gets all of them.
@@ -60,7 +60,7 @@ def clip_logits(
             turned or scaled, a function of its number and the clip alone; the result is then the
             logarithm of the mean probability.
         precision: `no`, `fp16` or `bf16`; None for that of `accelerator`. fp16 is float32 on a CPU.
-        visited: called with the number of this rank's views done.
+        on_progress: called with the number of this rank's views done.
         between: called before each batch, on every rank equally often.
     """
     was_training = model.training
@@ -83,7 +83,7 @@ def clip_logits(
                 logits = model(streams, views.bodies(batch).to(device)).float()
             places = slice(rank + start * world, rank + (start + len(batch)) * world, world)
             rows[places] += logits if views_per_clip == 1 else logits.softmax(dim=1)
-            visited(number * len(mine) + start + len(batch))
+            on_progress(number * len(mine) + start + len(batch))
     model.train(was_training)
     if world > 1:  # a row is one rank's, and zero on the others
         rows = accelerator.reduce(rows, reduction="sum")

@@ -48,7 +48,7 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.class_names[label], float(self.probabilities[label])) for label in order]
 
-    def as_json(self, count: int = 5) -> dict[str, Any]:
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return {
             "name": self.name,

@@ -36,12 +36,12 @@ class PairedComparison:
     only_reference: int
     p_value: float
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, rounded as accuracies are; the p-value as it is."""
         values = asdict(self)
         return {k: round(v, 4) if k != "p_value" else v for k, v in values.items()}
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         return (
             f"{self.gain:+.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f} over "
             f"{self.clips:,} test clips; right alone: {self.only_model} against "

@@ -67,7 +67,7 @@ class ExportReport:
     top1: float | None = None
     checkpoint_top1: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -80,7 +80,7 @@ def export_checkpoint(
     data: str | Path | None = None,
     split: str = "xsub",
     factory: str | None = None,
-    visited: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> ExportReport:
     """Writes a checkpoint as a file that takes one clip's raw joints and runs without lastkd.
 
@@ -92,7 +92,7 @@ def export_checkpoint(
         int8: 8-bit weights and activations (onnx alone), calibrated on training clips of `data`.
         data, split: whose test clips it is checked on; without, on made-up clips.
         factory: `package.module:factory`, where the model isn't one of lastkd's.
-        visited: called with what is being done, how far it is and of how many clips.
+        on_progress: called with what is being done, how far it is and of how many clips.
 
     Raises:
         UserError: checkpoint or store are missing or don't fit, `out` exists or can't be written,
@@ -116,10 +116,10 @@ def export_checkpoint(
     with replacing(path) as part:
         _write(classifier, example, part, form, _about(read, classifier))
         if int8:
-            _quantised(part, classifier, clips, visited)
+            _quantised(part, classifier, clips, on_progress)
         run = open_exported(part, form)
         count = clips.count if int8 else min(CHECKED_CLIPS, clips.count)
-        found = _compared(run, model, classifier, clips, count, visited)
+        found = _compared(run, model, classifier, clips, count, on_progress)
         if not int8 and not found.holds:
             raise UserError(
                 f"{path}: not kept, as it differs from {read.path} (by {found.difference:.1e} "
@@ -156,7 +156,7 @@ def _quantised(
     path: Path,
     classifier: ClipClassifier,
     clips: ExampleClips,
-    visited: Callable[[str, int, int], None],
+    on_progress: Callable[[str, int, int], None],
 ) -> None:
     """Puts an 8-bit file in the place of the ONNX file at `path`."""
     from lastkd.export.int8 import CALIBRATION_CLIPS, quantise
@@ -165,7 +165,7 @@ def _quantised(
     calibration = []
     for number in range(total):
         calibration.append(classifier.fitted(clips.training(number, total)))
-        visited("clips for the ranges", number + 1, total)
+        on_progress("clips for the ranges", number + 1, total)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
         shutil.move(path, whole)  # another disk, perhaps
@@ -195,7 +195,7 @@ def _compared(
     classifier: ClipClassifier,
     clips: ExampleClips,
     count: int,
-    visited: Callable[[str, int, int], None],
+    on_progress: Callable[[str, int, int], None],
 ) -> _Agreement:
     """Runs the file on raw joints, and the model on the views that an evaluation makes of them."""
     same = right = oracle_right = 0
@@ -215,7 +215,7 @@ def _compared(
         apart = float((ours - theirs).abs().max())
         difference = apart if math.isnan(apart) else max(difference, apart)
         largest = max(largest, float(theirs.abs().max()))
-        visited("clips compared", number + 1, count)
+        on_progress("clips compared", number + 1, count)
     return _Agreement(count, same, difference, largest, right, oracle_right)
 
 

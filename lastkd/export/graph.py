@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lastkd.data.layouts import Layout
 from lastkd.data.raw_clip import SingleClip
 from lastkd.models import LastE, LastV2
-from lastkd.models.deploy_last_e import ConvLastE
+from lastkd.models.deploy_last_e import DeployLastE
 from lastkd.settings.architecture import STREAMS
 from lastkd.settings.views import ViewSettings
 
@@ -29,7 +29,7 @@ class ClipClassifier(nn.Module):
         self.clip = SingleClip(layout, views)
         self.model: nn.Module = model
         if isinstance(model, LastE):
-            self.model = ConvLastE(model)
+            self.model = DeployLastE(model)
         elif isinstance(model, LastV2):
             self.model = AllBodies(model)
         else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
-from lastkd.kaggle.references import Source
+from lastkd.kaggle.references import KaggleInput
 
 _HEADER_LIMIT = 100_000_000  # what safetensors itself allows
 
@@ -72,7 +72,7 @@ def skeleton_sources(start: Path) -> list[Path]:
     return [start]
 
 
-def _only_one(name: str, source: Source, place: Path, found: list[Path]) -> None:
+def _only_one(name: str, source: KaggleInput, place: Path, found: list[Path]) -> None:
     if len(found) > 1:
         shown = ", ".join(str(path.relative_to(place)) for path in found[:5])
         raise UserError(
@@ -105,7 +105,7 @@ class Mounts:
                 lines.append(f"{mount}: {', '.join(inside[:5])}{more}")
         return lines
 
-    def candidates(self, source: Source) -> list[Path]:
+    def candidates(self, source: KaggleInput) -> list[Path]:
         """Where a source may be mounted, likeliest first."""
         reference = source.reference
         kinds = ("notebooks", "datasets") if source.kernel else ("datasets", "notebooks")
@@ -113,7 +113,7 @@ class Mounts:
         places.append(self.folder / reference.slug)
         return [place for place in places if place.is_dir()] or [self.folder]
 
-    def find(self, name: str, source: Source) -> list[Path]:
+    def find(self, name: str, source: KaggleInput) -> list[Path]:
         """The places of an input: one, or several checkpoints or zips of skeletons.
 
         Args:
@@ -130,7 +130,7 @@ class Mounts:
         there = "; ".join(self.described()) or "nothing is mounted"
         raise UserError(f"input {name} ({source}): no {what} among the inputs ({there})")
 
-    def _inside(self, name: str, source: Source, place: Path) -> list[Path]:
+    def _inside(self, name: str, source: KaggleInput, place: Path) -> list[Path]:
         start = place / source.path if source.path else place
         if not start.exists():
             return []

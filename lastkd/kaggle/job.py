@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import validated
-from lastkd.kaggle.references import Source, source
+from lastkd.kaggle.references import KaggleInput, source
 from lastkd.settings.durations import in_seconds
 
 JOB_FILE = "lastkd-job.json"
@@ -53,7 +53,7 @@ class Job(BaseModel):
         """The file that carries the run folders of the attempt before into this one."""
         return state_file(self.id, self.attempt - 1)
 
-    def sources(self) -> dict[str, Source]:
+    def sources(self) -> dict[str, KaggleInput]:
         return {name: source(text) for name, text in self.inputs.items()}
 
 

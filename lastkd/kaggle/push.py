@@ -14,7 +14,7 @@ from lastkd.kaggle.credentials import known_user
 from lastkd.kaggle.fetch import fetch_job
 from lastkd.kaggle.job import Job, read_job
 from lastkd.kaggle.packing import code_file_name, fill, fits, metadata, pack_code, write_folder
-from lastkd.kaggle.references import Reference, Source, reference
+from lastkd.kaggle.references import KaggleInput, Reference, reference
 from lastkd.kaggle.service import Kaggle
 from lastkd.kaggle.start import existing, start, within_quota
 
@@ -172,7 +172,7 @@ def with_sources(service: Kaggle, job: Job, poll_s: float, say: Say) -> Job:
     return job.model_copy(update={"inputs": inputs})
 
 
-def _finished_kernel(service: Kaggle, name: str, source: Source) -> Source:
+def _finished_kernel(service: Kaggle, name: str, source: KaggleInput) -> KaggleInput:
     now = existing(service, source.reference)
     if now is None:
         kinds = "kernel" if source.kernel else "dataset or kernel"
@@ -184,7 +184,7 @@ def _finished_kernel(service: Kaggle, name: str, source: Source) -> Source:
             f"{name}: kernel {source.reference} is {now.status.lower()}; its output can be "
             "used when it is complete"
         )
-    return Source(source.reference, kernel=True, path=source.path)
+    return KaggleInput(source.reference, kernel=True, path=source.path)
 
 
 def send_code(service: Kaggle, job: Job, code: bytes, poll_s: float, say: Say) -> None:

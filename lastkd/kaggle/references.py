@@ -25,7 +25,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Source:
+class KaggleInput:
     """What a kernel mounts: a dataset, or the output of another kernel."""
 
     reference: Reference
@@ -69,7 +69,7 @@ def reference(
     return Reference(parts[0], parts[1])
 
 
-def source(text: str) -> Source:
+def source(text: str) -> KaggleInput:
     """`OWNER/SLUG` of a dataset or `kernel:OWNER/SLUG`, both with a path inside or without.
 
     Raises:
@@ -82,4 +82,4 @@ def source(text: str) -> Source:
     named = reference(f"{owner}/{slug}" if slug else owner, what=what)
     if path.startswith("/") or ".." in path.split("/"):
         raise UserError(f"{text!r}: the path inside must not lead outside")
-    return Source(named, kernel, path.rstrip("/"))
+    return KaggleInput(named, kernel, path.rstrip("/"))

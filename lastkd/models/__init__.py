@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from lastkd.models.checkpoint import load_model
-from lastkd.models.external import OwnModel
+from lastkd.models.external import ExternalModel
 from lastkd.models.last_e import LastE
 from lastkd.models.last_v2 import LastV2
 from lastkd.models.registry import LastModel, build_model
 from lastkd.settings.architecture import (
     STREAMS,
     Architecture,
+    ExternalArchitecture,
     LastEArchitecture,
     LastV2Architecture,
-    OwnArchitecture,
     get_architecture,
     model_names,
 )
@@ -20,13 +20,13 @@ from lastkd.settings.architecture import (
 __all__ = [
     "STREAMS",
     "Architecture",
+    "ExternalArchitecture",
+    "ExternalModel",
     "LastE",
     "LastEArchitecture",
     "LastModel",
     "LastV2",
     "LastV2Architecture",
-    "OwnArchitecture",
-    "OwnModel",
     "build_model",
     "get_architecture",
     "load_model",

@@ -20,7 +20,7 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
 from lastkd.models.registry import build_model
-from lastkd.settings.architecture import Architecture, OwnArchitecture
+from lastkd.settings.architecture import Architecture, ExternalArchitecture
 
 FORMAT = 1
 
@@ -66,7 +66,7 @@ class Checkpoint:
         """
 
         architecture = self.info.architecture
-        own = architecture.name if isinstance(architecture, OwnArchitecture) else None
+        own = architecture.name if isinstance(architecture, ExternalArchitecture) else None
         if factory != own:
             raise UserError(
                 f"{self.path}: is a {architecture.name}; {factory} doesn't make it"

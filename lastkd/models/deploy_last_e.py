@@ -133,7 +133,7 @@ class _Block(nn.Module):
         return F.relu(y + self.residual(x))
 
 
-class ConvLastE(nn.Module):
+class DeployLastE(nn.Module):
     """A `LastE` in evaluation, rebuilt for runtimes. It can't be trained.
 
     Args:

@@ -12,17 +12,19 @@ from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
-from lastkd.settings.architecture import OwnArchitecture
+from lastkd.settings.architecture import ExternalArchitecture
 
 
-class OwnModel(nn.Module):
+class ExternalModel(nn.Module):
     """What `factory(num_classes, layout)` made, held to what a run asks of a model.
 
     The factory's module is called as `module(streams, bodies)` with the MIB dict, `(B, 3, T, V, M)`
     a stream, and each clip's number of bodies `(B,)`; it gives logits `(B, K)`.
     """
 
-    def __init__(self, architecture: OwnArchitecture, num_classes: int, layout: Layout) -> None:
+    def __init__(
+        self, architecture: ExternalArchitecture, num_classes: int, layout: Layout
+    ) -> None:
         """
         Raises:
             UserError: the factory can't be imported, can't be called so, or gives no module.

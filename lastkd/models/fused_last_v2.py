@@ -223,7 +223,7 @@ class _Block(nn.Module):
         return y.add_(self.residual(x[:, :: self.stride]) if self.residual else x).relu_()
 
 
-class LeanLastV2(_Frozen):
+class FusedLastV2(_Frozen):
     """A `LastV2` in `eval` mode, rebuilt for speed. It can't be trained.
 
     Args:

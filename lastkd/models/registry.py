@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from lastkd.data.layouts import Layout, get_layout
 from lastkd.errors import UserError
-from lastkd.models.external import OwnModel
+from lastkd.models.external import ExternalModel
 from lastkd.models.last_e import LastE
 from lastkd.models.last_v2 import LastV2
 from lastkd.settings.architecture import (
     Architecture,
+    ExternalArchitecture,
     LastV2Architecture,
-    OwnArchitecture,
     get_architecture,
 )
 
-LastModel = LastV2 | LastE | OwnModel
+LastModel = LastV2 | LastE | ExternalModel
 
 
 def build_model(
@@ -38,13 +38,13 @@ def build_model(
     """
     architecture = get_architecture(model)
     skeleton = get_layout(layout)
-    if isinstance(architecture, OwnArchitecture):
+    if isinstance(architecture, ExternalArchitecture):
         if dropout is not None:
             raise UserError(
                 f"{architecture.name}: takes no --dropout; set the rates of your own model in its "
                 "factory"
             )
-        return OwnModel(architecture, num_classes, skeleton)
+        return ExternalModel(architecture, num_classes, skeleton)
     if isinstance(architecture, LastV2Architecture):
         rates = {} if dropout is None else {"dropout": dropout}
         return LastV2(architecture.model_copy(update=rates), num_classes, skeleton)

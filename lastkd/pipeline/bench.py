@@ -86,7 +86,7 @@ class BenchResult:
         rounds = zip(self.ms[part], *(self.ms[other] for other in to), strict=True)
         return float(statistics.median(first / sum(rest) for first, *rest in rounds))
 
-    def as_json(self, variants: Sequence[str]) -> dict[str, Any]:
+    def to_dict(self, variants: Sequence[str]) -> dict[str, Any]:
         ratios: dict[str, Any] = {
             "lean_teacher": self.ratio("lean teacher", "plain teacher"),
             "together": self.ratio("together", *(f"{variant} live" for variant in variants)),

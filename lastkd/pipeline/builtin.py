@@ -15,7 +15,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from lastkd.data.store.prepare import SYNTHETIC, open_source, prepare
-from lastkd.data.synthetic.settings import embedded_set
+from lastkd.data.synthetic.settings import builtin_set
 from lastkd.distributed.launch import environment_alone
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
@@ -35,23 +35,23 @@ def cache_folder() -> Path:
     return user_cache_path("lastkd") / f"embedded-{digest.hexdigest()[:12]}"
 
 
-def embedded_store() -> Path:
+def builtin_store() -> Path:
     """The embedded set as a prepared store."""
     out = cache_folder() / "store"
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.with_suffix(".lock")):
         if not out.exists():
-            prepare(open_source(SYNTHETIC, synthetic=embedded_set()), out)
+            prepare(open_source(SYNTHETIC, synthetic=builtin_set()), out)
     return out
 
 
-def embedded_teacher() -> Path:
+def builtin_teacher() -> Path:
     """A `tiny` LAST-v2 trained on the embedded set.
 
     Raises:
         UserError: its training failed (which shows above the error).
     """
-    data = embedded_store()
+    data = builtin_store()
     run = cache_folder() / "teacher"
     best = run / "best.safetensors"
     with FileLock(run.with_suffix(".lock")):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lastkd.data.store.prepare import SYNTHETIC, open_source, prepare
-from lastkd.data.synthetic.settings import embedded_set
+from lastkd.data.synthetic.settings import builtin_set
 from lastkd.distributed.launch import launch
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
@@ -27,7 +27,7 @@ def run_demo(out: Path, seed: int) -> None:
         raise UserError(f"{out}: exists already; remove it or choose another --out")
     store = out / "store"
     print(f"Preparing the embedded synthetic set: {store}", flush=True)
-    prepare(open_source(SYNTHETIC, synthetic=embedded_set()), store)
+    prepare(open_source(SYNTHETIC, synthetic=builtin_set()), store)
     given = ["--config", str(CONFIGS / "training" / "synthetic.yaml")]
     given += ["--data", str(store), "--seed", str(seed)]
     teacher, alone, distilled = out / "teacher", out / "nano_standalone", out / "nano_distilled"

@@ -14,7 +14,7 @@ from lastkd.errors import UserError
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
 from lastkd.pipeline.child import run_child
 from lastkd.pipeline.settings import SequenceSettings, model_of
-from lastkd.pipeline.steps import Evaluation, Standing, Step, Training
+from lastkd.pipeline.steps import Evaluation, Step, StepStatus, Training
 
 MODULE = "lastkd.pipeline.measure"
 
@@ -86,7 +86,7 @@ def measured(
         return found
 
 
-def seconds_left(step: Step, standing: Standing, found: dict[str, Any]) -> float | None:
+def seconds_left(step: Step, standing: StepStatus, found: dict[str, Any]) -> float | None:
     """Seconds that the rest of a step takes; None for what isn't measured (the report).
 
     Args:

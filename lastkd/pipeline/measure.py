@@ -21,7 +21,7 @@ from accelerate import Accelerator
 
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distributed.accelerator import leave, make_accelerator
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import device_name
 from lastkd.entry_point import PATH, run_command
 from lastkd.evaluation.logits import evaluate
@@ -70,16 +70,16 @@ class Measurement:
             soft = open_soft_labels(distilled, self.store, teacher, self.accelerator)
         folders = [self.folder / f"{number}" for number in range(len(settings))]
         run = TrainingRun(settings, self.store, soft, self.accelerator, folders)
-        plan = run.plan
+        plan = run.schedule
         epoch = 0
 
         def steps(count: int) -> None:
             nonlocal epoch
             epoch += 1
-            run.plan = replace(plan, steps_per_epoch=count)
+            run.schedule = replace(plan, steps_per_epoch=count)
             # places and clips of the epoch are those of a run this short
-            run.place = run.place._replace(step=(epoch - 1) * count, epochs=epoch - 1)
-            run.guard.reported = run.resumed_at = run.place.step
+            run.position = run.position._replace(step=(epoch - 1) * count, epochs=epoch - 1)
+            run.control.reported = run.resumed_at = run.position.step
             run.train_epoch(epoch, self.progress)
 
         device = self.accelerator.device
@@ -112,7 +112,7 @@ class Measurement:
     def _seconds(self, work: Callable[[int], None], most: int) -> float:
         """Seconds a unit: of one if that is slow, else of as many as fit into a short time."""
         first = self._timed(work, 1)
-        count = first_decides(
+        count = decide_on_main_process(
             self.accelerator, lambda: max(1, min(most, int(ENOUGH_S / max(first, 1e-6))))
         )
         return first if count == 1 else self._timed(work, count) / count
@@ -130,7 +130,7 @@ class Measurement:
             return Path(said)
         made = self.folder / f"{said}.safetensors"
 
-        first_decides(self.accelerator, lambda: self._make_teacher(made, said))
+        decide_on_main_process(self.accelerator, lambda: self._make_teacher(made, said))
         return made
 
     def _make_teacher(self, path: Path, name: str) -> None:
@@ -162,7 +162,7 @@ def measure(order: Path, result: Path) -> None:
         "parts": {},
     }
     with tempfile.TemporaryDirectory() as own:
-        folder = first_decides(accelerator, lambda: Path(own))
+        folder = decide_on_main_process(accelerator, lambda: Path(own))
         measurement = Measurement(said, folder, accelerator)
         names = list(said["parts"])
         with RunProgress("measuring", len(names), shown=speaks, stderr=True) as progress:

@@ -12,7 +12,7 @@ from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import StopRequests
 from lastkd.pipeline.estimate import measured, seconds_left
 from lastkd.pipeline.settings import SequenceSettings
-from lastkd.pipeline.steps import Standing, Step, make_steps
+from lastkd.pipeline.steps import Step, StepStatus, make_steps
 from lastkd.terminal import duration
 
 
@@ -54,7 +54,7 @@ def print_plan(sequence: SequenceSettings, launch: Launch) -> None:
 def table(
     sequence: SequenceSettings,
     steps: Sequence[Step],
-    standings: Sequence[Standing],
+    standings: Sequence[StepStatus],
     found: dict[str, Any] | None,
 ) -> Table:
     """

@@ -13,7 +13,7 @@ from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau
 from lastkd.settings.architecture import is_factory
-from lastkd.settings.resolve import places, resolve
+from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings
 
 
@@ -30,7 +30,7 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
     Raises:
         UserError: one that was named is missing, or only one of the two is there.
     """
-    usual = places()
+    usual = default_paths()
     data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
     named = any((settings.data, settings.teacher, settings.teacher_cache))
     if not named and not data.exists() and not teacher.exists():

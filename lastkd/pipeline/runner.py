@@ -24,7 +24,7 @@ LEAST_S, LEAST_SHARE = 60.0, 0.05
 """A step isn't begun with less time than that left, the smaller of the two."""
 
 
-class Conductor:
+class PipelineRunner:
     """A sequence at work.
 
     Args:

@@ -15,7 +15,7 @@ from lastkd.files.yaml_files import read_mapping, validated
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
 from lastkd.settings.architecture import get_architecture, is_factory
 from lastkd.settings.durations import in_seconds
-from lastkd.settings.resolve import places, resolve, variants
+from lastkd.settings.resolve import default_paths, resolve, variants
 from lastkd.settings.runs import DistillSettings, TrainSettings
 
 OF_THE_SEQUENCE = {
@@ -222,7 +222,7 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
             else:
                 of_runs[name] = value
     _check_keys(of_runs, OF_ANY_RUN, where)
-    said.setdefault("data", places().store)
+    said.setdefault("data", default_paths().store)
     # what the command line says of every run goes before what a file says of one kind
     spoken = {name for name in given if name in OF_ANY_RUN}
     for kind in _BY_KIND:

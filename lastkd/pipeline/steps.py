@@ -14,7 +14,7 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.settings import SequenceSettings, model_of, option_words
 from lastkd.runs.events import FILE_NAME
-from lastkd.runs.folder import LOCK, Found, RunFolder, companies, positions
+from lastkd.runs.folder import LOCK, Found, RunFolder, group_by_progress, positions
 from lastkd.runs.identity import identity, refuse_another_run
 from lastkd.runs.log import PREDICTIONS
 from lastkd.settings.architecture import is_factory, short_name
@@ -23,7 +23,7 @@ from lastkd.training.teacher import TeacherIdentity
 
 
 @dataclass(frozen=True)
-class Standing:
+class StepStatus:
     """How far a step is.
 
     Attributes:
@@ -64,7 +64,7 @@ class Step(ABC):
     part: str
 
     @abstractmethod
-    def standing(self) -> Standing:
+    def standing(self) -> StepStatus:
         """
         Raises:
             UserError: a run folder holds a run that isn't this sequence's.
@@ -95,7 +95,7 @@ class Training(Step):
         """How long a run is told to be, known before what decides the rest is there."""
         return self.settings()[0]
 
-    def standing(self) -> Standing:
+    def standing(self) -> StepStatus:
         shares: list[float] = []
         words, done = "to do", True
         for number, folder in enumerate(self.folders):
@@ -114,7 +114,7 @@ class Training(Step):
                 words = f"at work, after step {step:,} of {total:,}"
             elif not found.finished:
                 words = f"goes on after step {step:,} of {total:,} ({found.ended})"
-        return Standing(done, sum(shares) / len(shares), "done" if done else words)
+        return StepStatus(done, sum(shares) / len(shares), "done" if done else words)
 
     def _check(self, number: int, run_folder: RunFolder, found: Found) -> None:
         settings = self.settings()[number]
@@ -174,7 +174,7 @@ class Distillation(Training):
         return self.sequence.likely_distill(self.sequence.variant[0])
 
     def command(self) -> Command:
-        found = companies(self.folders)
+        found = group_by_progress(self.folders)
         numbers = found.begun or found.new
         variants = tuple(self.sequence.variant[number] for number in numbers)
         folders = tuple(self.folders[number] for number in numbers)
@@ -195,9 +195,9 @@ class Evaluation(Step):
         self.title = f"evaluation of {run.relative_to(sequence.folder)}"
         self.part = f"evaluation of {model}"
 
-    def standing(self) -> Standing:
+    def standing(self) -> StepStatus:
         done = (self.run / PREDICTIONS).exists()
-        return Standing(done, float(done), "done" if done else "to do")
+        return StepStatus(done, float(done), "done" if done else "to do")
 
     def command(self) -> Command:
         words = [
@@ -221,7 +221,7 @@ class Report(Step):
         self.runs = runs
         self.out = sequence.folder / "report"
 
-    def standing(self) -> Standing:
+    def standing(self) -> StepStatus:
         written = self.out / "07_Experiments.md"
         sources = [run / name for run in self.runs for name in (FILE_NAME, PREDICTIONS)]
         done = written.exists() and all(
@@ -230,7 +230,7 @@ class Report(Step):
         )
         if self.sequence.figures:  # they may have been left out before
             done = done and any(self.out.glob("*.png"))
-        return Standing(done, float(done), "done" if done else "to do")
+        return StepStatus(done, float(done), "done" if done else "to do")
 
     def command(self) -> Command:
         words = ["report", str(self.sequence.folder), "--out", str(self.out)]

@@ -13,11 +13,11 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
 from lastkd.runs.events import FILE_NAME
-from lastkd.runs.folder import companies
+from lastkd.runs.folder import group_by_progress
 from lastkd.runs.log import Run
 from lastkd.settings.architecture import short_name
 from lastkd.settings.runs import DistillSettings
@@ -62,7 +62,9 @@ def train_points(
         Stopped: it was asked to stop; each point has its checkpoint.
         UserError: data or teacher are missing or don't fit, or a folder holds another run.
     """
-    found = first_decides(accelerator, lambda: companies([point.folder for point in points]))
+    found = decide_on_main_process(
+        accelerator, lambda: group_by_progress([point.folder for point in points])
+    )
     for company in found.in_turn:
         some = [points[number] for number in company]
         train(
@@ -99,7 +101,7 @@ class Result:
         state = "not begun" if run is None else run.state
         return cls(point.settings.variant, point.values, point.folder, state, last)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "variant": self.variant,
             **self.values,
@@ -124,7 +126,7 @@ class Grid:
     def variants(self) -> list[str]:
         return list(dict.fromkeys(own.variant for own in self.results))
 
-    def as_json(self, about: Mapping[str, Any]) -> dict[str, Any]:
+    def to_dict(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """
         Args:
             about: what all points share.
@@ -133,14 +135,14 @@ class Grid:
         return {
             **about,
             "epoch": "last",
-            "points": [result.as_json() for result in self.results],
-            "best": {name: best and best.as_json() for name, best in bests.items()},
+            "points": [result.to_dict() for result in self.results],
+            "best": {name: best and best.to_dict() for name, best in bests.items()},
             "best_chosen_by": "top-1 on the test part of the split, so its figure flatters",
         }
 
     def as_csv(self) -> str:
         out = io.StringIO()
-        rows = [result.as_json() for result in self.results]
+        rows = [result.to_dict() for result in self.results]
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -153,7 +155,7 @@ class Grid:
             UserError: the folder can't be written.
         """
         texts = {
-            "sweep.json": json.dumps(self.as_json(about), indent=1) + "\n",
+            "sweep.json": json.dumps(self.to_dict(about), indent=1) + "\n",
             "sweep.csv": self.as_csv(),
         }
         for name, text in texts.items():

@@ -14,7 +14,7 @@ from lastkd.runs.log import Run
 
 
 @dataclass(frozen=True)
-class Figure:
+class Mean:
     """A figure over seeds: mean, and deviation where there are several."""
 
     values: tuple[float, ...]
@@ -58,7 +58,7 @@ class Row:
         runs = self.standalone + self.distilled
         return int(runs[0].start["parameters"]) if runs else None
 
-    def figure(self, which: str, epoch: str, key: str) -> Figure:
+    def figure(self, which: str, epoch: str, key: str) -> Mean:
         """A figure of the `standalone` or `distilled` runs.
 
         Args:
@@ -66,7 +66,7 @@ class Row:
             key: `top1`, `top5` or `mean_class`.
         """
         events = [getattr(run, epoch) for run in getattr(self, which)]
-        return Figure(tuple(float(event[key]) for event in events if event is not None))
+        return Mean(tuple(float(event[key]) for event in events if event is not None))
 
     @property
     def mean_gain(self) -> float | None:

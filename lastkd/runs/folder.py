@@ -23,7 +23,7 @@ CHECKPOINTS = "checkpoints"
 _POSITION = re.compile(r"step-(\d{8})-epoch-(\d{4})")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A place between two steps of a run."""
 
     step: int
@@ -36,10 +36,10 @@ class Place(NamedTuple):
         return f"step-{self.step:08d}-epoch-{self.epochs:04d}"
 
 
-def positions(run_folder: Path) -> list[Place]:
+def positions(run_folder: Path) -> list[Position]:
     """Where a run folder's checkpoints are, whole or damaged, the newest first."""
     names = (_POSITION.fullmatch(path.name) for path in (run_folder / CHECKPOINTS).glob("step-*"))
-    return sorted((Place(*map(int, name.groups())) for name in names if name), reverse=True)
+    return sorted((Position(*map(int, name.groups())) for name in names if name), reverse=True)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class RunFolder:
         return log
 
 
-class Companies(NamedTuple):
+class RunGroups(NamedTuple):
     """Numbers of the folders that go together, in their order.
 
     Runs train together from one place on, so those that were begun can't take in those that
@@ -148,12 +148,12 @@ class Companies(NamedTuple):
         return [company for company in self if company]
 
 
-def companies(folders: Sequence[Path]) -> Companies:
+def group_by_progress(folders: Sequence[Path]) -> RunGroups:
     """
     Raises:
         UserError: a folder's event log is damaged.
     """
-    found = Companies([], [], [])
+    found = RunGroups([], [], [])
     for number, folder in enumerate(folders):
         run = RunFolder(folder).found()
         if run is None:

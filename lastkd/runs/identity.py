@@ -6,7 +6,7 @@ from typing import Any
 
 from lastkd.errors import UserError
 from lastkd.runs.folder import Found, RunFolder
-from lastkd.settings.runs import ConductSettings
+from lastkd.settings.runs import RuntimeSettings
 
 _PATHS = ("data", "teacher", "teacher_cache")
 """Settings that are places on a machine: what is found there counts."""
@@ -26,7 +26,7 @@ def identity(
     precision: str,
 ) -> dict[str, Any]:
     """All that decides a run's result, by the name under which a user knows it."""
-    passed_over = {*ConductSettings.model_fields, *_PATHS, *_SHARES}
+    passed_over = {*RuntimeSettings.model_fields, *_PATHS, *_SHARES}
     decisive = {
         f"--{name.replace('_', '-')}": value
         for name, value in settings.items()

@@ -53,7 +53,7 @@ class LastEArchitecture(BaseModel):
     head_dropout: float = Field(0.3, ge=0, lt=1, description="before the last layer")
 
 
-class OwnArchitecture(BaseModel):
+class ExternalArchitecture(BaseModel):
     """A model that lastkd doesn't know: `name` is the `package.module:factory` that makes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ class OwnArchitecture(BaseModel):
     family: Literal["own"] = "own"
 
 
-Architecture = LastV2Architecture | LastEArchitecture | OwnArchitecture
+Architecture = LastV2Architecture | LastEArchitecture | ExternalArchitecture
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _BY_FAMILY: dict[str, type[LastV2Architecture] | type[LastEArchitecture]] = {
     "last_v2": LastV2Architecture,
@@ -96,7 +96,7 @@ def get_architecture(model: str | Architecture) -> Architecture:
     if not isinstance(model, str):
         return model
     if is_factory(model):
-        return OwnArchitecture(name=model)
+        return ExternalArchitecture(name=model)
     if model not in model_names():
         raise UserError(
             f"model {model!r} is unknown; {nearest(model, model_names())} "

@@ -16,13 +16,13 @@ from lastkd.settings.runs import LOSS_SETTINGS, ConfiguredSettings, DistillSetti
 Settings = TypeVar("Settings", bound="ConfiguredSettings")
 
 
-class SoftLabelSettings(ConfiguredSettings):
+class TeacherCacheSettings(ConfiguredSettings):
     """All that filling a teacher's cache has to be told."""
 
     teacher: Path | None = Field(description="checkpoint of the teacher")
 
 
-class Places(BaseModel):
+class DefaultPaths(BaseModel):
     """Where a store and a teacher are looked for by default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,8 +31,8 @@ class Places(BaseModel):
     teacher: Path
 
 
-def places() -> Places:
-    return read_model(Places, CONFIGS / "data" / "places.yaml")
+def default_paths() -> DefaultPaths:
+    return read_model(DefaultPaths, CONFIGS / "data" / "places.yaml")
 
 
 def defaults(
@@ -49,7 +49,7 @@ def defaults(
             files.append(f"loss/{loss}")
     for name in files:
         values |= read_mapping(CONFIGS / f"{name}.yaml")
-    if kind is SoftLabelSettings:  # a part of a distillation's settings
+    if kind is TeacherCacheSettings:  # a part of a distillation's settings
         values = {"teacher": None} | {k: v for k, v in values.items() if k in kind.model_fields}
     return values
 

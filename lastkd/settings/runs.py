@@ -27,7 +27,7 @@ class ConfiguredSettings(ViewSettings):
     default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)
 
 
-class ConductSettings(BaseModel):
+class RuntimeSettings(BaseModel):
     """How a run is conducted: none of it changes the result, and a resumed run may have others."""
 
     run: Path | None = Field(description="folder for events, settings and checkpoints")
@@ -48,7 +48,7 @@ class ConductSettings(BaseModel):
     )
 
 
-class RunSettings(ConfiguredSettings, ConductSettings):
+class RunSettings(ConfiguredSettings, RuntimeSettings):
     """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
 
     accumulation: int = Field(ge=1, description="forward passes a step")
@@ -147,7 +147,7 @@ class DistillSettings(RunSettings):
         return self.variant if is_factory(self.variant) else f"last_e_{self.variant}"
 
     @property
-    def loss_in_words(self) -> str:
+    def describe_loss(self) -> str:
         """The loss with its settings, for the one who watches."""
         own = [f"{name} {getattr(self, name):g}" for name in LOSS_SETTINGS[self.loss]]
         ramp = [f"soft_warmup {self.soft_warmup:.3g}"] if self.soft_warmup else []

@@ -36,7 +36,7 @@ class _Given(Generic[Item]):
     copied: torch.cuda.Event | None
 
 
-def ahead(items: Iterable[Item], device: torch.device, made_on: torch.device) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], device: torch.device, made_on: torch.device) -> Iterator[Item]:
     """`items`, up to two of them made beforehand by a thread if `device` isn't where they are made.
 
     On a GPU the thread's copies run on a stream of their own, beside the step; the step's stream

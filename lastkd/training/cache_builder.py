@@ -17,7 +17,7 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.distributed.device import view_device
 from lastkd.errors import UserError
-from lastkd.settings.resolve import SoftLabelSettings
+from lastkd.settings.resolve import TeacherCacheSettings
 from lastkd.terminal import RunProgress
 from lastkd.training.batches import Batch
 from lastkd.training.soft_labels import SoftLabels
@@ -25,13 +25,13 @@ from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 
-class Filler:
+class CacheBuilder:
     """A cache with what fills it: teacher, store and view settings."""
 
     def __init__(
         self,
         folder: Path,
-        settings: SoftLabelSettings,
+        settings: TeacherCacheSettings,
         data: Path,
         teacher: Path,
         accelerator: Accelerator,

@@ -31,7 +31,7 @@ from torch import Tensor
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing_folder
 from lastkd.files.json_text import parse_json
-from lastkd.runs.folder import CHECKPOINTS, Place, positions
+from lastkd.runs.folder import CHECKPOINTS, Position, positions
 
 FORMAT = 1
 KEPT = 2
@@ -73,8 +73,8 @@ class RunState(BaseModel):
     )
 
     @property
-    def place(self) -> Place:
-        return Place(self.step, self.epochs)
+    def position(self) -> Position:
+        return Position(self.step, self.epochs)
 
 
 def _digest(content: bytes) -> dict[str, Any]:
@@ -88,10 +88,10 @@ class Checkpoints:
         self.run_folder = run_folder
         self.folder = run_folder / CHECKPOINTS
 
-    def path(self, place: Place) -> Path:
-        return self.folder / place.name
+    def path(self, position: Position) -> Path:
+        return self.folder / position.name
 
-    def places(self) -> list[Place]:
+    def positions(self) -> list[Position]:
         """Where checkpoints are, whole or damaged, the newest first."""
         return positions(self.run_folder)
 
@@ -112,7 +112,7 @@ class Checkpoints:
             TENSORS: save(tensors),
         }
         manifest = {name: _digest(content) for name, content in files.items()}
-        with replacing_folder(self.path(state.place)) as part:
+        with replacing_folder(self.path(state.position)) as part:
             for name, content in files.items():
                 (part / name).write_bytes(content)
             for path in beside:
@@ -121,17 +121,17 @@ class Checkpoints:
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         return sum(int(about["bytes"]) for about in manifest.values())
 
-    def read(self, place: Place) -> tuple[RunState, dict[str, Tensor]]:
+    def read(self, position: Position) -> tuple[RunState, dict[str, Tensor]]:
         """A checkpoint's state and tensors (on the CPU), if all of it is as it was written.
 
         Raises:
             DamagedError: a file is missing, has changed, or isn't what its name says.
         """
-        path = self.path(place)
+        path = self.path(position)
         files = self._checked(path)
         try:
             state = RunState.model_validate_json(files[STATE])
-            if state.format != FORMAT or state.place != place:
+            if state.format != FORMAT or state.position != position:
                 raise ValueError("it is of another format or place")
             return state, load(files[TENSORS])
         except (KeyError, ValueError, SafetensorError, ValidationError) as error:
@@ -155,13 +155,13 @@ class Checkpoints:
             raise DamagedError(f"{path}: is damaged ({reason})") from None
         return files
 
-    def restore_files(self, place: Place, names: Sequence[str]) -> None:
+    def restore_files(self, position: Position, names: Sequence[str]) -> None:
         """Gives the run folder back the files that belong to a checkpoint, as they were then.
 
         A file that the checkpoint doesn't have was written later, and goes.
         """
         for name in names:
-            there, here = self.path(place) / name, self.run_folder / name
+            there, here = self.path(position) / name, self.run_folder / name
             if not there.exists():
                 here.unlink(missing_ok=True)
             elif not (here.exists() and here.samefile(there)):
@@ -169,22 +169,22 @@ class Checkpoints:
                 _same_file(there, part)
                 part.replace(here)
 
-    def set_aside(self, place: Place) -> None:
+    def set_aside(self, position: Position) -> None:
         """Renames a damaged checkpoint, so that it is neither read again nor lost."""
-        path = self.path(place)
+        path = self.path(position)
         aside = path.with_name(f"damaged-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
 
-    def drop_after(self, place: Place) -> None:
+    def drop_after(self, position: Position) -> None:
         """Removes checkpoints of a later place: the run goes on from this one."""
-        for later in self.places():
-            if later > place:
+        for later in self.positions():
+            if later > position:
                 shutil.rmtree(self.path(later))
 
     def prune(self) -> None:
         """Keeps the newest checkpoints."""
-        for old in self.places()[KEPT:]:
+        for old in self.positions()[KEPT:]:
             shutil.rmtree(self.path(old), ignore_errors=True)
 
     def clear(self) -> None:

@@ -22,20 +22,20 @@ from torch import Tensor
 from lastkd import rng
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Views
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import view_device
 from lastkd.distributed.lost_ranks import RankWatch
 from lastkd.distributed.stop_requests import Stopped
-from lastkd.runs.folder import Place
+from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings
 from lastkd.terminal import RunProgress, duration
-from lastkd.training.batches import Batch, ahead
+from lastkd.training.batches import Batch, prefetch
 from lastkd.training.resume import Resumed, Start, find_start
-from lastkd.training.run_control import SOFT_LABELS, Guard
+from lastkd.training.run_control import SOFT_LABELS, RunControl
 from lastkd.training.run_logger import BEST, LAST
-from lastkd.training.schedule import make_plan
+from lastkd.training.schedule import make_schedule
 from lastkd.training.soft_labels import SoftLabels, open_soft_labels
-from lastkd.training.step_timer import PartClock
+from lastkd.training.step_timer import StepTimer
 from lastkd.training.student import Student
 
 
@@ -60,24 +60,28 @@ class TrainingRun:
         self.soft_labels = soft_labels
         self.accelerator = accelerator
         self.train_clips, self.test_clips = store.split(self.settings.split)
-        self.plan = make_plan(self.settings, len(self.train_clips), accelerator.num_processes)
+        self.schedule = make_schedule(
+            self.settings, len(self.train_clips), accelerator.num_processes
+        )
         self.views = Views(store, self.settings, view_device(store, accelerator.device))
-        self.clock = PartClock(accelerator.device)
-        self.place = Place(0, 0)
+        self.clock = StepTimer(accelerator.device)
+        self.position = Position(0, 0)
         self.resumed_at = 0  # steps done by earlier processes
         self.kept_labels: Tensor | None = None  # of the epoch in which an earlier process stopped
         self.students = [
-            Student(own, store, soft_labels, accelerator, folder, self.plan)
+            Student(own, store, soft_labels, accelerator, folder, self.schedule)
             for own, folder in zip(settings, folders, strict=True)
         ]
-        self.guard = Guard(self.settings, self.students, soft_labels, accelerator, self.clip_names)
+        self.control = RunControl(
+            self.settings, self.students, soft_labels, accelerator, self.clip_names
+        )
 
     # --- what is trained on -----------------------------------------------------------------
 
     def clips(self, clip_order: NDArray[np.int64], step: int, pass_: int) -> NDArray[np.int64]:
         """This rank's clips of one forward pass: the processes share out one global order."""
         size, world = self.settings.batch_size, self.accelerator.num_processes
-        start = step * self.plan.global_batch + pass_ * size * world
+        start = step * self.schedule.global_batch + pass_ * size * world
         start += self.accelerator.process_index * size
         return clip_order[start : start + size]
 
@@ -88,9 +92,9 @@ class TrainingRun:
 
     def clip_names(self, step: int) -> list[str]:
         """The clips of a step's global batch; steps are counted from 1."""
-        epoch, step_of_epoch = divmod(step - 1, self.plan.steps_per_epoch)
-        start = step_of_epoch * self.plan.global_batch
-        clips = self.clip_order(epoch + 1)[start : start + self.plan.global_batch]
+        epoch, step_of_epoch = divmod(step - 1, self.schedule.steps_per_epoch)
+        start = step_of_epoch * self.schedule.global_batch
+        clips = self.clip_order(epoch + 1)[start : start + self.schedule.global_batch]
         return [self.store.names[clip] for clip in clips]
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> Batch:
@@ -109,13 +113,13 @@ class TrainingRun:
         """
         name = ", ".join(student.name for student in self.students)
         shown = self.accelerator.is_main_process
-        with RunProgress(name, self.plan.total_steps, shown=shown) as progress:
+        with RunProgress(name, self.schedule.total_steps, shown=shown) as progress:
             try:
                 if self.begin(progress):
                     self.train_on(progress)
             finally:
                 for student in self.students:
-                    student.record.close()
+                    student.logger.close()
         return [student.best_path for student in self.students]
 
     def begin(self, progress: RunProgress) -> bool:
@@ -123,8 +127,8 @@ class TrainingRun:
         tensors: list[dict[str, Tensor]] = []
 
         def decide() -> Start:
-            records = [student.record for student in self.students]
-            identities = [student.record.identity(student.model) for student in self.students]
+            records = [student.logger for student in self.students]
+            identities = [student.logger.identity(student.model) for student in self.students]
             folders = [record.run_folder for record in records]
             start = find_start(folders, identities, self.settings, tensors)
             if start != "finished":
@@ -132,20 +136,20 @@ class TrainingRun:
                     record.open()
             return start
 
-        start = first_decides(self.accelerator, decide)
+        start = decide_on_main_process(self.accelerator, decide)
         if start == "finished":
             for student in self.students:
                 progress.say(f"{student.folder}: the run is finished; there is nothing left to do")
             return False
         where = "the device" if self.views.device.type == "cuda" else "main memory"
         for student in self.students:
-            if isinstance(start, Resumed) and student.record.begun:
-                student.record.resume(start, progress)
+            if isinstance(start, Resumed) and student.logger.begun:
+                student.logger.resume(start, progress)
             else:
-                student.record.start(student.model, where, progress)
+                student.logger.start(student.model, where, progress)
         if isinstance(start, Resumed):
             self.take_up(start, tensors)
-            progress.begin(start.place.step)
+            progress.begin(start.position.step)
         return True
 
     def take_up(self, start: Resumed, tensors: list[dict[str, Tensor]]) -> None:
@@ -153,26 +157,26 @@ class TrainingRun:
 
         def put_back() -> None:
             for student in self.students:
-                checkpoints = student.record.checkpoints
-                checkpoints.restore_files(start.place, (BEST, LAST))
-                checkpoints.drop_after(start.place)
+                checkpoints = student.logger.checkpoints
+                checkpoints.restore_files(start.position, (BEST, LAST))
+                checkpoints.drop_after(start.position)
 
-        first_decides(self.accelerator, put_back)
-        self.place = start.place
-        self.resumed_at = start.place.step
+        decide_on_main_process(self.accelerator, put_back)
+        self.position = start.position
+        self.resumed_at = start.position.step
         for number, (student, state) in enumerate(
             zip(self.students, start.states or (), strict=False)
         ):
             own = tensors[number] if tensors else {}
             student.load(state, own)
-            self.guard.reported = state.reported
+            self.control.reported = state.reported
         self.kept_labels = tensors[0].get(SOFT_LABELS) if tensors else None
 
     def train_on(self, progress: RunProgress) -> None:
         """From the run's place to its end, which is recorded, whichever it is."""
-        with self.guard.requests, RankWatch(self.accelerator, self.record_failure) as watch:
+        with self.control.requests, RankWatch(self.accelerator, self.record_failure) as watch:
             try:
-                while (epoch := self.place.epochs + 1) <= self.settings.epochs:
+                while (epoch := self.position.epochs + 1) <= self.settings.epochs:
                     self.train_epoch(epoch, progress)
                     for student in self.students:
                         student.end_epoch(
@@ -180,22 +184,22 @@ class TrainingRun:
                             self.views,
                             self.test_clips,
                             progress,
-                            between=lambda: self.guard.look(self.place),
+                            between=lambda: self.control.check(self.position),
                         )
-                    self.place = Place(self.place.step, epoch)
-                    self.guard.save(self.place)
+                    self.position = Position(self.position.step, epoch)
+                    self.control.save(self.position)
                 self.finish(progress)
             except Stopped as stop:
                 for student in self.students:
-                    student.record.end(state="stopped", reason=stop.reason)
+                    student.logger.end(state="stopped", reason=stop.reason)
                 progress.say(
-                    f"Stopped after step {self.place.step} of {self.plan.total_steps}: "
+                    f"Stopped after step {self.position.step} of {self.schedule.total_steps}: "
                     f"{stop.reason}. Start it again, and it goes on there."
                 )
                 raise
             except KeyboardInterrupt:
                 for student in self.students:
-                    student.record.end(state="stopped", reason="SIGINT, at once")
+                    student.logger.end(state="stopped", reason="SIGINT, at once")
                 raise
             except BaseException as error:
                 lost = watch.blame(error)
@@ -206,7 +210,7 @@ class TrainingRun:
 
     def record_failure(self, reason: str) -> None:
         for student in self.students:
-            student.record.end(state="failed", reason=reason)
+            student.logger.end(state="failed", reason=reason)
 
     def finish(self, progress: RunProgress) -> None:
         for student in self.students:
@@ -214,53 +218,55 @@ class TrainingRun:
 
         def conclude() -> None:
             for student in self.students:
-                student.record.sync()
+                student.logger.sync()
             for student in self.students:  # once every end is safe
-                student.record.checkpoints.clear()
+                student.logger.checkpoints.clear()
 
-        first_decides(self.accelerator, conclude)
+        decide_on_main_process(self.accelerator, conclude)
 
     def train_epoch(self, epoch: int, progress: RunProgress) -> None:
         """The epoch's steps from the run's place on."""
-        settings, plan, soft_labels = self.settings, self.plan, self.soft_labels
+        settings, schedule, soft_labels = self.settings, self.schedule, self.soft_labels
         draws = self.views.draw(settings.seed, epoch)
         clip_order = self.clip_order(epoch)
-        before = self.place.step - (epoch - 1) * plan.steps_per_epoch  # this epoch's steps done
+        before = (
+            self.position.step - (epoch - 1) * schedule.steps_per_epoch
+        )  # this epoch's steps done
         if soft_labels:
             soft_labels.begin_epoch(epoch)
             soft_labels.go_on(self.kept_labels)
         since, passes = time.perf_counter(), before * settings.accumulation
         for student in self.students:
             student.wrapped.train()
-        places = (
+        passes_left = (
             (s, p)
-            for s in range(before, plan.steps_per_epoch)
+            for s in range(before, schedule.steps_per_epoch)
             for p in range(settings.accumulation)
         )
-        batches = (self.view(self.clips(clip_order, *place), draws) for place in places)
-        for batch in ahead(batches, self.accelerator.device, self.views.device):
+        batches = (self.view(self.clips(clip_order, *at), draws) for at in passes_left)
+        for batch in prefetch(batches, self.accelerator.device, self.views.device):
             step, pass_ = divmod(passes, settings.accumulation)
-            done = (epoch - 1) * plan.steps_per_epoch + step
+            done = (epoch - 1) * schedule.steps_per_epoch + step
             passes += 1
             soft: Tensor | None = None
             if soft_labels:
                 with self.clock.timed("teacher"):
                     soft = soft_labels(batch.clips, batch.streams, batch.bodies)
-            rates = [student.set_rate(done / plan.steps_per_epoch) for student in self.students]
+            rates = [student.set_rate(done / schedule.steps_per_epoch) for student in self.students]
             with self.accelerator.accumulate(*(student.wrapped for student in self.students)):
                 for student in self.students:
                     with self.clock.timed(student.part):
-                        place = done * settings.accumulation + pass_
-                        student.forward_backward(*batch[1:], soft, place)
+                        micro_step = done * settings.accumulation + pass_
+                        student.forward_backward(*batch[1:], soft, micro_step)
                         if self.accelerator.sync_gradients:
                             student.step(done + 1)
             if pass_ + 1 < settings.accumulation:
                 continue
-            self.place = Place(done + 1, epoch - 1)
-            if (done + 1) % settings.log_every == 0 or step + 1 == plan.steps_per_epoch:
+            self.position = Position(done + 1, epoch - 1)
+            if (done + 1) % settings.log_every == 0 or step + 1 == schedule.steps_per_epoch:
                 self.report(done + 1, epoch, since, rates, progress)
                 since = time.perf_counter()
-            self.guard.look(self.place)
+            self.control.check(self.position)
         if soft_labels:
             self.label_the_rest(soft_labels, clip_order, draws, before)
             soft_labels.end_epoch()
@@ -274,10 +280,10 @@ class TrainingRun:
         Args:
             before: steps of the epoch that an earlier process did.
         """
-        size = self.plan.global_batch
-        rest = clip_order[self.plan.steps_per_epoch * size :]
+        size = self.schedule.global_batch
+        rest = clip_order[self.schedule.steps_per_epoch * size :]
         if before and soft_labels.filling:
-            kept = first_decides(self.accelerator, lambda: self.kept_labels is not None)
+            kept = decide_on_main_process(self.accelerator, lambda: self.kept_labels is not None)
             rest = rest if kept else np.concatenate((clip_order[: before * size], rest))
         view = partial(self.view, draws=draws)
         for _ in soft_labels.compute(rest, self.settings.batch_size, lambda some: view(some)[1:3]):
@@ -295,12 +301,12 @@ class TrainingRun:
 
         Losses are means over all these steps, times over those that this process did.
         """
-        steps = done - max(self.guard.reported, self.resumed_at)  # those of this process
-        self.guard.reported = done
+        steps = done - max(self.control.reported, self.resumed_at)  # those of this process
+        self.control.reported = done
         sums = [student.take_sums() for student in self.students]  # waits for the device
         elapsed = time.perf_counter() - since
         spent = {part: ms / steps for part, ms in self.clock.take().items()}
-        clips_per_s = steps * self.plan.global_batch / elapsed
+        clips_per_s = steps * self.schedule.global_batch / elapsed
         losses = [
             student.report(done, epoch, own, rate, clips_per_s, spent)
             for student, own, rate in zip(self.students, sums, rates, strict=True)

@@ -47,7 +47,7 @@ class RunningStatistics:
         torch._foreach_copy_(self._buffers, shaped)
 
 
-class FlagReader:
+class DelayedFlags:
     """Truth values of past steps, read from a device without making it wait.
 
     On a GPU they are read two steps later, at the same step on every rank.
@@ -78,7 +78,7 @@ class FlagReader:
         return step, flags.int().flatten().tolist()
 
 
-class Skips:
+class SkippedSteps:
     """Counts a model's skipped steps and tells their reasons apart."""
 
     def __init__(self, *, scaled: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lastkd.errors import UserError
-from lastkd.runs.folder import Place, RunFolder, positions
+from lastkd.runs.folder import Position, RunFolder, positions
 from lastkd.runs.identity import refuse_another_run
 from lastkd.settings.runs import RunSettings
 from lastkd.training.checkpoints import Checkpoints, DamagedError, RunState
@@ -27,7 +27,7 @@ class Resumed:
         ended: how the last process ended, in words.
     """
 
-    place: Place
+    position: Position
     states: list[RunState] | None
     ended: str
     notes: list[str] = field(default_factory=list)
@@ -82,24 +82,24 @@ def find_start(
 
 
 def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) -> Resumed:
-    """The newest place of which every folder has a whole checkpoint, or the run's beginning."""
+    """The newest position of which every folder has a whole checkpoint, or the run's beginning."""
     everywhere = [set(positions(folder.path)) for folder in folders]
     notes: list[str] = []
-    for place in sorted(set.intersection(*everywhere), reverse=True):
+    for position in sorted(set.intersection(*everywhere), reverse=True):
         states: list[RunState] = []
         read: list[Tensors] = []
         for folder in folders:
             try:
-                state, own = Checkpoints(folder.path).read(place)
+                state, own = Checkpoints(folder.path).read(position)
             except DamagedError as error:
-                notes.append(f"{error}; it is set aside as damaged-{place.name}")
-                Checkpoints(folder.path).set_aside(place)
+                notes.append(f"{error}; it is set aside as damaged-{position.name}")
+                Checkpoints(folder.path).set_aside(position)
                 break
             states.append(state)
             read.append(own)
         else:
             tensors.extend(read)
-            return Resumed(place, states, ended, notes)
+            return Resumed(position, states, ended, notes)
     if notes or max(map(len, everywhere)) > 1:
         paths = ", ".join(str(folder.checkpoint_folder) for folder in folders)
         why = "; ".join(notes) or "they are of different steps"
@@ -108,4 +108,4 @@ def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) ->
             "begin the run again"
         )
     # at most a first checkpoint was under way
-    return Resumed(Place(0, 0), None, ended)
+    return Resumed(Position(0, 0), None, ended)

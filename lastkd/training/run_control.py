@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from accelerate import Accelerator
 
-from lastkd.distributed.agreement import Agreement, first_decides
+from lastkd.distributed.agreement import AsyncMax, decide_on_main_process
 from lastkd.distributed.stop_requests import REASONS, Stopped, StopRequests
 from lastkd.errors import UserError
-from lastkd.runs.folder import Place
+from lastkd.runs.folder import Position
 from lastkd.settings.durations import in_seconds
 from lastkd.settings.runs import RunSettings
 from lastkd.training.nonfinite import IN_A_ROW
@@ -24,7 +24,7 @@ from lastkd.training.student import Student
 SOFT_LABELS = "soft_labels"
 
 
-class Guard:
+class RunControl:
     """Stands between the steps of one run.
 
     Args:
@@ -48,13 +48,13 @@ class Guard:
         self.reported = 0
         self._every_s = 60 * settings.checkpoint_minutes
         self._saved_at = time.monotonic()
-        self._saved: Place | None = None
-        self._agreement: Agreement[int | None] = Agreement(accelerator)
+        self._saved: Position | None = None
+        self._agreement: AsyncMax[int | None] = AsyncMax(accelerator)
         self._stop = self._due = 0
 
     # --- between steps ----------------------------------------------------------------------
 
-    def look(self, place: Place) -> None:
+    def check(self, position: Position) -> None:
         """Between two steps, or two batches of an evaluation.
 
         Raises:
@@ -66,17 +66,17 @@ class Guard:
         if agreed is not None:
             self._hear(*agreed)
         if self._stop:
-            if self._saved != place:
-                self.save(place)
+            if self._saved != position:
+                self.save(position)
             raise Stopped(REASONS[self._stop])
         if self._due:
-            self.save(place)
+            self.save(position)
 
     def _numbers(
         self, flags: Sequence[tuple[int, list[int]] | None]
     ) -> tuple[list[int], int | None]:
         """What this rank says: stop, checkpoint, failed record, then each student's two flags."""
-        record_failed = any(student.record.failure for student in self.students)
+        record_failed = any(student.logger.failure for student in self.students)
         due = self.accelerator.is_main_process and (
             time.monotonic() - self._saved_at > self._every_s
         )
@@ -93,7 +93,7 @@ class Guard:
         stop, due, record_failed, *flags = numbers
         self._stop, self._due = max(self._stop, stop), max(self._due, due)
         if record_failed:
-            failures = [student.record.failure for student in self.students]
+            failures = [student.logger.failure for student in self.students]
             raise next(filter(None, failures), UserError("the first rank can't write its record"))
         if step is None:
             return
@@ -101,9 +101,9 @@ class Guard:
             reason = student.skips.tell(loss=bool(loss), gradient=bool(gradient))
             if reason is None:
                 continue
-            epoch = (step - 1) // student.plan.steps_per_epoch + 1
+            epoch = (step - 1) // student.schedule.steps_per_epoch + 1
             count = student.skips.count
-            student.record.event("skipped", step=step, epoch=epoch, reason=reason, count=count)
+            student.logger.event("skipped", step=step, epoch=epoch, reason=reason, count=count)
             if student.skips.in_a_row >= IN_A_ROW:
                 names = ", ".join(self.clip_names(step))
                 raise UserError(
@@ -114,7 +114,7 @@ class Guard:
 
     # --- checkpoints ------------------------------------------------------------------------
 
-    def save(self, place: Place) -> None:
+    def save(self, position: Position) -> None:
         """Writes a checkpoint of every student; every rank must call it.
 
         Raises:
@@ -122,7 +122,7 @@ class Guard:
         """
         self.settle()
         started = time.perf_counter()
-        states = [student.state(place, self.reported) for student in self.students]
+        states = [student.state(position, self.reported) for student in self.students]
         labels = self.soft_labels.so_far() if self.soft_labels else None
         if labels is not None:
             states[0][1][SOFT_LABELS] = labels
@@ -130,28 +130,28 @@ class Guard:
         def write() -> list[int]:
             sizes: list[int] = []
             for student, (state, tensors) in zip(self.students, states, strict=True):
-                student.record.sync()  # the log is never behind a checkpoint
+                student.logger.sync()  # the log is never behind a checkpoint
                 files = (student.folder / name for name in (BEST, LAST))
                 beside = [path for path in files if path.exists()]
-                checkpoints = student.record.checkpoints
+                checkpoints = student.logger.checkpoints
                 sizes.append(checkpoints.write(state, tensors, beside))
             for student in self.students:  # only now that all have the new one
-                student.record.checkpoints.prune()
+                student.logger.checkpoints.prune()
             return sizes
 
-        sizes = first_decides(self.accelerator, write)
+        sizes = decide_on_main_process(self.accelerator, write)
         seconds = time.perf_counter() - started
         for student, size in zip(self.students, sizes, strict=True):
-            student.record.event(
+            student.logger.event(
                 "checkpoint",
-                step=place.step,
-                epoch=max(1, -(-place.step // student.plan.steps_per_epoch)),
-                path=student.record.checkpoints.path(place),
+                step=position.step,
+                epoch=max(1, -(-position.step // student.schedule.steps_per_epoch)),
+                path=student.logger.checkpoints.path(position),
                 seconds=round(seconds, 3),
                 mb=round(size / 1e6, 3),
             )
         self.requests.checkpoint_s = max(self.requests.checkpoint_s, seconds)
-        self._saved, self._saved_at, self._due = place, time.monotonic(), 0
+        self._saved, self._saved_at, self._due = position, time.monotonic(), 0
 
     def settle(self) -> None:
         """Hears all that is still under way, so that nothing of it is lost with this process."""

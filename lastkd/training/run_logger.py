@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distributed.accelerator import precision_in_use
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import device_name
 from lastkd.errors import UserError
 from lastkd.evaluation.accuracy import Accuracy
@@ -27,7 +27,7 @@ from lastkd.terminal import RunProgress
 from lastkd.training.checkpoints import Checkpoints
 from lastkd.training.device_watch import DeviceWatch
 from lastkd.training.resume import Resumed
-from lastkd.training.schedule import Plan
+from lastkd.training.schedule import Schedule
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.trackers import RunTracker, require_tracker
 from lastkd.version import __version__
@@ -35,7 +35,7 @@ from lastkd.version import __version__
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
-class RunRecord:
+class RunLogger:
     """One run's folder, written by the first rank alone."""
 
     def __init__(
@@ -45,7 +45,7 @@ class RunRecord:
         soft_labels: SoftLabels | None,
         accelerator: Accelerator,
         folder: Path,
-        plan: Plan,
+        schedule: Schedule,
     ) -> None:
         """
         Raises:
@@ -56,7 +56,7 @@ class RunRecord:
         self.store = store
         self.soft_labels = soft_labels
         self.folder = folder
-        self.plan = plan
+        self.schedule = schedule
         self.accelerator = accelerator
         self.precision = precision_in_use(accelerator)
         self.run_folder = RunFolder(folder)
@@ -154,7 +154,7 @@ class RunRecord:
             data_hash=self.store.content_hash,
             teacher_hash=soft.identity.weights_hash if (soft := self.soft_labels) else None,
         )
-        first_decides(
+        decide_on_main_process(
             self.accelerator, lambda: save_checkpoint(self.folder / file, model.state_dict(), info)
         )
 
@@ -165,7 +165,7 @@ class RunRecord:
             data=self.store.content_hash,
             teacher=soft.identity.weights_hash if (soft := self.soft_labels) else None,
             architecture=model.architecture.model_dump(mode="json"),
-            global_batch=self.plan.global_batch,
+            global_batch=self.schedule.global_batch,
             precision=self.precision,
         )
 
@@ -186,7 +186,7 @@ class RunRecord:
 
     def resume(self, resumed: Resumed, progress: RunProgress) -> None:
         """The resume event, and the same for the one who watches."""
-        place, accelerator = resumed.place, self.accelerator
+        place, accelerator = resumed.position, self.accelerator
         notes = list(resumed.notes)
         if resumed.states:
             there = resumed.states[0].conditions
@@ -213,7 +213,7 @@ class RunRecord:
             reason=resumed.ended,
         )
         progress.say(
-            f"{self.folder.name}: goes on after step {place.step} of {self.plan.total_steps} "
+            f"{self.folder.name}: goes on after step {place.step} of {self.schedule.total_steps} "
             f"(the last process ended: {resumed.ended})"
         )
         for note in notes:
@@ -226,12 +226,17 @@ class RunRecord:
         Args:
             store_place: where the clips are held, in words.
         """
-        settings, plan, store, accelerator = self.settings, self.plan, self.store, self.accelerator
+        settings, schedule, store, accelerator = (
+            self.settings,
+            self.schedule,
+            self.store,
+            self.accelerator,
+        )
         parameters = sum(p.numel() for p in model.parameters())
         precision = self.precision
         train_clips, test_clips = store.split(settings.split)
         device = device_name(accelerator.device)
-        peak = settings.lr * plan.global_batch / settings.reference_batch
+        peak = settings.lr * schedule.global_batch / settings.reference_batch
         soft_labels = self.soft_labels
         self.event(
             "start",
@@ -248,9 +253,9 @@ class RunRecord:
             },
             device={"type": accelerator.device.type, "name": device, "precision": precision},
             processes=accelerator.num_processes,
-            global_batch=plan.global_batch,
-            steps_per_epoch=plan.steps_per_epoch,
-            total_steps=plan.total_steps,
+            global_batch=schedule.global_batch,
+            steps_per_epoch=schedule.steps_per_epoch,
+            total_steps=schedule.total_steps,
             peak_lr=peak,
             data={
                 "hash": store.content_hash,
@@ -275,15 +280,16 @@ class RunRecord:
             identity = soft_labels.identity
             progress.say(
                 f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
-                f"loss {settings.loss_in_words}{soft_labels.in_words(settings.epochs)}"
+                f"loss {settings.describe_loss}{soft_labels.describe(settings.epochs)}"
             )
         progress.say(
-            f"  global batch {plan.global_batch} = {settings.batch_size} clips x "
+            f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "
             f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "
-            f"learning rate {peak:g} = {settings.lr:g} x {plan.global_batch} / "
-            f"{settings.reference_batch}; {settings.epochs} epochs of {plan.steps_per_epoch} steps"
+            f"learning rate {peak:g} = {settings.lr:g} x {schedule.global_batch} / "
+            f"{settings.reference_batch}; {settings.epochs} epochs of "
+            f"{schedule.steps_per_epoch} steps"
         )
-        left_out = len(train_clips) - plan.steps_per_epoch * plan.global_batch
+        left_out = len(train_clips) - schedule.steps_per_epoch * schedule.global_batch
         if left_out:
             self.event(
                 "warning",

@@ -10,7 +10,7 @@ from lastkd.settings.runs import RunSettings
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """The sizes that follow from settings, data and number of processes."""
 
     global_batch: int
@@ -18,7 +18,7 @@ class Plan:
     total_steps: int
 
 
-def make_plan(settings: RunSettings, clips: int, processes: int) -> Plan:
+def make_schedule(settings: RunSettings, clips: int, processes: int) -> Schedule:
     """
     Raises:
         UserError: there are fewer training clips than one global batch holds.
@@ -30,7 +30,7 @@ def make_plan(settings: RunSettings, clips: int, processes: int) -> Plan:
             f"--batch-size {settings.batch_size}: a global batch of {global_batch} clips is more "
             f"than the {clips} training clips; choose a smaller one"
         )
-    return Plan(global_batch, steps, steps * settings.epochs)
+    return Schedule(global_batch, steps, steps * settings.epochs)
 
 
 def learning_rate(settings: RunSettings, global_batch: int, progress: float) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.errors import UserError
 from lastkd.settings.runs import DistillSettings
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
@@ -111,7 +111,7 @@ class SoftLabels:
             shape = len(self.clips), self._classes
             self._filled = torch.zeros(shape, dtype=torch.float32, device=device)
 
-    def in_words(self, epochs: int) -> str:
+    def describe(self, epochs: int) -> str:
         """Where the labels of a run of so many epochs come from, to follow the teacher's name."""
         if self.cache is None:
             return ""
@@ -164,7 +164,7 @@ class SoftLabels:
         filled, self._filled = self.so_far(), None
         cache = self.cache
         assert filled is not None
-        first_decides(self._accelerator, lambda: cache.write(self._epoch, filled))
+        decide_on_main_process(self._accelerator, lambda: cache.write(self._epoch, filled))
 
     def about(self) -> dict[str, Any]:
         """What an event says of the teacher."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 
-class PartClock:
+class StepTimer:
     """Adds up milliseconds by part; on a GPU between events, which are read at `take` alone."""
 
     def __init__(self, device: torch.device) -> None:

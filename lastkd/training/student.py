@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from lastkd import rng
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.distributed.agreement import first_decides
+from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
 from lastkd.models import LastV2Architecture, get_architecture
 from lastkd.models.registry import LastModel, build_model
-from lastkd.runs.folder import Place
+from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.terminal import RunProgress
 from lastkd.training.checkpoints import Best, RunState
-from lastkd.training.nonfinite import FlagReader, RunningStatistics, Skips
+from lastkd.training.nonfinite import DelayedFlags, RunningStatistics, SkippedSteps
 from lastkd.training.optimiser import make_optimizer
-from lastkd.training.run_logger import BEST, LAST, RunRecord
-from lastkd.training.schedule import Plan, learning_rate
+from lastkd.training.run_logger import BEST, LAST, RunLogger
+from lastkd.training.schedule import Schedule, learning_rate
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.soft_loss import soft_label_loss
 
@@ -49,12 +49,12 @@ class Student:
         soft_labels: SoftLabels | None,
         accelerator: Accelerator,
         folder: Path,
-        plan: Plan,
+        schedule: Schedule,
     ) -> None:
         self.settings = settings
         self.accelerator = accelerator
         self.folder = folder
-        self.plan = plan
+        self.schedule = schedule
         torch.manual_seed(rng.derive_seed(settings.seed, "weights", settings.model_name))
         architecture = get_architecture(settings.model_name)
         if isinstance(architecture, LastV2Architecture):
@@ -73,10 +73,10 @@ class Student:
         self.norm = torch.zeros(())
         self.sums = torch.zeros(4, device=accelerator.device)
         self.statistics = RunningStatistics(self.model)
-        self.flags = FlagReader(accelerator.device)
-        self.skips = Skips(scaled=half)
+        self.flags = DelayedFlags(accelerator.device)
+        self.skips = SkippedSteps(scaled=half)
         self._loss_fine = torch.ones((), dtype=torch.bool, device=accelerator.device)
-        self.record = RunRecord(settings, store, soft_labels, accelerator, folder, plan)
+        self.logger = RunLogger(settings, store, soft_labels, accelerator, folder, schedule)
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Student:
     def set_rate(self, epochs_done: float) -> float:
         """Sets and returns the learning rate of a point of the run."""
         self.epochs_done = epochs_done
-        rate = learning_rate(self.settings, self.plan.global_batch, epochs_done)
+        rate = learning_rate(self.settings, self.schedule.global_batch, epochs_done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -184,7 +184,7 @@ class Student:
             "clips_per_s": round(clips_per_s, 1),
             "student_ms": round(spent[self.part], 3),
         }
-        self.record.event("step", **fields)
+        self.logger.event("step", **fields)
         return float(total / passes)
 
     def end_epoch(
@@ -215,10 +215,10 @@ class Student:
                 between=between,
             )
             by_class = [None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class]
-            self.record.event(
+            self.logger.event(
                 "epoch",
                 epoch=epoch,
-                step=epoch * self.plan.steps_per_epoch,
+                step=epoch * self.schedule.steps_per_epoch,
                 **accuracy.summary(),
                 by_class=by_class,
                 seconds=round(time.perf_counter() - started, 3),
@@ -230,10 +230,10 @@ class Student:
             if self.best is None or accuracy.top1 > self.best[1].top1:
                 self.best = (epoch, accuracy)
                 chosen_by = f"top-1 on the test part of {settings.split}"
-                self.record.save(self.model, BEST, epoch, accuracy, chosen_by)
-        self.record.save(self.model, LAST, epoch, accuracy, "the last epoch")
+                self.logger.save(self.model, BEST, epoch, accuracy, chosen_by)
+        self.logger.save(self.model, LAST, epoch, accuracy, "the last epoch")
 
-    def state(self, place: Place, reported: int) -> tuple[RunState, dict[str, Tensor]]:
+    def state(self, place: Position, reported: int) -> tuple[RunState, dict[str, Tensor]]:
         """All that training goes on from, but for the soft labels; every rank must call it.
 
         Args:
@@ -249,14 +249,14 @@ class Student:
             best = Best(epoch=epoch, top5_hits=accuracy.top5_hits)
             tensors["best.confusion"] = torch.from_numpy(accuracy.confusion)
         state = RunState(
-            run_id=self.record.run_id,
+            run_id=self.logger.run_id,
             step=place.step,
             epochs=place.epochs,
             reported=reported,
             skipped=self.skips.state(),
             best=best,
             scaler=self.scaler.state_dict(),
-            conditions=self.record.conditions(),
+            conditions=self.logger.conditions(),
         )
         return state, {key: x.detach().to("cpu", copy=True) for key, x in tensors.items()}
 
@@ -269,7 +269,9 @@ class Student:
             if accelerator.num_processes > 1:
                 tensor.copy_(broadcast(tensor, from_process=0))
         few = ("sums", "best.confusion")
-        shared = first_decides(accelerator, lambda: {k: tensors[k] for k in few if k in tensors})
+        shared = decide_on_main_process(
+            accelerator, lambda: {k: tensors[k] for k in few if k in tensors}
+        )
         sums = shared["sums"]
         if len(sums) == accelerator.num_processes:
             self.sums.copy_(sums[accelerator.process_index])
@@ -293,7 +295,7 @@ class Student:
         """Records the end and says what was best."""
         assert self.best is not None  # the last epoch is always evaluated
         epoch, accuracy = self.best
-        self.record.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
+        self.logger.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
         progress.say(
             f"{self.name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on the test "
             f"part of {self.settings.split}) | {self.best_path}"

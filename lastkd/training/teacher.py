@@ -13,9 +13,9 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
 from lastkd.models import LastV2
 from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, check_fit, read_checkpoint
-from lastkd.models.fused_last_v2 import LeanLastV2
+from lastkd.models.fused_last_v2 import FusedLastV2
 from lastkd.models.registry import build_model
-from lastkd.settings.architecture import OwnArchitecture, is_factory
+from lastkd.settings.architecture import ExternalArchitecture, is_factory
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FrozenTeacher:
         checkpoint, factory = read_teacher(path, store)
         self.precision = torch.float16 if device.type == "cuda" else torch.float32
         model = checkpoint.build(factory).requires_grad_(False)
-        lean = LeanLastV2(model) if isinstance(model, LastV2) else model
+        lean = FusedLastV2(model) if isinstance(model, LastV2) else model
         self._model = lean.to(device, self.precision)
 
     @torch.no_grad()
@@ -83,7 +83,7 @@ def read_teacher(path: Path, store: ClipStore) -> tuple[Checkpoint, str | None]:
     if is_factory(str(path)):
         own = build_model(str(path), store.num_classes, store.layout)
         info = CheckpointInfo(
-            architecture=OwnArchitecture(name=str(path)),
+            architecture=ExternalArchitecture(name=str(path)),
             num_classes=store.num_classes,
             layout=store.layout,
         )

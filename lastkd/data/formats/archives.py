@@ -28,7 +28,7 @@ class BadSampleError(Exception):
     """What is wrong with one text, in a sentence that names it."""
 
 
-class Place(Protocol):
+class Archive(Protocol):
     """Named texts; other processes get a copy by pickling."""
 
     def texts(self) -> Sequence[tuple[str, str]]:
@@ -44,7 +44,7 @@ class Place(Protocol):
         """Words that differ where the texts do."""
 
 
-class FolderOfTexts:
+class SkeletonFolder:
     """The `.skeleton` files at any depth of a folder, or one file.
 
     Hidden files are passed over: archives made on a Mac hold `._S001...` twins that are none.
@@ -93,7 +93,7 @@ class FolderOfTexts:
             yield f"{relative} {about.st_size} {about.st_mtime_ns}"
 
 
-class ZipOfTexts:
+class SkeletonZip:
     """The `.skeleton` members of a zip, at its top or in a folder inside it.
 
     Raises:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from lastkd.data.bodies import choose_bodies
 from lastkd.data.clip import Clip, Splits
-from lastkd.data.formats.archives import BadSampleError, FolderOfTexts, Place, ZipOfTexts, digest
+from lastkd.data.formats.archives import (
+    Archive,
+    BadSampleError,
+    SkeletonFolder,
+    SkeletonZip,
+    digest,
+)
 from lastkd.data.formats.base import BAD, BODILESS, Reading, Source
 from lastkd.data.formats.skeleton_text import NUM_JOINTS, MalformedError, Recording, parse_skeleton
 from lastkd.data.layouts import get_layout
@@ -36,7 +42,7 @@ class NtuSkeletons(Source):
 
     unit = "files"
 
-    def __init__(self, places: Sequence[Place], benchmark: Benchmark | None = None) -> None:
+    def __init__(self, places: Sequence[Archive], benchmark: Benchmark | None = None) -> None:
         self._places = list(places)
         found = sorted(
             (stem, where, number)
@@ -57,7 +63,7 @@ class NtuSkeletons(Source):
                     "keep one"
                 )
         self.benchmark: Benchmark = benchmark or benchmark_of(names)
-        zips = sum(isinstance(place, ZipOfTexts) for place in places)
+        zips = sum(isinstance(place, SkeletonZip) for place in places)
         inside = f" in {zips} zip{'s' * (zips > 1)}" if zips else ""
         self.kind = f"{self.benchmark.title} .skeleton files{inside}"
         self.layout = get_layout("ntu25")
@@ -88,7 +94,7 @@ class NtuSkeletons(Source):
             else:
                 yield self._read(name, self._places[number], where, index)
 
-    def _read(self, name: SampleName, place: Place, where: str, index: int) -> Reading:
+    def _read(self, name: SampleName, place: Archive, where: str, index: int) -> Reading:
         stem = str(name)
         try:
             recording = parse_skeleton(place.read(where))
@@ -106,7 +112,7 @@ class NtuSkeletons(Source):
     def _shown(self, index: int) -> str:
         _, where, number = self._samples[index]
         place = self._places[number]
-        return f"{place.path}: {where}" if isinstance(place, ZipOfTexts) else where
+        return f"{place.path}: {where}" if isinstance(place, SkeletonZip) else where
 
     def identity(self) -> str:
         return digest(word for place in self._places for word in place.identity())
@@ -122,7 +128,7 @@ def read_skeleton(path: Path) -> Recording:
         UserError: it can't be read, or it isn't of the form that `skeleton_text` describes.
     """
     try:
-        return parse_skeleton(FolderOfTexts(path).read(str(path)))
+        return parse_skeleton(SkeletonFolder(path).read(str(path)))
     except BadSampleError as error:
         raise UserError(str(error)) from None
     except MalformedError as error:

@@ -35,7 +35,7 @@ class Packed:
     """The readings of one range of samples.
 
     Attributes:
-        samples: visited, the ones left out included.
+        samples: on_progress, the ones left out included.
         rows: `(R, V, 3)` float32, the body-frames of all clips, body 0's frames first.
         present: `(R,)` uint8, whether the body is there.
         counts: what was left out -> how often.

@@ -22,7 +22,7 @@ from lastkd.data.open_source import SYNTHETIC, open_source
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.packing import Packed, pack_readings
 from lastkd.data.store.writer import StoreWriter
-from lastkd.data.synthetic.settings import embedded_set
+from lastkd.data.synthetic.settings import builtin_set
 from lastkd.errors import UserError
 from lastkd.version import __version__
 
@@ -61,7 +61,7 @@ def prepare(
     source: Source,
     out: Path,
     *,
-    visited: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
     begun: Callable[[int], None] = lambda count: None,
     workers: int = 1,
     strict: bool = False,
@@ -72,7 +72,7 @@ def prepare(
     The bytes of the store don't depend on the number of workers.
 
     Args:
-        visited: called with the number of samples done so far.
+        on_progress: called with the number of samples done so far.
         begun: called once, with the number that an earlier call had done.
         workers: processes that read; with 1 it is this one.
         strict: a bad sample ends it; otherwise it is left out, counted and listed.
@@ -92,7 +92,7 @@ def prepare(
                 writer.discard()
                 raise UserError(packed.faults[0])
             writer.take(packed)
-            visited(writer.samples)
+            on_progress(writer.samples)
         clips = [
             Clip(one.name, one.label, _NO_JOINTS, one.performer, one.camera, one.setup)
             for one in writer.clips
@@ -173,6 +173,6 @@ def prepare_store(source: str | Path, out: str | Path, *, layout: str | None = N
     Raises:
         UserError: the source is missing, of no known format or malformed, or `out` exists.
     """
-    reader = open_source(str(source), layout=layout, synthetic=embedded_set())
+    reader = open_source(str(source), layout=layout, synthetic=builtin_set())
     prepare(reader, Path(out))
     return ClipStore.open(out)

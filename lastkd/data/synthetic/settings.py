@@ -8,7 +8,7 @@ from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_model
 
 
-def embedded_set() -> SyntheticSettings:
+def builtin_set() -> SyntheticSettings:
     """The synthetic set of the demo and of runs without data."""
     return read_model(SyntheticSettings, CONFIGS / "data" / "synthetic.yaml")
 

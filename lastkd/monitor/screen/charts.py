@@ -27,7 +27,7 @@ class View:
     part: str = "all"
     """Of the loss: all, total, ce or kl; of several runs `all` is their total."""
 
-    def in_words(self, *, split: bool) -> str:
+    def describe(self, *, split: bool) -> str:
         """What is drawn, for the chart's title.
 
         Args:

@@ -120,7 +120,7 @@ class LossPanel(ChartPanel):
         runs = self.runs
         name = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
         self.border_title = self.title_for(name if runs else "")
-        words = self.app.view.in_words(split=len(runs) == 1 and runs[0].distilled)
+        words = self.app.view.describe(split=len(runs) == 1 and runs[0].distilled)
         share = runs[0].kl_share() if len(runs) == 1 else None
         if share is not None:
             words += f" {self.app.glyphs.dot} KL is {100 * share:.0f} %"

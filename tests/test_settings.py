@@ -9,7 +9,7 @@ import pytest
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
 from lastkd.settings.architecture import get_architecture, model_names
-from lastkd.settings.resolve import places, resolve
+from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings
 
 
@@ -78,6 +78,6 @@ def test_every_file_in_configs_is_readable() -> None:
     assert len(model_names()) == 8
     for name in model_names():
         assert get_architecture(name).name == name
-    assert places().teacher.name == "best.safetensors"
+    assert default_paths().teacher.name == "best.safetensors"
     for file in sorted((CONFIGS / "training").glob("synthetic*.yaml")):
         resolve(TrainSettings, {"model": "last_v2_tiny"}, file=file)

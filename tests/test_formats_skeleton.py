@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lastkd.data.formats.archives import FolderOfTexts
+from lastkd.data.formats.archives import SkeletonFolder
 from lastkd.data.formats.ntu_skeleton import NtuSkeletons, read_skeleton
 from lastkd.errors import UserError
 
@@ -26,7 +26,7 @@ NUMBERS += [
 
 
 def NtuSkeletonFolder(path: Path) -> NtuSkeletons:  # noqa: N802
-    return NtuSkeletons([FolderOfTexts(path)])
+    return NtuSkeletons([SkeletonFolder(path)])
 
 
 Frame = dict[int, np.ndarray]

@@ -26,10 +26,10 @@ from lastkd.distributed.launch import Launch, environment_alone
 from lastkd.distributed.stop_requests import Stopped, StopRequests
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
-from lastkd.pipeline import conduct, measure
+from lastkd.pipeline import measure, runner
 from lastkd.pipeline.child import run_child
 from lastkd.pipeline.estimate import order, seconds_left
-from lastkd.pipeline.runner import Conductor
+from lastkd.pipeline.runner import PipelineRunner
 from lastkd.pipeline.settings import SequenceSettings, sequence_settings
 from lastkd.pipeline.steps import Distillation, Evaluation, Training, make_steps
 from lastkd.runs.events import FILE_NAME, EventLog, read_events
@@ -241,7 +241,7 @@ def test_under_a_launcher_it_says_that_it_starts_one_itself(
 class Machine:
     """Stands for processes: writes what a command would leave behind, or fails."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: PipelineRunner) -> None:
         self.conductor = conductor
         self.words: list[list[str]] = []
         self.does: Callable[[Any], int | None] = lambda step: None
@@ -274,8 +274,8 @@ def said() -> list[str]:
 def machine(
     sequence: SequenceSettings, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> Machine:
-    machine = Machine(Conductor(sequence, LAUNCH, said.append))
-    monkeypatch.setattr(conduct, "run_child", machine)
+    machine = Machine(PipelineRunner(sequence, LAUNCH, said.append))
+    monkeypatch.setattr(runner, "run_child", machine)
     return machine
 
 
@@ -315,7 +315,7 @@ def test_the_time_budget_is_handed_on_and_ends_it(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = iter([1000.0] * 4 + [500.0] * 1000)
-    monkeypatch.setattr(Conductor, "left_s", property(lambda self: next(left)))
+    monkeypatch.setattr(PipelineRunner, "left_s", property(lambda self: next(left)))
     machine.conductor.budget_s = 1000.0
 
     def stops(step: Any) -> int | None:
@@ -335,7 +335,7 @@ def test_the_time_budget_is_handed_on_and_ends_it(
 def test_no_step_begins_when_hardly_any_time_is_left(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Conductor, "left_s", property(lambda self: 30.0))
+    monkeypatch.setattr(PipelineRunner, "left_s", property(lambda self: 30.0))
     machine.conductor.budget_s = 36000.0
     with pytest.raises(Stopped, match="time budget"):
         machine.conductor.run()
@@ -369,7 +369,7 @@ def test_two_sequences_in_one_folder_are_refused(
 ) -> None:
     def second(step: Any) -> int | None:
         with pytest.raises(UserError, match="another sequence is at work there"):
-            Conductor(sequence, LAUNCH, print).run()
+            PipelineRunner(sequence, LAUNCH, print).run()
         return 1
 
     machine.does = second

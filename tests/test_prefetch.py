@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from lastkd.training.batches import DEPTH, ahead
+from lastkd.training.batches import DEPTH, prefetch
 
 HERE, THERE = torch.device("cpu"), torch.device("meta")
 
@@ -35,21 +35,21 @@ def makers() -> set[str]:
 
 
 def test_the_order_stays_and_another_thread_makes_them() -> None:
-    got = list(ahead(items(7, []), THERE, HERE))
+    got = list(prefetch(items(7, []), THERE, HERE))
     assert [item.number for item in got] == list(range(7))
     assert all(item.thread is not threading.current_thread() for item in got)
 
 
 def test_on_one_device_nothing_is_made_ahead() -> None:
     made: list[int] = []
-    stream = ahead(items(5, made), HERE, HERE)
+    stream = prefetch(items(5, made), HERE, HERE)
     first = next(stream)
     assert (made, first.thread) == ([0], threading.current_thread())
 
 
 def test_no_more_are_made_ahead_than_there_is_room_for() -> None:
     made: list[int] = []
-    stream = ahead(items(50, made), THERE, HERE)
+    stream = prefetch(items(50, made), THERE, HERE)
     next(stream)
     for _ in range(100):
         if len(made) >= 1 + DEPTH + 1:
@@ -61,7 +61,7 @@ def test_no_more_are_made_ahead_than_there_is_room_for() -> None:
 
 
 def test_whoever_stops_early_leaves_no_thread_behind() -> None:
-    for _ in ahead(items(50, []), THERE, HERE):
+    for _ in prefetch(items(50, []), THERE, HERE):
         break
     assert not makers()
 
@@ -71,7 +71,7 @@ def test_an_error_is_raised_at_its_place() -> None:
         yield Made(0)
         raise OSError("the disk is gone")
 
-    stream = ahead(broken(), THERE, HERE)
+    stream = prefetch(broken(), THERE, HERE)
     assert next(stream).number == 0
     with pytest.raises(OSError, match="the disk is gone"):
         next(stream)
