@@ -11,7 +11,7 @@ import pytest
 from run_logs import BEGAN, NTU60, SMALL_SET, TEACHER, Log, three_runs
 
 from lastkd.errors import UserError
-from lastkd.monitor import run as run_module
+from lastkd.monitor.log import run as run_module
 from lastkd.monitor.log.alerts import AlertLog, alerts
 from lastkd.monitor.log.classes import class_changes, class_names
 from lastkd.monitor.log.groups import compare, expected, grouped

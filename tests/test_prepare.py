@@ -94,7 +94,7 @@ def test_a_second_start_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
     source = Counting()
     prepare(source, tmp_path / "s", resumable=True)
-    assert source.on_progress == list(range(12, len(source)))
+    assert source.visited == list(range(12, len(source)))
     assert content(tmp_path / "s") == content(tmp_path / "straight")
     assert not part_folder(tmp_path / "s").exists()
 
@@ -116,7 +116,7 @@ def test_what_a_killed_process_left_half_done_is_done_again(tmp_path: Path, harm
         rows.write_bytes(data)
     source = Counting()
     prepare(source, tmp_path / "s", resumable=True)
-    assert source.on_progress == list(range(8, len(source)))
+    assert source.visited == list(range(8, len(source)))
     assert content(tmp_path / "s") == content(tmp_path / "straight")
 
 
@@ -194,7 +194,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     source = Counting()
     prepare(source, tmp_path / "s", resumable=True)
-    assert source.on_progress[0] > 0
+    assert source.visited[0] > 0
     assert content(tmp_path / "s") == content(tmp_path / "straight")
 
 
@@ -242,7 +242,7 @@ def test_a_source_of_bad_files_alone_says_why(tmp_path: Path) -> None:
 
 
 def test_how_bodies_were_chosen_is_counted_and_listed(tmp_path: Path) -> None:
-    from test_sources import bodies, skeleton_text, write
+    from test_formats_skeleton import bodies, skeleton_text, write
 
     frames = bodies(40, [11, 22, 33])
     for number, frame in enumerate(frames):

@@ -220,7 +220,7 @@ def test_checkpoints_come_by_the_clock_within_an_epoch_too(tmp_path: Path, start
     kept: list[list[str]] = []
 
     def see(run: TrainingRun) -> None:
-        kept.append([place.name for place in Checkpoints(tmp_path / "run").default_paths()])
+        kept.append([place.name for place in Checkpoints(tmp_path / "run").positions()])
 
     start(standalone(checkpoint_minutes=1e-6, epochs=1), tmp_path / "run", see)
     steps = [event["step"] for event in events(tmp_path / "run", "checkpoint")]

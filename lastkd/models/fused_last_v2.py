@@ -10,7 +10,7 @@ Every shortcut is exact but for rounding:
 - a learned graph that is zero (as in every public checkpoint) and a gate with alpha zero are left
   out.
 
-`LastV2.forward` is the plain formulation and the oracle (`tests/test_lean_teacher.py`).
+`LastV2.forward` is the plain formulation and the oracle (`tests/test_fused_last_v2.py`).
 """
 
 from __future__ import annotations
