@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     help="How often everything is timed; medians are shown.",
 )
 @click.option("--compile/--no-compile", default=False, help="Compile the students' steps.")
-@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
 def bench(
     teacher: str,
     variant: tuple[str, ...],
@@ -46,7 +46,7 @@ def bench(
     frames: int,
     rounds: int,
     compile: bool,
-    to_dict: bool,
+    as_json: bool,
 ) -> None:
     """Times what distilling costs on this machine, on generated clips (one in five two-bodied).
 
@@ -66,7 +66,7 @@ def bench(
             result = made.run(progress.step)
         del made
         leave(accelerator)
-    if to_dict:
+    if as_json:
         click.echo(json.dumps(result.to_dict(settings.variants), indent=1))
     else:
         print_result(result, settings.variants)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--confused", default=5, show_default=True, help="How many confused pairs to show.")
 @click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
-@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
 def evaluate(
     checkpoint: Path,
     data: Path,
@@ -47,7 +47,7 @@ def evaluate(
     predictions: Path | None,
     confused: int,
     model: str | None,
-    to_dict: bool,
+    as_json: bool,
 ) -> None:
     """Measures a CHECKPOINT on the test part of a split.
 
@@ -93,7 +93,7 @@ def evaluate(
     if accelerator.is_main_process:
         if predictions is not None:
             results[0].predictions.save(predictions)
-        if to_dict:
+        if as_json:
             click.echo(json.dumps(_plain(results, against, confused), indent=2))
         else:
             _print(results, f"{checkpoint} on {data}, {split}", against, confused, by_class)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--split", default="xsub", show_default=True, help="Split of the store.")
 @click.option("--out", type=PATH, help="The file [default: beside the checkpoint].")
 @click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
-@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
 def export(
     checkpoint: Path,
     form: Any,
@@ -38,7 +38,7 @@ def export(
     split: str,
     out: Path | None,
     model: str | None,
-    to_dict: bool,
+    as_json: bool,
 ) -> None:
     """Writes a CHECKPOINT as a file that runs without lastkd, and checks it.
 
@@ -53,7 +53,7 @@ def export(
     from lastkd.export.checkpoint import export_checkpoint
     from lastkd.terminal import RunProgress
 
-    with RunProgress(str(checkpoint), 100, shown=not to_dict, stderr=True) as progress:
+    with RunProgress(str(checkpoint), 100, shown=not as_json, stderr=True) as progress:
         report = export_checkpoint(
             checkpoint,
             out,
@@ -66,7 +66,7 @@ def export(
                 100 * done // total, f"{done:,} of {total:,} {what}"
             ),
         )
-    if to_dict:
+    if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
         print_report(report)

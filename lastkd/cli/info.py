@@ -23,8 +23,8 @@ _WIDEST_NAME = 34
 @click.command()
 @click.argument("store", type=PATH)
 @click.option("--details", is_flag=True, help="List how bodies were chosen and what is left out.")
-@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON.")
-def info(store: Path, details: bool, to_dict: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
+def info(store: Path, details: bool, as_json: bool) -> None:
     """Shows what a prepared STORE holds.
 
     --details lists each clip in which there were bodies to choose from, each sample that was left
@@ -36,7 +36,7 @@ def info(store: Path, details: bool, to_dict: bool) -> None:
 
     opened = ClipStore.open(store)
     about = opened.about()
-    if to_dict:
+    if as_json:
         if details:
             about["details"] = list(opened.details())
         click.echo(json.dumps(about, indent=2))

@@ -29,7 +29,7 @@ class TerminalSize(click.ParamType):  # type: ignore[type-arg]
 @click.command()
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--once", is_flag=True, help="Print one screen and end.")
-@click.option("--json", "to_dict", is_flag=True, help="Print what is known of the runs, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is known of the runs, as JSON.")
 @click.option("--svg", type=PATH, help="Write one screen as a picture into this file.")
 @click.option("--size", type=TerminalSize(), help="Of --once and --svg [default: the terminal's].")
 @click.option("--theme", type=click.Choice(["dark", "light"]), help="[default: the terminal's]")
@@ -37,7 +37,7 @@ class TerminalSize(click.ParamType):  # type: ignore[type-arg]
 def monitor(
     runs: tuple[Path, ...],
     once: bool,
-    to_dict: bool,
+    as_json: bool,
     svg: Path | None,
     size: tuple[int, int] | None,
     theme: str | None,
@@ -61,7 +61,7 @@ def monitor(
     from lastkd.monitor.log.watcher import Watcher
 
     watcher = Watcher(runs or (DEFAULT,), must_exist=bool(runs))
-    if to_dict:
+    if as_json:
         import json
 
         from lastkd.monitor.log.json_output import facts

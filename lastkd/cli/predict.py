@@ -16,14 +16,14 @@ from lastkd.entry_point import PATH
 @click.option("--data", type=PATH, help="A store: FILE... are then names of its clips.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many.")
 @click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
-@click.option("--json", "to_dict", is_flag=True, help="Print plain JSON, a list with every clip.")
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON, a list with every clip.")
 def predict(
     checkpoint: Path,
     clips: tuple[str, ...],
     data: Path | None,
     top: int,
     model: str | None,
-    to_dict: bool,
+    as_json: bool,
 ) -> None:
     """Names the likeliest actions of single clips.
 
@@ -37,7 +37,7 @@ def predict(
     from lastkd.evaluation.predict import predict_clips
 
     said = predict_clips(checkpoint, clips, data=data, factory=model)
-    if to_dict:
+    if as_json:
         click.echo(json.dumps([prediction.to_dict(top) for prediction in said], indent=2))
         return
     for prediction in said:
