@@ -6,6 +6,7 @@ import importlib
 
 import click
 
+from lastkd.entry_point import run_command
 from lastkd.version import __version__
 
 COMMANDS = {
@@ -64,8 +65,6 @@ def cli() -> None:
 
 
 def main() -> None:
-    from lastkd.entry_point import run_command
-
     run_command(cli, "lastkd")
 
 

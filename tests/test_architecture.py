@@ -1,0 +1,187 @@
+"""The rooms of the package and the order of imports between them, as docs/design.md draws it.
+
+Every import statement counts as an arrow: at the top of a module, inside a function or under
+`TYPE_CHECKING`. A reader who follows one needs both modules, and a circle that is hidden in a
+function is still a circle.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from package_imports import FACADE, PACKAGE, Import, circles, reached, read_package, room
+
+MODULES = read_package()
+IMPORTS = [one for module in MODULES.values() for one in module.imports]
+INSIDE = [one for one in IMPORTS if one.target in MODULES]
+
+LAYERS = [
+    {"errors", "files", "losses", "entry_point", "process_start", "rng", "settings", "terminal"}
+    | {"version"},
+    {"data", "distributed", "models", "runs"},
+    {"evaluation", "training"},
+    {"export", "kaggle", "live", "monitor", "pipeline", "report", "show"},
+    {"cli", "distill", "train"},
+    {FACADE, "__main__"},
+]
+"""From the ground up: a room imports from its own layer and from those before it."""
+
+WITHOUT_TORCH = ("settings", "runs", "monitor", "report", "kaggle", "cli")
+
+SLOW_TO_IMPORT = {
+    "PIL": {"numpy"},
+    "accelerate": {"torch", "numpy"},
+    "kaggle": {"requests"},
+    "kagglesdk": {"requests"},
+    "matplotlib": {"numpy", "PIL"},
+    "numpy": set(),
+    "onnx": {"numpy"},
+    "onnxruntime": {"numpy"},
+    "onnxscript": {"onnx", "numpy"},
+    "pydantic": set(),
+    "requests": {"urllib3"},
+    "rich": set(),
+    "scipy": {"numpy"},
+    "tensorboard": {"numpy"},
+    "textual": {"rich"},
+    "torch": {"numpy"},
+    "urllib3": set(),
+}
+"""Packages that take 30 ms or more to import, each with those that it imports itself."""
+
+KNOWN_BACK_ARROWS = {
+    "lastkd.kaggle.runner imports lastkd",
+    "lastkd.pipeline.settings imports lastkd.cli.options",
+    "lastkd.terminal imports lastkd.data.clip",
+}
+KNOWN_CIRCLES = [
+    [
+        f"lastkd.monitor.screen.{name}"
+        for name in ("app", "header", "help_page", "panels", "run_page", "side_panels", "table")
+    ]
+]
+KNOWN_CIRCLES_OF_ROOMS = [["cli", "distill", "kaggle", "lastkd", "pipeline", "train"]]
+KNOWN_IMPORTS_IN_FUNCTIONS = {
+    "lastkd.cli.kaggle imports lastkd.kaggle.datasets",
+    "lastkd.cli.kaggle imports lastkd.kaggle.follow",
+    "lastkd.cli.kaggle imports lastkd.kaggle.history",
+    "lastkd.cli.kaggle imports lastkd.kaggle.references",
+    "lastkd.cli.kaggle imports lastkd.kaggle.service",
+    "lastkd.cli.kaggle imports lastkd.kaggle.start",
+    "lastkd.cli.kaggle imports lastkd.kaggle.status",
+    "lastkd.cli.monitor imports gc",
+    "lastkd.cli.monitor imports json",
+    "lastkd.cli.monitor imports lastkd.files.atomic",
+    "lastkd.cli.monitor imports lastkd.monitor.log.json_output",
+    "lastkd.cli.monitor imports lastkd.monitor.log.watcher",
+    "lastkd.cli.monitor imports shutil",
+    "lastkd.cli.monitor imports sys",
+    "lastkd.cli.prepare imports lastkd.data.class_names",
+    "lastkd.cli.report imports lastkd.files.atomic",
+    "lastkd.cli.sequence imports lastkd.distributed.launch",
+    "lastkd.cli.sequence imports lastkd.distributed.stop_requests",
+    "lastkd.cli.sweep imports lastkd.errors",
+    "lastkd.cli.sweep imports lastkd.settings.resolve",
+    "lastkd.distill imports lastkd.pipeline.builtin",
+    "lastkd.monitor.screen.app imports lastkd.monitor.screen.help_page",
+    "lastkd.monitor.screen.app imports lastkd.monitor.screen.run_page",
+    "lastkd.monitor.screen.header imports time",
+    "lastkd.monitor.screen.help_page imports rich.text",
+    "lastkd.monitor.screen.panels imports time",
+    "lastkd.monitor.screen.run_page imports msgspec",
+    "lastkd.monitor.screen.run_page imports rich.table",
+    "lastkd.monitor.screen.side_panels imports textwrap",
+    "lastkd.monitor.screen.table imports lastkd.monitor.screen.columns",
+    "lastkd.show.figures imports lastkd.settings.resolve",
+    "lastkd.show.figures imports lastkd.settings.runs",
+    "lastkd.show.figures imports lastkd.settings.views",
+}
+"""What still has to be mended. An entry that no longer holds fails the tests too: delete it."""
+
+
+def layer(module: str) -> int:
+    """The place of a module's room in `LAYERS`."""
+    for place, rooms in enumerate(LAYERS):
+        if room(module) in rooms:
+            return place
+    raise AssertionError(f"{module} lies in no layer; give its room a place in LAYERS")
+
+
+def slow_packages(modules: set[str]) -> set[str]:
+    """The packages of `SLOW_TO_IMPORT` among modules, and those that they bring along."""
+    direct = {module.split(".")[0] for module in modules} & SLOW_TO_IMPORT.keys()
+    return direct.union(*(SLOW_TO_IMPORT[package] for package in direct))
+
+
+def test_the_top_of_the_package_holds_at_most_twelve_modules() -> None:
+    top = sorted(path.name for path in PACKAGE.glob("*.py"))
+    assert len(top) <= 12, top
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    vague = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?|handlers?)(_|$)")
+    assert not [name for name in MODULES if vague.search(name.rsplit(".", 1)[-1])]
+
+
+def test_no_import_runs_back_up() -> None:
+    back = {str(one) for one in INSIDE if layer(one.target) > layer(one.source)}
+    assert back == KNOWN_BACK_ARROWS
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    arrows: dict[str, set[str]] = {}
+    for one in INSIDE:
+        arrows.setdefault(one.source, set()).add(one.target)
+    assert circles(arrows) == KNOWN_CIRCLES
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    arrows: dict[str, set[str]] = {}
+    for one in INSIDE:
+        if room(one.source) != room(one.target):
+            arrows.setdefault(room(one.source), set()).add(room(one.target))
+    assert circles(arrows) == KNOWN_CIRCLES_OF_ROOMS
+
+
+def test_reading_an_event_log_knows_nothing_of_the_screen() -> None:
+    assert not [
+        str(one)
+        for one in INSIDE
+        if one.source.startswith("lastkd.monitor.log")
+        and one.target.startswith("lastkd.monitor.screen")
+    ]
+
+
+def test_an_import_inside_a_function_spares_the_start_a_slow_package() -> None:
+    def spares(one: Import) -> bool:
+        before = slow_packages(reached(one.source, MODULES))
+        return bool(slow_packages(reached(one.target, MODULES)) - before)
+
+    needless = {str(one) for one in IMPORTS if one.in_function and not spares(one)}
+    assert needless == KNOWN_IMPORTS_IN_FUNCTIONS
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_a_room_is_imported_without_torch(name: str) -> None:
+    inside = [module for module in MODULES if room(module) == name]
+    assert inside
+    for module in inside:
+        chain = reached(module, MODULES)
+        assert "torch" not in slow_packages(chain), f"{module} reaches torch"
+
+
+def test_python_imports_those_rooms_without_torch() -> None:
+    names = [module for module in MODULES if room(module) in WITHOUT_TORCH]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, f'{name} imports torch'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
