@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
+from lastkd.plugins import import_object
 from lastkd.settings.architecture import ExternalArchitecture
 
 
@@ -53,21 +51,9 @@ class ExternalModel(nn.Module):
 
 
 def _made(name: str, num_classes: int, layout: Layout) -> nn.Module:
-    module_name, attribute = name.split(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as python -m has it, and a console script doesn't
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{name}: there is no module {error.name!r}; install it, or start where it lies"
-        ) from None
-    factory = getattr(module, attribute, None)
+    factory = import_object(name, "function")
     if not callable(factory):
-        raise UserError(
-            f"{name}: {module_name} ({module.__file__}) has no function {attribute!r}; it should "
-            f"be {attribute}(num_classes, layout) -> torch.nn.Module"
-        )
+        raise UserError(f"{name}: is no function (num_classes, layout) -> torch.nn.Module")
     made = factory(num_classes=num_classes, layout=layout)
     if not isinstance(made, torch.nn.Module):
         raise UserError(f"{name}: gives a {type(made).__name__}, and no torch.nn.Module")

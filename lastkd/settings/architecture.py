@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, validated
+from lastkd.plugins import is_import_path
 
 Stages = Annotated[tuple[int, int, int], Field(description="one value a stage")]
 Mib = Literal["joint", "velocity", "bone"]
@@ -65,7 +65,6 @@ class ExternalArchitecture(BaseModel):
 
 
 Architecture = LastV2Architecture | LastEArchitecture | ExternalArchitecture
-_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _BY_FAMILY: dict[str, type[LastV2Architecture] | type[LastEArchitecture]] = {
     "last_v2": LastV2Architecture,
     "last_e": LastEArchitecture,
@@ -78,8 +77,8 @@ def model_names() -> list[str]:
 
 
 def is_factory(name: str) -> bool:
-    """Whether a name is of the form `package.module:factory`."""
-    return _FACTORY.fullmatch(name) is not None
+    """Whether a name is a factory's, `package.module:factory`."""
+    return is_import_path(name)
 
 
 def short_name(name: str) -> str:
