@@ -55,7 +55,6 @@ SLOW_TO_IMPORT = {
 KNOWN_BACK_ARROWS = {
     "lastkd.kaggle.runner imports lastkd",
     "lastkd.pipeline.settings imports lastkd.cli.options",
-    "lastkd.terminal imports lastkd.data.clip",
 }
 KNOWN_CIRCLES = [
     [

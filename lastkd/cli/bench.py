@@ -56,14 +56,14 @@ def bench(
     """
     from lastkd.distributed.accelerator import leave, make_accelerator
     from lastkd.pipeline.bench import Bench, BenchSettings
-    from lastkd.terminal import RunProgress
+    from lastkd.terminal import Progress
 
     settings = BenchSettings(teacher, variant, batch_size, frames, rounds, compile=compile)
     accelerator = make_accelerator()
     with tempfile.TemporaryDirectory() as folder:
         made = Bench(settings, Path(folder), accelerator)
-        with RunProgress("bench", made.measurements, shown=True, stderr=True) as progress:
-            result = made.run(progress.step)
+        with Progress("bench", made.measurements, shown=True, stderr=True) as progress:
+            result = made.run(progress.update)
         del made
         leave(accelerator)
     if as_json:

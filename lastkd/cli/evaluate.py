@@ -63,7 +63,7 @@ def evaluate(
     from lastkd.distributed.accelerator import leave, make_accelerator
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_own
     from lastkd.runs.predictions import check_suffix
-    from lastkd.terminal import RunProgress
+    from lastkd.terminal import Progress
 
     if predictions is not None:
         check_suffix(predictions)
@@ -76,8 +76,8 @@ def evaluate(
     views = clips * len(test_clips[accelerator.process_index :: accelerator.num_processes])
     results: list[Evaluation] = []
     for path, factory in zip(both, factories, strict=True):
-        with RunProgress(
-            str(path), views, shown=accelerator.is_main_process, stderr=True
+        with Progress(
+            str(path), views, unit="views", shown=accelerator.is_main_process, stderr=True
         ) as progress:
             results.append(
                 evaluate_checkpoint(
@@ -87,7 +87,7 @@ def evaluate(
                     views_per_clip=clips,
                     factory=factory,
                     accelerator=accelerator,
-                    on_progress=lambda done, progress=progress: progress.step(done, "views"),  # type: ignore[misc]
+                    on_progress=lambda done, progress=progress: progress.update(done),  # type: ignore[misc]
                 )
             )
     if accelerator.is_main_process:

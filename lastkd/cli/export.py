@@ -51,9 +51,9 @@ def export(
     differs. Size and single-clip latency on one CPU thread are shown.
     """
     from lastkd.export.checkpoint import export_checkpoint
-    from lastkd.terminal import RunProgress
+    from lastkd.terminal import Progress
 
-    with RunProgress(str(checkpoint), 100, shown=not as_json, stderr=True) as progress:
+    with Progress(str(checkpoint), 100, unit="%", shown=not as_json, stderr=True) as progress:
         report = export_checkpoint(
             checkpoint,
             out,
@@ -62,7 +62,7 @@ def export(
             data=data,
             split=split,
             factory=model,
-            on_progress=lambda what, done, total: progress.step(
+            on_progress=lambda what, done, total: progress.update(
                 100 * done // total, f"{done:,} of {total:,} {what}"
             ),
         )

@@ -83,7 +83,7 @@ def prepare(
     from lastkd.data.store.prepare import prepare as write_store
     from lastkd.data.store.writer import part_folder
     from lastkd.data.synthetic.settings import SyntheticSettings, builtin_set
-    from lastkd.terminal import counted
+    from lastkd.terminal import Progress
 
     sizes = {
         "subjects": subjects,
@@ -106,17 +106,23 @@ def prepare(
     if as_skeleton_files:
         from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 
-        with counted(len(reader)) as on_progress:
-            written = write_skeleton_files(on_progress.each(reader), out)
+        with Progress(str(out), len(reader), unit="clips", stderr=True) as progress:
+            written = write_skeleton_files(progress.each(reader), out)
         click.echo(f"{out}: {written:,} files")
         return
     try:
-        with counted(len(reader), reader.unit) as on_progress:
+        with Progress(str(out), len(reader), unit=reader.unit, stderr=True) as progress:
+
+            def resumed(count: int) -> None:
+                progress.resume_at(count)
+                if count:
+                    progress.echo(f"  going on after {count:,} {reader.unit}")
+
             done = write_store(
                 reader,
                 out,
-                on_progress=on_progress.to,
-                begun=on_progress.go_on,
+                on_progress=progress.update,
+                begun=resumed,
                 workers=workers or usual_workers(),
                 strict=strict,
                 resumable=True,
@@ -125,7 +131,7 @@ def prepare(
         kept = part_folder(out)
         after = f" {kept} keeps them, and the same command goes on." if kept.exists() else ""
         click.echo(
-            f"Stopped after {on_progress.done:,} of {len(reader):,} {reader.unit}.{after}", err=True
+            f"Stopped after {progress.done:,} of {len(reader):,} {reader.unit}.{after}", err=True
         )
         raise click.exceptions.Exit(130) from None
     _report(done, out)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,66 +13,70 @@ from lastkd.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it is synced and takes the place of `path` at the end.
+    """Yields a path beside `path` to write to, which is synced and replaces `path` at the end.
 
     Raises:
-        UserError: the disk is full or the folder can't be written; `path` is as it was.
+        UserError: the disk is full or the folder can't be written; `path` is unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        sync_file(part)
-        part.chmod(0o644)  # some writers make their files private
-        part.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free some space or choose another folder"
-        ) from error
+        with _errors_of(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            sync_file(part)
+            part.chmod(0o644)  # some writers make their files private
+            part.replace(path)
+            sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to write files to; all synced, it takes the place of `path`.
+    """Yields a folder beside `path` to write files to, which is synced and replaces `path`.
 
     Raises:
         UserError: the disk is full or the folder can't be written; nothing is left behind, and
-            `path` is as it was.
+            `path` is unchanged.
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)  # a process that was killed left it
-        part.mkdir()
-        yield part
-        for written in part.iterdir():
-            sync_file(written)
-        sync_folder(part)
-        if path.exists():
-            shutil.rmtree(path)
-        part.rename(path)
-        sync_folder(path.parent)
+        with _errors_of(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(part, ignore_errors=True)  # a process that was killed left it
+            part.mkdir()
+            yield part
+            for written in part.iterdir():
+                sync_file(written)
+            sync_folder(part)
+            if path.exists():
+                shutil.rmtree(path)
+            part.rename(path)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turns what the system says about `path` into a `UserError`."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); "
             "free some space or choose another folder"
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def sync_file(path: Path) -> None:
-    """Has the disk take what was written to a file."""
+    """Flushes a file's content to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Has the disk take a folder's names, where the system can do that."""
+    """Flushes the names in a folder to the disk, where the system can."""
     if os.name == "nt":
         return
     opened = os.open(path, os.O_RDONLY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +12,25 @@ from pydantic import BaseModel, ValidationError
 from lastkd.errors import UserError, nearest
 
 LARGEST_FILE = 2**16
-"""Bytes; nothing that a person writes comes near."""
+"""Bytes; no file of settings comes near."""
 DEEPEST = 50
-"""Open brackets; the scanner's time grows with their square."""
+"""Nested levels; Python's parser runs out of stack at some hundreds."""
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class _ShallowLoader(yaml.SafeLoader):
+    """The safe loader, up to `DEEPEST` nested levels."""
+
+    level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.level += 1
+        if self.level > DEEPEST:
+            raise yaml.YAMLError(f"it nests more than {DEEPEST} levels, which no setting needs")
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -33,11 +46,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if len(text) > LARGEST_FILE:
         raise UserError(f"{path}: is too large for a file of settings; check the path")
-    if _depth(text) > DEEPEST:
-        raise UserError(f"{path}: nests more than {DEEPEST} brackets, which no setting needs")
     try:
-        content = yaml.safe_load(text.decode("utf-8"))
-    # beside YAMLError: what its constructors of numbers and dates say, and too deep a nesting
+        content = yaml.load(text.decode("utf-8"), _ShallowLoader)
+    # not YAMLError alone: its constructors of numbers and dates raise others
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path}: is not valid YAML ({reason})") from None
@@ -46,15 +57,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: must hold 'key: value' lines, one setting each")
     return content
-
-
-def _depth(text: bytes) -> int:
-    """How many brackets are open at once, at most."""
-    depth = deepest = 0
-    for bracket in re.findall(rb"[\[{\]}]", text):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:

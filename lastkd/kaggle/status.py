@@ -9,7 +9,8 @@ from lastkd.errors import UserError
 from lastkd.kaggle import history
 from lastkd.kaggle.api_types import Kernel
 from lastkd.kaggle.job import read_job
-from lastkd.runs.events import FILE_NAME, read_events
+from lastkd.runs.events import FILE_NAME
+from lastkd.runs.log import Run
 
 
 def standing(kernel: Kernel, folder: Path) -> Iterator[str]:
@@ -30,20 +31,19 @@ def standing(kernel: Kernel, folder: Path) -> Iterator[str]:
     for step in job.steps:
         yield f"  step: {step}"
     for log in sorted(folder.rglob(FILE_NAME)):
-        yield f"  {log.parent}: {_progress(log)}"
+        yield f"  {log.parent}: {_progress(log.parent)}"
 
 
-def _progress(log: Path) -> str:
-    """Where a run is, by the events that have arrived here."""
-    total, step, epoch, top1, end = 0, 0, 0, None, ""
-    for event in read_events(log):
-        if event["event"] == "start":
-            total = int(event.get("total_steps") or 0)
-        elif event["event"] == "step":
-            step, epoch = int(event["step"]), int(event["epoch"])
-        elif event["event"] == "epoch":
-            top1 = event.get("top1")
-        end = str(event.get("state", "")) if event["event"] == "end" else ""
-    of_all = f"step {step:,} of {total:,}" if total else f"step {step:,}"
-    accuracy = f", top-1 {top1:.2f} %" if isinstance(top1, int | float) else ""
-    return f"{of_all}, epoch {epoch}{accuracy}{f', {end}' if end else ''}"
+def _progress(folder: Path) -> str:
+    """How far a run is, by the events that have arrived here."""
+    try:
+        run = Run.read(folder)
+    except UserError as error:
+        return str(error)
+    step, event = next(reversed(run.steps.items()), (0, {"epoch": 0}))
+    texts = [f"step {step:,} of {run.start.get('total_steps', 0):,}", f"epoch {event['epoch']}"]
+    if run.last is not None:
+        texts.append(f"top-1 {run.last['top1']:.2f} %")
+    if run.end is not None:
+        texts.append(run.state)
+    return ", ".join(texts)

@@ -34,11 +34,12 @@ def training_fit(run: Run) -> float:
     Raises:
         UserError: the run isn't finished, or its log lacks the last epoch's loss.
     """
-    if run.state != "finished":
+    if not run.finished:
         raise UserError(
             f"{run.folder}: the standalone run is {run.state}; --tau auto needs it finished"
         )
-    loss = _last_training_loss(run)
+    last_epoch = max((event["epoch"] for event in run.steps.values()), default=0)
+    loss = run.mean_over_epoch("ce", last_epoch)
     if loss is None:
         raise UserError(f"{run.folder}: its log lacks the last epoch's loss; give --tau a number")
     smoothing = float(run.start["settings"].get("label_smoothing") or 0.0)
@@ -55,21 +56,6 @@ def smoothed_entropy(smoothing: float, classes: int) -> float:
     if other:
         parts.append((classes - 1) * other * math.log(other))
     return -sum(parts)
-
-
-def _last_training_loss(run: Run) -> float | None:
-    """Mean `ce` of the steps of the last epoch; a step event is of all steps since the one before.
-
-    None where the log has none of it.
-    """
-    total, steps, before = 0.0, 0, 0
-    last_epoch = max((event["epoch"] for event in run.steps.values()), default=None)
-    for step, event in run.steps.items():
-        if event["epoch"] == last_epoch and event.get("ce") is not None:
-            total += (step - before) * event["ce"]
-            steps += step - before
-        before = step
-    return total / steps if steps else None
 
 
 def standalone_of(settings: DistillSettings, runs: Sequence[Run], folder: Path) -> Run:

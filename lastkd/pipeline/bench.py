@@ -32,7 +32,7 @@ from lastkd.models.registry import build_model
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.settings.views import ViewSettings
-from lastkd.terminal import RunProgress
+from lastkd.terminal import Progress
 from lastkd.training.batches import Batch
 from lastkd.training.loop import TrainingRun
 from lastkd.training.soft_labels import open_soft_labels
@@ -178,7 +178,7 @@ class Bench:
             folder / "teacher.safetensors", settings.teacher, self.stores["long"], settings.frames
         )
         self.result = BenchResult(f"{device_name(self.device)}, {torch.get_num_threads()} threads")
-        self.progress = RunProgress("bench", 1, shown=False)
+        self.progress = Progress("bench", 1, shown=False)
         self.epoch = 0
         self.parts = self._parts()
 

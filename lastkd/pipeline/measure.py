@@ -32,7 +32,7 @@ from lastkd.models.registry import build_model
 from lastkd.settings.architecture import model_names
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
-from lastkd.terminal import RunProgress
+from lastkd.terminal import Progress
 from lastkd.training.loop import TrainingRun
 from lastkd.training.soft_labels import open_soft_labels
 
@@ -54,7 +54,7 @@ class Measurement:
         self.folder = folder
         self.accelerator = accelerator
         self.store = ClipStore.open(Path(order["data"]))
-        self.progress = RunProgress("measurement", 1, shown=False)
+        self.progress = Progress("measurement", 1, shown=False)
 
     def part(self, part: dict[str, Any]) -> dict[str, Any]:
         """Seconds a step and seconds an evaluated clip, and how many there are in an epoch."""
@@ -165,9 +165,9 @@ def measure(order: Path, result: Path) -> None:
         folder = decide_on_main_process(accelerator, lambda: Path(own))
         measurement = Measurement(said, folder, accelerator)
         names = list(said["parts"])
-        with RunProgress("measuring", len(names), shown=speaks, stderr=True) as progress:
+        with Progress("measuring", len(names), shown=speaks, stderr=True) as progress:
             for number, name in enumerate(names):
-                progress.step(number, name)
+                progress.update(number, name)
                 found["parts"][name] = measurement.part(said["parts"][name])
         del measurement
         accelerator.wait_for_everyone()

@@ -14,9 +14,9 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.settings import SequenceSettings, model_of, option_words
 from lastkd.runs.events import FILE_NAME
-from lastkd.runs.folder import LOCK, Found, RunFolder, group_by_progress, positions
+from lastkd.runs.folder import LOCK, RunFolder, group_by_progress, positions
 from lastkd.runs.identity import identity, refuse_another_run
-from lastkd.runs.log import PREDICTIONS
+from lastkd.runs.log import PREDICTIONS, Run
 from lastkd.settings.architecture import is_factory, short_name
 from lastkd.settings.runs import RunSettings
 from lastkd.training.teacher import TeacherIdentity
@@ -100,12 +100,12 @@ class Training(Step):
         words, done = "to do", True
         for number, folder in enumerate(self.folders):
             run_folder = RunFolder(folder)
-            found = run_folder.found()
+            found = run_folder.read()
             done = done and found is not None and found.finished
             if found is None:
                 shares.append(0.0)
                 continue
-            self._check(number, run_folder, found)
+            self._check(number, found)
             total = int(found.start["total_steps"])
             places = positions(run_folder.path)
             step = total if found.finished else max((place.step for place in places), default=0)
@@ -116,9 +116,9 @@ class Training(Step):
                 words = f"goes on after step {step:,} of {total:,} ({found.ended})"
         return StepStatus(done, sum(shares) / len(shares), "done" if done else words)
 
-    def _check(self, number: int, run_folder: RunFolder, found: Found) -> None:
+    def _check(self, number: int, run: Run) -> None:
         settings = self.settings()[number]
-        start = found.start
+        start = run.start
         taught = start.get("teacher") is not None
         own = identity(
             settings.model_dump(mode="json"),
@@ -129,7 +129,7 @@ class Training(Step):
             global_batch=settings.batch_size * start["processes"] * settings.accumulation,
             precision=start["device"]["precision"],
         )
-        refuse_another_run(run_folder, found, own, option="--out")
+        refuse_another_run(run, own, option="--out")
 
 
 class Standalone(Training):

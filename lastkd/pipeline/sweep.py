@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
-from lastkd.runs.events import FILE_NAME
 from lastkd.runs.folder import group_by_progress
 from lastkd.runs.log import Run
 from lastkd.settings.architecture import short_name
@@ -93,10 +92,9 @@ class Result:
         Raises:
             UserError: its log is damaged.
         """
-        log = point.folder / FILE_NAME
-        run = Run.read(point.folder) if log.exists() and log.stat().st_size else None
+        run = Run.find(point.folder)
         last: dict[str, float] | None = None
-        if run is not None and run.state == "finished" and run.last is not None:
+        if run is not None and run.finished and run.last is not None:
             last = {name: float(run.last[name]) for name in FIGURES}
         state = "not begun" if run is None else run.state
         return cls(point.settings.variant, point.values, point.folder, state, last)

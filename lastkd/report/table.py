@@ -78,7 +78,7 @@ class Row:
 
 def make_rows(runs: Sequence[Run]) -> list[Row]:
     """A row for each student and method of runs that share data and split; missing ones too."""
-    done = [run for run in runs if run.state == "finished"]
+    done = [run for run in runs if run.finished]
     students = [f"last_e_{variant}" for variant in VARIANTS]
     students += sorted({run.model for run in done if run.teacher is not None} - set(students))
     rows: list[Row] = []
@@ -97,7 +97,7 @@ def teachers(runs: Sequence[Run]) -> list[Run]:
     return [
         run
         for run in runs
-        if run.state == "finished" and run.teacher is None and not run.model.startswith("last_e_")
+        if run.finished and run.teacher is None and not run.model.startswith("last_e_")
     ]
 
 

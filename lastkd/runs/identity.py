@@ -1,19 +1,18 @@
-"""What decides a run's result, so that a resumed run is the same run."""
+"""A run's identity: everything that decides its result, compared when a run is resumed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lastkd.errors import UserError
-from lastkd.runs.folder import Found, RunFolder
+from lastkd.runs.log import Run
 from lastkd.settings.runs import RuntimeSettings
 
 _PATHS = ("data", "teacher", "teacher_cache")
-"""Settings that are places on a machine: what is found there counts."""
-
+"""Settings that are paths: their content is part of the identity, not where it lies."""
 
 _SHARES = ("batch_size", "accumulation")
-"""Settings that share out the global batch: that counts."""
+"""Settings that divide up the global batch: only their product is part of the identity."""
 
 
 def identity(
@@ -25,7 +24,7 @@ def identity(
     global_batch: int,
     precision: str,
 ) -> dict[str, Any]:
-    """All that decides a run's result, by the name under which a user knows it."""
+    """Everything that decides a run's result, by the name that users know it by."""
     passed_over = {*RuntimeSettings.model_fields, *_PATHS, *_SHARES}
     decisive = {
         f"--{name.replace('_', '-')}": value
@@ -42,7 +41,7 @@ def identity(
 
 
 def identity_of(start: dict[str, Any]) -> dict[str, Any]:
-    """The identity that a start event tells of."""
+    """The identity that a start event records."""
     teacher = start.get("teacher")
     return identity(
         start["settings"],
@@ -59,29 +58,29 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:12]}..."
 
 
-def refuse_another_run(
-    folder: RunFolder, found: Found, own: dict[str, Any], option: str = "--run"
-) -> None:
-    """
+def refuse_another_run(run: Run, expected: dict[str, Any], option: str = "--run") -> None:
+    """Checks that the run in a folder is the one that is about to be resumed.
+
     Args:
-        option: the one that names another folder.
+        expected: the identity of the run to resume.
+        option: the command-line option that names another folder, for the error.
 
     Raises:
-        UserError: the run in the folder has another identity, naming in what.
+        UserError: the identities differ; the error says in what.
     """
     try:
-        theirs = identity_of(found.start)
+        actual = identity_of(run.start)
     except (KeyError, TypeError):
         raise UserError(
-            f"{folder.path}: its start event lacks what a run is known by; choose another {option}"
+            f"{run.folder}: its start event lacks what identifies a run; choose another {option}"
         ) from None
     differing = [
-        f"{name} {_short(theirs[name])} there and {_short(value)} here"
-        for name, value in own.items()
-        if name in theirs and theirs[name] != value
+        f"{name} {_short(actual[name])} there and {_short(value)} here"
+        for name, value in expected.items()
+        if name in actual and actual[name] != value
     ]
     if differing:
         raise UserError(
-            f"{folder.path}: holds a run that differs ({'; '.join(differing)}); start it as it "
+            f"{run.folder}: holds a run that differs ({'; '.join(differing)}); start it as it "
             f"was, or choose another {option}"
         )

@@ -1,4 +1,4 @@
-"""Runs as their folders tell them: the event log, and predictions where they were kept."""
+"""The reader of event logs: everything but the monitor, which follows growing files, uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lastkd.runs.events import FILE_NAME, read_events
 from lastkd.runs.predictions import Predictions
 
 PREDICTIONS = "predictions.npz"
-"""A run's last epoch, as `lastkd evaluate RUN/last.safetensors --predictions` writes it."""
+"""Predictions of a run's last epoch, in its folder (`lastkd evaluate --predictions`)."""
 _OF_A_LOSS = (
     *("alpha", "tau", "ce_weight", "soft_weight"),
     *("dkd_alpha", "dkd_beta", "dist_beta", "dist_gamma"),
@@ -21,30 +21,46 @@ _OF_A_LOSS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder.
+    """A run as its event log tells it; what was done again after a resume replaces the first try.
 
     Attributes:
+        folder: the run's folder.
         start: its start event.
-        steps, epochs: by number, the latest event of each.
-        state: `finished`, or what else the log's end says; `unfinished` without one.
+        steps, epochs: step and epoch events by number, in order.
+        end: its end event; None while it is being trained, or if its process was killed.
     """
 
     folder: Path
     start: dict[str, Any]
     steps: dict[int, dict[str, Any]]
     epochs: dict[int, dict[str, Any]]
-    state: str
+    end: dict[str, Any] | None
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """
+        """Reads a run's log from its folder.
+
         Raises:
-            UserError: the log is damaged or doesn't begin with a start event.
+            UserError: the log is missing or damaged, or has no start event.
         """
+        run = cls.find(folder)
+        if run is None:
+            raise UserError(f"{folder / FILE_NAME}: has no start event; is it a run's log?")
+        return run
+
+    @classmethod
+    def find(cls, folder: Path) -> Run | None:
+        """The run in a folder; None where none was begun.
+
+        Raises:
+            UserError: the log is damaged.
+        """
+        if not (folder / FILE_NAME).exists():
+            return None
         start: dict[str, Any] | None = None
+        end: dict[str, Any] | None = None
         steps: dict[int, dict[str, Any]] = {}
         epochs: dict[int, dict[str, Any]] = {}
-        state = "unfinished"
         for event in read_events(folder / FILE_NAME):
             kind = event["event"]
             if kind == "start":
@@ -53,13 +69,29 @@ class Run:
                 steps[event["step"]] = event
             elif kind == "epoch":
                 epochs[event["epoch"]] = event
-            elif kind == "resume":
-                state = "unfinished"
-            elif kind == "end":
-                state = event.get("state", "unfinished")
+            if kind == "end":
+                end = event
+            elif kind in ("resume", "step"):
+                end = None
         if start is None:
-            raise UserError(f"{folder / FILE_NAME}: has no start event; is it a run's log?")
-        return cls(folder, start, dict(sorted(steps.items())), dict(sorted(epochs.items())), state)
+            return None
+        return cls(folder, start, dict(sorted(steps.items())), dict(sorted(epochs.items())), end)
+
+    @property
+    def state(self) -> str:
+        """`finished`, `stopped`, `failed`, or `unfinished` where the log has no end."""
+        return "unfinished" if self.end is None else str(self.end.get("state", "unfinished"))
+
+    @property
+    def finished(self) -> bool:
+        return self.state == "finished"
+
+    @property
+    def ended(self) -> str:
+        """How the run's last process ended: the reason that its end event gives."""
+        if self.end is None:
+            return "killed or lost"
+        return str(self.end.get("reason") or self.state)
 
     @property
     def model(self) -> str:
@@ -71,7 +103,7 @@ class Run:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What a run must share with another to be compared: data and split."""
+        """Hash of the data and split: only runs that share both can be compared."""
         return self.start["data"]["hash"], self.start["settings"]["split"]
 
     @property
@@ -91,23 +123,36 @@ class Run:
 
     @property
     def last(self) -> dict[str, Any] | None:
-        """The epoch event of the last epoch that was evaluated, which nobody chose."""
+        """The event of the last epoch that was evaluated, which wasn't chosen by accuracy."""
         return next(reversed(self.epochs.values()), None)
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best epoch by top-1 on the test part: chosen on what it is measured on."""
+        """The event of the epoch with the best top-1 on the test part, so its figure flatters."""
         return max(self.epochs.values(), key=lambda event: event["top1"], default=None)
+
+    def mean_over_epoch(self, key: str, epoch: int) -> float | None:
+        """Mean of a step figure over an epoch's steps; None where the log has none of it.
+
+        A step event is the mean over all steps since the event before it, and is weighted by them.
+        """
+        total, steps, before = 0.0, 0, 0
+        for step, event in self.steps.items():
+            if event["epoch"] == epoch and event.get(key) is not None:
+                total += (step - before) * event[key]
+                steps += step - before
+            before = step
+        return total / steps if steps else None
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        """Of the last epoch; None where they weren't kept."""
+        """Predictions of the last epoch; None where the folder has none."""
         path = self.folder / PREDICTIONS
         return Predictions.load(path) if path.exists() else None
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """All runs at any depth of a folder, by name.
+    """All runs at any depth of a folder, sorted by path.
 
     Raises:
         UserError: there is none, or a log is damaged.

@@ -18,7 +18,7 @@ from lastkd.data.views import Streams, Views
 from lastkd.distributed.device import view_device
 from lastkd.errors import UserError
 from lastkd.settings.resolve import TeacherCacheSettings
-from lastkd.terminal import RunProgress
+from lastkd.terminal import Progress
 from lastkd.training.batches import Batch
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
@@ -64,11 +64,11 @@ class CacheBuilder:
         """
         settings, clips = self.settings, len(self.train_clips)
         total = settings.epochs * clips
-        with RunProgress(
+        with Progress(
             self.cache.folder.name, total, shown=self.accelerator.is_main_process
         ) as progress:
             there = settings.epochs - len(self.cache.missing(settings.epochs))
-            progress.say(
+            progress.echo(
                 f"{self.cache.folder}: {there} of {settings.epochs} epochs are there; "
                 f"{clips:,} clips an epoch"
             )
@@ -85,9 +85,9 @@ class CacheBuilder:
                 ):
                     rate = done / (time.perf_counter() - started)
                     at = f"epoch {epoch}/{settings.epochs} | {rate:.0f} clips/s"
-                    progress.step((epoch - 1) * clips + done, at)
+                    progress.update((epoch - 1) * clips + done, at)
                 self.soft_labels.end_epoch()
-            progress.say(f"{self.cache.folder}: all {settings.epochs} epochs are there")
+            progress.echo(f"{self.cache.folder}: all {settings.epochs} epochs are there")
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, Tensor]:
         batch = Batch.of(clips, self.views, draws, self.accelerator.device)

@@ -28,7 +28,7 @@ from lastkd.distributed.lost_ranks import RankWatch
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings
-from lastkd.terminal import RunProgress, duration
+from lastkd.terminal import Progress, duration
 from lastkd.training.batches import Batch, prefetch
 from lastkd.training.resume import Resumed, Start, find_start
 from lastkd.training.run_control import SOFT_LABELS, RunControl
@@ -113,7 +113,7 @@ class TrainingRun:
         """
         name = ", ".join(student.name for student in self.students)
         shown = self.accelerator.is_main_process
-        with RunProgress(name, self.schedule.total_steps, shown=shown) as progress:
+        with Progress(name, self.schedule.total_steps, shown=shown) as progress:
             try:
                 if self.begin(progress):
                     self.train_on(progress)
@@ -122,7 +122,7 @@ class TrainingRun:
                     student.logger.close()
         return [student.best_path for student in self.students]
 
-    def begin(self, progress: RunProgress) -> bool:
+    def begin(self, progress: Progress) -> bool:
         """Begins the run or takes up the one that the folders hold; False if that is finished."""
         tensors: list[dict[str, Tensor]] = []
 
@@ -139,7 +139,7 @@ class TrainingRun:
         start = decide_on_main_process(self.accelerator, decide)
         if start == "finished":
             for student in self.students:
-                progress.say(f"{student.folder}: the run is finished; there is nothing left to do")
+                progress.echo(f"{student.folder}: the run is finished; there is nothing left to do")
             return False
         where = "the device" if self.views.device.type == "cuda" else "main memory"
         for student in self.students:
@@ -149,7 +149,7 @@ class TrainingRun:
                 student.logger.start(student.model, where, progress)
         if isinstance(start, Resumed):
             self.take_up(start, tensors)
-            progress.begin(start.position.step)
+            progress.resume_at(start.position.step)
         return True
 
     def take_up(self, start: Resumed, tensors: list[dict[str, Tensor]]) -> None:
@@ -172,7 +172,7 @@ class TrainingRun:
             self.control.reported = state.reported
         self.kept_labels = tensors[0].get(SOFT_LABELS) if tensors else None
 
-    def train_on(self, progress: RunProgress) -> None:
+    def train_on(self, progress: Progress) -> None:
         """From the run's place to its end, which is recorded, whichever it is."""
         with self.control.requests, RankWatch(self.accelerator, self.record_failure) as watch:
             try:
@@ -192,7 +192,7 @@ class TrainingRun:
             except Stopped as stop:
                 for student in self.students:
                     student.logger.end(state="stopped", reason=stop.reason)
-                progress.say(
+                progress.echo(
                     f"Stopped after step {self.position.step} of {self.schedule.total_steps}: "
                     f"{stop.reason}. Start it again, and it goes on there."
                 )
@@ -212,7 +212,7 @@ class TrainingRun:
         for student in self.students:
             student.logger.end(state="failed", reason=reason)
 
-    def finish(self, progress: RunProgress) -> None:
+    def finish(self, progress: Progress) -> None:
         for student in self.students:
             student.finish(progress)
 
@@ -224,7 +224,7 @@ class TrainingRun:
 
         decide_on_main_process(self.accelerator, conclude)
 
-    def train_epoch(self, epoch: int, progress: RunProgress) -> None:
+    def train_epoch(self, epoch: int, progress: Progress) -> None:
         """The epoch's steps from the run's place on."""
         settings, schedule, soft_labels = self.settings, self.schedule, self.soft_labels
         draws = self.views.draw(settings.seed, epoch)
@@ -295,7 +295,7 @@ class TrainingRun:
         epoch: int,
         since: float,
         rates: list[float],
-        progress: RunProgress,
+        progress: Progress,
     ) -> None:
         """A step event for each student, for the steps since the last one.
 
@@ -313,7 +313,7 @@ class TrainingRun:
         ]
         shown = " ".join(f"{loss:.3f}" for loss in losses)
         at = f"epoch {epoch}/{self.settings.epochs} | loss {shown} | {clips_per_s:.0f} clips/s"
-        progress.step(done, at)
+        progress.update(done, at)
 
 
 def train(

@@ -50,7 +50,7 @@ def find_start(
     Raises:
         UserError: the folders are being written, hold other runs, or can't be gone on with.
     """
-    known = [folder.found() for folder in folders]
+    known = [folder.read() for folder in folders]
     for folder, found in zip(folders, known, strict=True):
         if found is None and settings.resume == "must":
             raise UserError(
@@ -61,14 +61,14 @@ def find_start(
                 f"{folder.path}: holds a run already, and --resume is never; choose another --run "
                 "or remove it"
             )
-    for folder, found, own in zip(folders, known, identities, strict=True):
+    for found, own in zip(known, identities, strict=True):
         if found:
-            refuse_another_run(folder, found, own)
+            refuse_another_run(found, own)
     if all(found and found.finished for found in known):
         return "finished"  # which is also said of a folder that can't be written
     for folder in folders:
         folder.lock()
-    known = [folder.found() for folder in folders]  # another process may have gone on until now
+    known = [folder.read() for folder in folders]  # another process may have gone on until now
     begun = [(folder, found) for folder, found in zip(folders, known, strict=True) if found]
     if not begun:
         return "new"

@@ -23,7 +23,7 @@ from lastkd.runs.events import EventLog
 from lastkd.runs.folder import RunFolder
 from lastkd.runs.identity import identity
 from lastkd.settings.runs import DistillSettings, RunSettings
-from lastkd.terminal import RunProgress
+from lastkd.terminal import Progress
 from lastkd.training.checkpoints import Checkpoints
 from lastkd.training.device_watch import DeviceWatch
 from lastkd.training.resume import Resumed
@@ -184,7 +184,7 @@ class RunLogger:
             conditions["threads"] = torch.get_num_threads()
         return conditions
 
-    def resume(self, resumed: Resumed, progress: RunProgress) -> None:
+    def resume(self, resumed: Resumed, progress: Progress) -> None:
         """The resume event, and the same for the one who watches."""
         place, accelerator = resumed.position, self.accelerator
         notes = list(resumed.notes)
@@ -212,15 +212,15 @@ class RunLogger:
             },
             reason=resumed.ended,
         )
-        progress.say(
+        progress.echo(
             f"{self.folder.name}: goes on after step {place.step} of {self.schedule.total_steps} "
             f"(the last process ended: {resumed.ended})"
         )
         for note in notes:
             self.event("warning", text=note)
-            progress.say(f"  {note}")
+            progress.echo(f"  {note}")
 
-    def start(self, model: LastModel, store_place: str, progress: RunProgress) -> None:
+    def start(self, model: LastModel, store_place: str, progress: Progress) -> None:
         """The start event, and its gist for the one who watches.
 
         Args:
@@ -267,22 +267,22 @@ class RunLogger:
             teacher=soft_labels and soft_labels.about(),
         )
         where = f"{accelerator.num_processes} x {accelerator.device.type}"
-        progress.say(
+        progress.echo(
             f"{self.folder.name}: {settings.model_name}, {parameters:,} parameters, on {where}, "
             f"precision {'float32' if precision == 'no' else precision}"
         )
-        progress.say(
+        progress.echo(
             f"  data: {store.path}, {settings.split}: {len(train_clips):,} training and "
             f"{len(test_clips):,} test clips, {store.num_classes} classes, "
             f"held in {store_place}"
         )
         if soft_labels and isinstance(settings, DistillSettings):
             identity = soft_labels.identity
-            progress.say(
+            progress.echo(
                 f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
                 f"loss {settings.describe_loss}{soft_labels.describe(settings.epochs)}"
             )
-        progress.say(
+        progress.echo(
             f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "
             f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "
             f"learning rate {peak:g} = {settings.lr:g} x {schedule.global_batch} / "

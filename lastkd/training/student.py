@@ -26,7 +26,7 @@ from lastkd.models import LastV2Architecture, get_architecture
 from lastkd.models.registry import LastModel, build_model
 from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
-from lastkd.terminal import RunProgress
+from lastkd.terminal import Progress
 from lastkd.training.checkpoints import Best, RunState
 from lastkd.training.nonfinite import DelayedFlags, RunningStatistics, SkippedSteps
 from lastkd.training.optimiser import make_optimizer
@@ -192,7 +192,7 @@ class Student:
         epoch: int,
         views: Views,
         clips: NDArray[np.int64],
-        progress: RunProgress,
+        progress: Progress,
         between: Callable[[], None],
     ) -> None:
         """Evaluates, records and saves.
@@ -223,7 +223,7 @@ class Student:
                 by_class=by_class,
                 seconds=round(time.perf_counter() - started, 3),
             )
-            progress.say(
+            progress.echo(
                 f"{self.name} | epoch {epoch}/{settings.epochs} | top-1 {accuracy.top1:.2f} % | "
                 f"top-5 {accuracy.top5:.2f} % | mean class {accuracy.mean_class:.2f} %"
             )
@@ -291,12 +291,12 @@ class Student:
                 carried[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
         return carried
 
-    def finish(self, progress: RunProgress) -> None:
+    def finish(self, progress: Progress) -> None:
         """Records the end and says what was best."""
         assert self.best is not None  # the last epoch is always evaluated
         epoch, accuracy = self.best
         self.logger.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
-        progress.say(
+        progress.echo(
             f"{self.name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on the test "
             f"part of {self.settings.split}) | {self.best_path}"
         )
