@@ -20,7 +20,7 @@ INSIDE = [one for one in IMPORTS if one.target in MODULES]
 
 LAYERS = [
     {"errors", "files", "losses", "entry_point", "process_start", "rng", "settings", "terminal"}
-    | {"version"},
+    | {"plugins", "version"},
     {"data", "distributed", "models", "runs"},
     {"evaluation", "training"},
     {"export", "kaggle", "live", "monitor", "pipeline", "report", "show"},
@@ -70,7 +70,6 @@ KNOWN_IMPORTS_IN_FUNCTIONS = {
     "lastkd.cli.kaggle imports lastkd.kaggle.references",
     "lastkd.cli.kaggle imports lastkd.kaggle.service",
     "lastkd.cli.kaggle imports lastkd.kaggle.start",
-    "lastkd.cli.kaggle imports lastkd.kaggle.status",
     "lastkd.cli.monitor imports gc",
     "lastkd.cli.monitor imports json",
     "lastkd.cli.monitor imports lastkd.files.atomic",
