@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from lastkd.export.checkpoint import export_checkpoint
-from lastkd.export.formats import SUFFIXES
+from lastkd.export.formats import get_format
 
-FORMATS = [("onnx", False), ("onnx", True), ("torchscript", False), ("pt2", False)]
+KINDS = [("onnx", False), ("onnx", True), ("torchscript", False), ("pt2", False)]
 
 
 def main() -> None:
@@ -37,9 +37,9 @@ def main() -> None:
     )
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for checkpoint in sorted(given.runs.glob("*/best.safetensors")):
-        for form, int8 in FORMATS:
+        for form, int8 in KINDS:
             with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / f"{checkpoint.parent.name}{SUFFIXES[form]}"
+                out = Path(folder) / f"{checkpoint.parent.name}{get_format(form).suffix}"
                 r = export_checkpoint(
                     checkpoint, out, form=form, int8=int8, data=given.data, split=given.split
                 )

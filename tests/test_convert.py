@@ -13,10 +13,10 @@ import lastkd
 from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.models.convert import convert
-from lastkd.models.registry import LastModel, build_model
+from lastkd.models.registry import SkeletonModel, build_model
 
 
-def public(name: str = "last_e_nano", classes: int = 60) -> LastModel:
+def public(name: str = "last_e_nano", classes: int = 60) -> SkeletonModel:
     """A model whose running statistics and learned graphs aren't the initial ones."""
     torch.manual_seed(0)
     model = build_model(name, classes)

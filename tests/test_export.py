@@ -19,9 +19,7 @@ from lastkd.errors import UserError
 from lastkd.evaluation.checkpoint import evaluate_checkpoint
 from lastkd.export.checkpoint import export_checkpoint
 from lastkd.export.formats import ABOUT
-from lastkd.export.graph import AllBodies
 from lastkd.models import LastE, LastV2
-from lastkd.models.deploy_last_e import DeployLastE
 from lastkd.settings.architecture import LastEArchitecture
 
 
@@ -47,7 +45,7 @@ def mib(bodies: int) -> dict[str, torch.Tensor]:
 def test_the_convolutional_last_e_gives_the_same_logits(variant: str) -> None:
     model = unsettled(lastkd.build_model(f"last_e_{variant}", 60))
     assert isinstance(model, LastE)
-    expected, got = model(mib(2)), DeployLastE(model)(mib(2))
+    expected, got = model(mib(2)), model.for_export()(mib(2))
     assert (got - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 
@@ -60,7 +58,7 @@ def test_a_last_v2_without_data_dependent_shapes_gives_the_same_logits(average: 
     for stream in streams.values():
         stream[..., 1] = 0
     expected = model(streams)
-    got = AllBodies(model)(streams, torch.tensor([[True, False]]))
+    got = model.for_export()(streams)
     assert (got - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 

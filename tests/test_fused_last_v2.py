@@ -1,4 +1,4 @@
-"""The lean teacher gives the logits of the plain LAST-v2, shortcut by shortcut."""
+"""The fused teacher gives the logits of the plain LAST-v2, shortcut by shortcut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lastkd.models import LastV2, LastV2Architecture, get_architecture
-from lastkd.models.fused_last_v2 import FusedLastV2
 from lastkd.models.registry import build_model
 
 NAMES = ("joint", "velocity", "bone")
@@ -57,7 +56,7 @@ def test_logits_are_those_of_the_plain_model(size: str, layout: str) -> None:
     streams = mib(model.layout.num_joints, frames=5)
     for average in ("all", "present"):
         model.architecture = model.architecture.model_copy(update={"body_average": average})
-        assert_equal(FusedLastV2(model)(streams, BODIES), model(streams, BODIES))
+        assert_equal(model.for_inference()(streams, BODIES), model(streams, BODIES))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -67,13 +66,13 @@ def test_batches_of_no_one_or_two_bodies_alone(count: int) -> None:
     for average in ("all", "present"):
         model = trained("tiny", average=average)  # type: ignore[arg-type]
         streams = mib(25, bodies)
-        assert_equal(FusedLastV2(model)(streams, bodies), model(streams, bodies))
+        assert_equal(model.for_inference()(streams, bodies), model(streams, bodies))
 
 
 @torch.no_grad()
 def test_a_public_model_is_given_its_absent_bodies_without_computing_them() -> None:
     model = trained("tiny")
-    lean = FusedLastV2(model)
+    lean = model.for_inference()
     passes: list[int] = []
     lean.blocks[0].register_forward_hook(lambda _m, x, _y: passes.append(len(x[0])))
     bodies = torch.tensor([1, 1, 1])
@@ -89,7 +88,7 @@ def test_bodies_are_told_by_their_count_not_by_zeros() -> None:
     bodies = torch.tensor([1, 2])
     streams = mib(25, bodies)
     streams["joint"][1, ..., 1] = 0  # a body that is there, and stands in the origin
-    lean = FusedLastV2(model)
+    lean = model.for_inference()
     assert_equal(lean(streams, bodies), model(streams, bodies))
     assert not torch.allclose(lean(streams, bodies)[1], lean(streams, torch.tensor([1, 1]))[1])
 
@@ -98,18 +97,18 @@ def test_bodies_are_told_by_their_count_not_by_zeros() -> None:
 def test_dead_terms_are_left_out_and_the_logits_stay() -> None:
     model = trained("tiny")
     streams = mib(25)
-    whole = FusedLastV2(model)
+    whole = model.for_inference()
     for name, parameter in model.named_parameters():
         if name.endswith(("alpha", "A_learned")):
             parameter.zero_()  # as in every public checkpoint, and before the first step
-    lean = FusedLastV2(model)
+    lean = model.for_inference()
     assert_equal(lean(streams, BODIES), model(streams, BODIES))
     assert lean.blocks[0].graph.weight.shape[1] < whole.blocks[0].graph.weight.shape[1]  # type: ignore[union-attr]
 
 
 @torch.no_grad()
 def test_a_clips_logits_do_not_depend_on_its_company() -> None:
-    lean = FusedLastV2(trained("tiny"))
+    lean = trained("tiny").for_inference()
     streams = mib(25)
     together = lean(streams, BODIES)
     for clip in range(len(BODIES)):
@@ -122,4 +121,4 @@ def test_one_body_without_a_body_axis() -> None:
     model = trained("tiny")
     streams = {name: x[..., 0] for name, x in mib(25, torch.tensor([1, 1])).items()}
     bodies = torch.tensor([1, 1])
-    assert_equal(FusedLastV2(model)(streams, bodies), model(streams, bodies))
+    assert_equal(model.for_inference()(streams, bodies), model(streams, bodies))

@@ -1,17 +1,20 @@
-"""lastkd export: a checkpoint for machines without lastkd."""
+"""lastkd export: a checkpoint as a file that runs without lastkd."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from lastkd.entry_point import PATH
+from lastkd.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from lastkd.export.checkpoint import ExportReport
+
+_FORMATS_HELP = "; ".join(f"{form.name}: {form.help}" for form in FORMATS.values())
 
 
 @click.command()
@@ -19,20 +22,20 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["onnx", "torchscript", "pt2"]),
+    metavar="|".join(FORMATS),
     default="onnx",
     show_default=True,
-    help="onnx needs lastkd[export]; pt2 is torch.export's.",
+    help=f"{_FORMATS_HELP}; package.module:Class for a format of your own.",
 )
 @click.option("--int8", is_flag=True, help="8-bit weights and activations (onnx); needs --data.")
-@click.option("--data", type=PATH, help="Store to check it on (and to fit --int8 to).")
+@click.option("--data", type=PATH, help="Store to check the file on and to calibrate --int8 with.")
 @click.option("--split", default="xsub", show_default=True, help="Split of the store.")
-@click.option("--out", type=PATH, help="The file [default: beside the checkpoint].")
-@click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
+@click.option("--out", type=PATH, help="File to write [default: beside the checkpoint].")
+@click.option("--model", help="package.module:factory of a model that isn't part of lastkd.")
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
 def export(
     checkpoint: Path,
-    form: Any,
+    form: str,
     int8: bool,
     data: Path | None,
     split: str,
@@ -40,15 +43,15 @@ def export(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Writes a CHECKPOINT as a file that runs without lastkd, and checks it.
+    """Export a CHECKPOINT to a file that runs without lastkd, and check it.
 
     \b
       lastkd export runs/nano/best.safetensors --format onnx --data data/ntu60
       lastkd export runs/nano/best.safetensors --format onnx --int8 --data data/ntu60
 
-    The file takes the raw joints of one clip, of any length from 2 frames on; centring, resampling
-    and the three streams are inside. It is compared with the checkpoint, and isn't kept if it
-    differs. Size and single-clip latency on one CPU thread are shown.
+    The file takes the raw joints of one clip of 2 or more frames; it contains centring, resampling
+    and the three streams. It is compared with the checkpoint and removed if it differs. Size and
+    single-clip latency on one CPU thread are printed.
     """
     from lastkd.export.checkpoint import export_checkpoint
     from lastkd.terminal import Progress
@@ -73,7 +76,7 @@ def export(
 
 
 def print_report(report: ExportReport) -> None:
-    """The report in words."""
+    """Prints the report for a person to read."""
     kind = f"{report.format}, int8" if report.int8 else report.format
     click.echo(f"{report.path}: {report.model} as {kind}, {report.classes} classes")
     click.echo(

@@ -19,7 +19,6 @@ from lastkd.evaluation.logits import clip_logits
 from lastkd.evaluation.statistics import PairedComparison, compare
 from lastkd.models.checkpoint import CheckpointInfo, check_fit, read_checkpoint, read_info
 from lastkd.runs.predictions import Predictions
-from lastkd.settings.architecture import ExternalArchitecture
 from lastkd.settings.resolve import defaults
 from lastkd.settings.runs import RunSettings
 from lastkd.settings.views import ViewSettings
@@ -143,4 +142,4 @@ def evaluate_checkpoint(
 
 def is_own(checkpoint: Path) -> bool:
     """Whether a checkpoint's model is made by a factory that isn't lastkd's."""
-    return isinstance(read_info(checkpoint).architecture, ExternalArchitecture)
+    return read_info(checkpoint).architecture.factory is not None

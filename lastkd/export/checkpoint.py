@@ -1,4 +1,4 @@
-"""A checkpoint exported, checked against itself, and measured."""
+"""Exporting a checkpoint: the file is written, compared with the checkpoint and timed."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from torch import Tensor, nn
 from lastkd.errors import UserError
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.export.clips import ExampleClips
-from lastkd.export.formats import SUFFIXES, Format, Runner, open_exported, require_onnx, write
+from lastkd.export.formats import ExportFormat, Runner, get_format
 from lastkd.export.graph import ClipClassifier
 from lastkd.files.atomic import replacing
 from lastkd.models.checkpoint import Checkpoint, read_checkpoint
-from lastkd.settings.architecture import is_factory
 from lastkd.version import __version__
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit that a float32 file may have, where the largest logit is at most 1,
-else the same share of that."""
+"""Largest allowed difference of a logit in a float32 file: absolute where the largest logit is at
+most 1, relative to the largest logit otherwise."""
 CHECKED_CLIPS = 64
 TIMED_RUNS = 50
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how it does.
+    """What was written, and how it compares with the checkpoint.
 
     Attributes:
-        real: whether the clips were a store's, or made up for want of one.
-        clips, same_top1, largest_difference: the comparison with the checkpoint; the difference is
-            that of a logit, and `largest_logit` the checkpoint's largest.
-        size_mb, checkpoint_mb: of the files.
+        bodies, joints, classes: M, V and K of the model.
+        size_mb, checkpoint_mb: sizes of the two files, in MB (10^6 bytes).
         latency_ms, checkpoint_latency_ms: median time of one clip of `timed_frames` frames on one
             CPU thread, from raw joints to logits; the checkpoint's in PyTorch.
-        top1, checkpoint_top1: percent of the test clips, where all of them were run (int8).
+        real: whether the clips come from a store; without one they are generated.
+        clips, same_top1: clips compared, and those with the same most likely class.
+        largest_difference: of any logit, beside `largest_logit`, the checkpoint's largest.
+        top1, checkpoint_top1: percent of the test clips, if all of them were run (int8).
     """
 
     path: str
@@ -75,7 +75,7 @@ def export_checkpoint(
     checkpoint: str | Path,
     out: str | Path | None = None,
     *,
-    form: Format = "onnx",
+    form: str = "onnx",
     int8: bool = False,
     data: str | Path | None = None,
     split: str = "xsub",
@@ -84,40 +84,45 @@ def export_checkpoint(
 ) -> ExportReport:
     """Writes a checkpoint as a file that takes one clip's raw joints and runs without lastkd.
 
-    The file is opened again in its runtime and compared with the checkpoint; one that differs isn't
-    kept.
+    The file is opened again in its runtime and compared with the checkpoint; a file that differs is
+    removed.
 
     Args:
-        out: the file; default: beside the checkpoint, with the format's suffix.
-        int8: 8-bit weights and activations (onnx alone), calibrated on training clips of `data`.
-        data, split: whose test clips it is checked on; without, on made-up clips.
-        factory: `package.module:factory`, where the model isn't one of lastkd's.
-        on_progress: called with what is being done, how far it is and of how many clips.
+        checkpoint: the checkpoint, a `.safetensors` file.
+        out: the file to write; by default beside the checkpoint, with the format's suffix.
+        form: a name in `lastkd.export.formats.FORMATS`, or `package.module:Class` of a format of
+            your own.
+        int8: quantise weights and activations to 8 bits (onnx only), calibrated on training clips
+            of `data`.
+        data, split: the store and split whose test clips the file is checked on; without a store,
+            clips are generated.
+        factory: `package.module:factory`, for a model that isn't part of lastkd.
+        on_progress: called with the current activity, the clips done and their total.
 
     Raises:
         UserError: checkpoint or store are missing or don't fit, `out` exists or can't be written,
-            the model can't be exported, or what came out differs from the checkpoint.
+            the model can't be exported, or the file differs from the checkpoint.
     """
     read = read_checkpoint(checkpoint)
-    path = Path(out) if out else _beside(read.path, form, int8)
-    if int8 and form != "onnx":
+    target = get_format(form)
+    path = Path(out) if out else _beside(read.path, target, int8)
+    if int8 and not target.takes_int8:
         raise UserError(f"--int8 is for ONNX Runtime, not for {form}; choose --format onnx")
     if int8 and data is None:
         raise UserError("--int8 takes its ranges from training clips; name a store with --data")
     if path.exists():
         raise UserError(f"{path}: exists already; remove it or choose another --out")
-    if form == "onnx":
-        require_onnx()
+    target.require()
     clips = ExampleClips.of(read, data, split)
     model = read.build(factory)
-    classifier = ClipClassifier(model, read.info.layout, view_settings(read.info))
+    classifier = ClipClassifier(model, view_settings(read.info))
     example = classifier.fitted(clips.test(0))
     oracle = _oracle(classifier, model)
     with replacing(path) as part:
-        _write(classifier, example, part, form, _about(read, classifier))
+        _write(read, classifier, example, part, target)
         if int8:
             _quantised(part, classifier, clips, on_progress)
-        run = open_exported(part, form)
+        run = target.open(part)
         count = clips.count if int8 else min(CHECKED_CLIPS, clips.count)
         found = _compared(run, model, classifier, clips, count, on_progress)
         if not int8 and not found.holds:
@@ -131,7 +136,7 @@ def export_checkpoint(
         size = part.stat().st_size
     return ExportReport(
         path=str(path),
-        format=form,
+        format=target.name,
         int8=int8,
         model=read.info.architecture.name,
         bodies=classifier.bodies,
@@ -158,22 +163,28 @@ def _quantised(
     clips: ExampleClips,
     on_progress: Callable[[str, int, int], None],
 ) -> None:
-    """Puts an 8-bit file in the place of the ONNX file at `path`."""
+    """Replaces the ONNX file at `path` by one quantised to 8 bits."""
     from lastkd.export.int8 import CALIBRATION_CLIPS, quantise
 
     total = min(CALIBRATION_CLIPS, clips.training_count)
     calibration = []
     for number in range(total):
         calibration.append(classifier.fitted(clips.training(number, total)))
-        on_progress("clips for the ranges", number + 1, total)
+        on_progress("calibration clips", number + 1, total)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
-        shutil.move(path, whole)  # another disk, perhaps
+        shutil.move(path, whole)  # the folder may lie on another disk
         quantise(whole, path, calibration)
 
 
 class _Agreement(NamedTuple):
-    """A file beside its checkpoint on `clips` clips."""
+    """How a file compares with its checkpoint on `clips` clips.
+
+    Attributes:
+        same: clips with the same most likely class.
+        difference, largest: the largest difference of a logit, and the checkpoint's largest logit.
+        right, oracle_right: clips that the file and the checkpoint classify correctly.
+    """
 
     clips: int
     same: int
@@ -197,7 +208,7 @@ def _compared(
     count: int,
     on_progress: Callable[[str, int, int], None],
 ) -> _Agreement:
-    """Runs the file on raw joints, and the model on the views that an evaluation makes of them."""
+    """Runs the file on raw joints and the model on the evaluation views of the same clips."""
     same = right = oracle_right = 0
     difference = largest = 0.0
     for number in range(count):
@@ -205,8 +216,8 @@ def _compared(
         ours = run(joints)
         seen = clips.evaluation(number, count)
         if seen is None:
-            streams, there = classifier.clip(joints)
-            seen = streams, there.sum(dim=1)
+            streams, present = classifier.clip(joints)
+            seen = streams, present.sum(dim=1)
         theirs = model(*seen)
         label = clips.label(number, count)
         same += int(ours.argmax() == theirs.argmax())
@@ -219,8 +230,8 @@ def _compared(
     return _Agreement(count, same, difference, largest, right, oracle_right)
 
 
-def _beside(checkpoint: Path, form: Format, int8: bool) -> Path:
-    return checkpoint.with_suffix((".int8" if int8 else "") + SUFFIXES[form])
+def _beside(checkpoint: Path, target: ExportFormat, int8: bool) -> Path:
+    return checkpoint.with_suffix((".int8" if int8 else "") + target.suffix)
 
 
 def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
@@ -238,30 +249,35 @@ def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
 
 
 def _oracle(classifier: ClipClassifier, model: nn.Module) -> Runner:
-    """The checkpoint itself: its model as it was trained, in PyTorch."""
+    """The checkpoint's model in PyTorch, as it was trained."""
 
     @torch.no_grad()
     def run(joints: Tensor) -> Tensor:
-        streams, there = classifier.clip(joints)
-        logits: Tensor = model(streams, there.sum(dim=1))
+        streams, present = classifier.clip(joints)
+        logits: Tensor = model(streams, present.sum(dim=1))
         return logits
 
     return run
 
 
 def _write(
-    classifier: ClipClassifier, example: Tensor, path: Path, form: Format, about: dict[str, Any]
+    read: Checkpoint,
+    classifier: ClipClassifier,
+    example: Tensor,
+    path: Path,
+    target: ExportFormat,
 ) -> None:
     try:
-        write(classifier, example, path, form, about)
-    except OSError:
+        target.write(classifier, example, path, _about(read, classifier))
+    except (OSError, UserError):
         raise
     except Exception as error:
-        if not is_factory(about["model"]):
+        factory = read.info.architecture.factory
+        if factory is None:
             raise  # a fault of lastkd, not of its user
         reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{about['model']}: can't be exported as {form} ({type(error).__name__}: {reason})"
+            f"{factory}: can't be exported as {target.name} ({type(error).__name__}: {reason})"
         ) from error
 
 

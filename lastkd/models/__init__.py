@@ -1,4 +1,4 @@
-"""LAST-v2 and LAST-E, and the checkpoints they live in."""
+"""LAST-v2 and LAST-E, models of one's own, and their checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lastkd.models.checkpoint import load_model
 from lastkd.models.external import ExternalModel
 from lastkd.models.last_e import LastE
 from lastkd.models.last_v2 import LastV2
-from lastkd.models.registry import LastModel, build_model
+from lastkd.models.registry import SkeletonModel, build_model
 from lastkd.settings.architecture import (
     STREAMS,
     Architecture,
@@ -24,9 +24,9 @@ __all__ = [
     "ExternalModel",
     "LastE",
     "LastEArchitecture",
-    "LastModel",
     "LastV2",
     "LastV2Architecture",
+    "SkeletonModel",
     "build_model",
     "get_architecture",
     "load_model",

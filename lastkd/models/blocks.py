@@ -32,6 +32,25 @@ def depthwise(channels: int, *, stride: int, dilation: int = 1) -> nn.Conv2d:
     )
 
 
+def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """A batch norm in evaluation as scale and shift, `(C,)` float64 each."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+def folded(conv: nn.Module, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+    """A 1x1 convolution and the norm after it as weight `(C_out, C_in)` and bias, in float64."""
+    assert isinstance(conv, nn.Conv2d)
+    weight = conv.weight.flatten(1).double()
+    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
+    if norm is None:
+        return weight, bias
+    scale, shift = affine(norm)
+    return weight * scale[:, None], bias * scale + shift
+
+
 def residual_path(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     """The identity where input and output agree in shape, else a projection."""
     if in_channels == out_channels and stride == 1:
@@ -43,7 +62,9 @@ def residual_path(in_channels: int, out_channels: int, stride: int) -> nn.Module
 
 
 class SpatioTemporalAttention(nn.Module):
-    """Gates by frame and by joint: `x + alpha * (x * a_t * a_s - x)`, alpha from 0."""
+    """Gates by frame and by joint: `x + alpha * (x * a_t * a_s - x)`, alpha starting at 0."""
+
+    undecayed = ("alpha",)
 
     def __init__(self, channels: int) -> None:
         super().__init__()

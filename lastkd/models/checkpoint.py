@@ -7,10 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,8 +26,8 @@ from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
-from lastkd.models.registry import build_model
-from lastkd.settings.architecture import Architecture, ExternalArchitecture
+from lastkd.models.registry import SkeletonModel, build_model
+from lastkd.settings.architecture import Architecture, parse_architecture
 
 FORMAT = 1
 
@@ -30,7 +37,7 @@ class CheckpointInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Architecture = Field(discriminator="family")
+    architecture: Annotated[SerializeAsAny[Architecture], BeforeValidator(parse_architecture)]
     num_classes: int
     layout: Layout
     class_names: tuple[str, ...] = ()
@@ -53,41 +60,38 @@ class Checkpoint:
     info: CheckpointInfo
     tensors: dict[str, Tensor]
 
-    def build(self, factory: str | None = None) -> torch.nn.Module:
+    def build(self, factory: str | None = None) -> SkeletonModel:
         """The model with these weights, in `eval` mode on the CPU.
 
         Args:
-            factory: `package.module:factory` of a model that isn't lastkd's own. A checkpoint only
-                names its factory: whoever loads it says whether that code is to run.
+            factory: `package.module:factory` of a model that isn't part of lastkd. A checkpoint
+                names its factory but never runs it: whoever loads the checkpoint decides.
 
         Raises:
-            UserError: a tensor is missing, left over, or of another shape, no model is as the
-                metadata say, or the factory isn't the one that the checkpoint names.
+            UserError: a tensor is missing, left over or of another shape, the metadata describe no
+                model, or the factory isn't the one that the checkpoint names.
         """
-
         architecture = self.info.architecture
-        own = architecture.name if isinstance(architecture, ExternalArchitecture) else None
-        if factory != own:
+        named = architecture.factory
+        if factory != named:
             raise UserError(
                 f"{self.path}: is a {architecture.name}; {factory} doesn't make it"
-                if own is None
-                else f"{self.path}: its model is made by {own}, which isn't part of lastkd; if you "
-                f"trust that code, name it (--model {own}, from Python factory={own!r})"
+                if named is None
+                else f"{self.path}: its model is made by {named}, which isn't part of lastkd; if "
+                f"you trust that code, name it (--model {named}, from Python factory={named!r})"
             )
-        if own is None:
+        if named is None:
             self._check_shapes()
         model = build_model(architecture, self.info.num_classes, self.info.layout)
         load_exactly(model, self.tensors, self.path)
         return model.eval()
 
     def _check_shapes(self) -> None:
-        """Compares the tensors with what the metadata describe, before metadata that lie make
-        something huge.
+        """Compares the tensors with the metadata, before wrong metadata build something huge.
 
         Raises:
-            UserError: they differ, or no model is as the metadata say.
+            UserError: they differ, or the metadata describe no model.
         """
-
         try:
             with torch.device("meta"):
                 model = build_model(self.info.architecture, self.info.num_classes, self.info.layout)
@@ -115,7 +119,8 @@ def load_exactly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Pa
         UserError: naming the file and the first key that is missing, left over or misshapen.
     """
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
-    check_shapes({key: own.shape for key, own in model.state_dict().items()}, shapes, path)
+    expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    check_shapes(expected, shapes, path)
     model.load_state_dict(tensors)
 
 
@@ -195,7 +200,7 @@ def _read(path: Path, *, tensors: bool) -> Checkpoint:
     return Checkpoint(path, info, loaded)
 
 
-def load_model(path: str | Path, *, factory: str | None = None) -> torch.nn.Module:
+def load_model(path: str | Path, *, factory: str | None = None) -> SkeletonModel:
     """The model of a checkpoint, in `eval` mode on the CPU; it takes the MIB dict to logits.
 
     Args:

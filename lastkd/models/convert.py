@@ -12,9 +12,9 @@ from torch import Tensor
 from lastkd.data.layouts import Layout, get_layout, layout_names
 from lastkd.data.ntu import NTU_60, NTU_120
 from lastkd.errors import UserError
-from lastkd.models import get_architecture, model_names
 from lastkd.models.checkpoint import CheckpointInfo, check_shapes, load_exactly, save_checkpoint
-from lastkd.models.registry import LastModel, build_model
+from lastkd.models.registry import SkeletonModel, build_model
+from lastkd.settings.architecture import LastArchitecture, get_architecture, model_names
 
 _WRAPPER = "module."  # what DataParallel and DDP put before every key
 
@@ -77,7 +77,7 @@ def _state_dict(source: Path) -> dict[str, Tensor]:
     return content
 
 
-def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> LastModel:
+def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> SkeletonModel:
     """The public model of these shapes; the nearest one where none fits, for its error to name."""
     for key, axes in (("fc.weight", 2), ("A", 3)):
         if key not in tensors or tensors[key].dim() != axes:
@@ -87,7 +87,8 @@ def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> 
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     candidates = []
     for name in model_names():
-        if get_architecture(name).public:
+        architecture = get_architecture(name)
+        if isinstance(architecture, LastArchitecture) and architecture.public:
             expected = _shapes(name, num_classes, skeleton)
             candidates.append((len(shapes.items() ^ expected.items()), name))
     nearest = min(candidates)[1]

@@ -1,39 +1,21 @@
-"""LAST-E for inference: the same logits as `LastE`, as plain convolutions with every norm folded.
+"""LAST-E for export: the logits of `LastE`, as plain convolutions with every norm folded.
 
-`LastE` lies in memory as training likes it. Runtimes for phones and boards, and their quantisers,
-know `(N, C, T, V)` and convolutions; so this is what is exported. `LastE.forward` is the oracle
-(`tests/test_export.py`).
+`LastE` keeps its features in the layout that is fastest in training. Runtimes for phones and
+boards, and their quantisers, know `(N, C, T, V)` and convolutions; so this form is exported.
+`tests/test_export.py` compares it with `LastE`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lastkd.models.last_e import LastE, LastEBlock, WeightedGraphConv
+from lastkd.models.blocks import affine, folded
+from lastkd.models.last_e_layers import LastEBlock, StreamFusion, WeightedGraphConv
 from lastkd.settings.architecture import STREAMS
-
-
-def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """A norm in evaluation as scale and shift, `(C,)` each, in float64."""
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale, norm.bias.double() - norm.running_mean.double() * scale
-
-
-def _folded(conv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
-    """A 1x1 convolution and the norm behind it as weight `(C_out, C_in)` and bias, in float64."""
-    assert isinstance(conv, nn.Conv2d)
-    weight = conv.weight.flatten(1).double()
-    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
-    if norm is None:
-        return weight, bias
-    scale, shift = _affine(norm)
-    return weight * scale[:, None], bias * scale + shift
 
 
 def _pointwise(weight: Tensor, bias: Tensor, *, groups: int = 1, stride: int = 1) -> nn.Conv2d:
@@ -44,7 +26,7 @@ def _pointwise(weight: Tensor, bias: Tensor, *, groups: int = 1, stride: int = 1
 
 
 class _Gates(nn.Module):
-    """`SpatioTemporalAttention` with its norms folded and the means spelled out."""
+    """`SpatioTemporalAttention` with its norms folded and pooling written as means."""
 
     alpha: Tensor
 
@@ -56,9 +38,9 @@ class _Gates(nn.Module):
             _, squeeze, norm, _, expand, _ = gate
             branches.append(
                 nn.Sequential(
-                    _pointwise(*_folded(squeeze, norm)),
+                    _pointwise(*folded(squeeze, norm)),
                     nn.ReLU(),
-                    _pointwise(*_folded(expand, None)),
+                    _pointwise(*folded(expand)),
                     nn.Sigmoid(),
                 )
             )
@@ -75,7 +57,7 @@ class _Gates(nn.Module):
 
 
 class _Messages(nn.Module):
-    """The three subsets' messages, weighed by channel."""
+    """The three subsets' messages, weighted by channel."""
 
     graphs: Tensor
     weights: Tensor
@@ -103,26 +85,27 @@ class _Block(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, block: LastEBlock) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        assert isinstance(block, LastEBlock)
         gcn, tcn = block.gcn, block.tcn
         self.messages = _Messages(gcn)
-        self.mix = _pointwise(*_folded(gcn.conv, block.gcn_bn))
+        self.mix = _pointwise(*folded(gcn.conv, block.gcn_bn))
         plain = isinstance(block.st_att, nn.Identity)
         self.gates: nn.Module = nn.Identity() if plain else _Gates(block.st_att)
         branches = (tcn.branch1, tcn.branch2)
-        scale, shift = (torch.cat(p) for p in zip(*(_affine(b[0]) for b in branches), strict=True))
+        scale, shift = (torch.cat(p) for p in zip(*(affine(b[0]) for b in branches), strict=True))
         self.register_buffer("scale", scale.float().view(1, -1, 1, 1))
         self.register_buffer("shift", shift.float().view(1, -1, 1, 1))
         self.over_frames = nn.ModuleList(b[2] for b in branches)
-        folded = zip(*(_folded(b[3], b[4]) for b in branches), strict=True)
-        self.over_channels = _pointwise(*(torch.cat(p) for p in folded), groups=2)
+        halves = zip(*(folded(b[3], b[4]) for b in branches), strict=True)
+        self.over_channels = _pointwise(*(torch.cat(p) for p in halves), groups=2)
         self.residual: nn.Module = nn.Identity()
         if isinstance(block.residual_path, nn.Sequential):
             projection, norm = block.residual_path
             assert isinstance(projection, nn.Conv2d)
             stride = projection.stride[0]
-            self.residual = _pointwise(*_folded(projection, norm), stride=stride)
+            self.residual = _pointwise(*folded(projection, norm), stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C_in, T, V)` to `(N, C, T / stride, V)`."""
@@ -137,30 +120,28 @@ class DeployLastE(nn.Module):
     """A `LastE` in evaluation, rebuilt for runtimes. It can't be trained.
 
     Args:
-        model: the trained module, left as it is.
+        fusion, blocks, fc: the parts of the trained model, which stays as it is.
     """
 
     @torch.no_grad()
-    def __init__(self, model: LastE) -> None:
+    def __init__(self, fusion: StreamFusion, blocks: Iterable[nn.Module], fc: nn.Linear) -> None:
         super().__init__()
-        fusion = model.fusion
-        stem, bias = _folded(fusion.stem, fusion.stem_bn)
+        stem, bias = folded(fusion.stem, fusion.stem_bn)
         blend = fusion.stream_weights.double().softmax(dim=0)
         weights, biases = [], []
         for norm, share in zip(fusion.stream_bn, blend, strict=True):
-            scale, shift = _affine(norm)
+            scale, shift = affine(norm)
             # a share is positive, so it may pass the ReLU
             weights.append(stem * scale * share[:, None])
             biases.append((bias + stem @ shift) * share)
         self.stem = _pointwise(torch.cat(weights), torch.cat(biases), groups=len(STREAMS))
-        stages = (*model.stage1, *model.stage2, *model.stage3)
-        self.blocks = nn.Sequential(*(_Block(block) for block in stages))
-        self.fc = nn.Linear(model.fc.in_features, model.fc.out_features)
-        self.fc.load_state_dict(model.fc.state_dict())
+        self.blocks = nn.Sequential(*(_Block(block) for block in blocks))
+        self.fc = nn.Linear(fc.in_features, fc.out_features)
+        self.fc.load_state_dict(fc.state_dict())
         self.requires_grad_(False).eval()
 
-    def forward(self, streams: Mapping[str, Tensor], there: Tensor | None = None) -> Tensor:
-        """Logits `(N, K)` from body 0 of each stream's `(N, 3, T, V, M)`."""
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+        """Logits `(N, K)` from body 0 of each stream's `(N, 3, T, V, M)`; `bodies` isn't used."""
         x = torch.cat([streams[name][..., 0] for name in STREAMS], dim=1)
         first, *others = F.relu(self.stem(x)).chunk(len(STREAMS), dim=1)
         for other in others:

@@ -1,4 +1,4 @@
-"""Models that lastkd doesn't know, named `package.module:factory`. `docs/losses.md` says more."""
+"""Models that aren't part of lastkd, named `package.module:factory` (see `docs/losses.md`)."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
+from lastkd.models.registry import SkeletonModel
 from lastkd.plugins import import_object
 from lastkd.settings.architecture import ExternalArchitecture
 
 
-class ExternalModel(nn.Module):
-    """What `factory(num_classes, layout)` made, held to what a run asks of a model.
+class ExternalModel(SkeletonModel):
+    """The module that `factory(num_classes, layout)` returns, checked for what a run needs.
 
-    The factory's module is called as `module(streams, bodies)` with the MIB dict, `(B, 3, T, V, M)`
-    a stream, and each clip's number of bodies `(B,)`; it gives logits `(B, K)`.
+    The module is called as `module(streams, bodies)` with the MIB dict, each stream
+    `(B, 3, T, V, M)`, and each clip's number of bodies `(B,)`; it must return logits `(B, K)`.
     """
+
+    architecture: ExternalArchitecture
 
     def __init__(
         self, architecture: ExternalArchitecture, num_classes: int, layout: Layout
     ) -> None:
         """
         Raises:
-            UserError: the factory can't be imported, can't be called so, or gives no module.
+            UserError: the factory can't be imported or called, or doesn't return a module.
         """
-        super().__init__()
-        self.architecture = architecture
-        self.num_classes = num_classes
-        self.layout = layout
-        self.model = _made(architecture.name, num_classes, layout)
+        super().__init__(architecture, num_classes, layout)
+        self.model = _call_factory(architecture.name, num_classes, layout)
 
     def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
-        """Logits `(B, K)`, from each stream's `(B, 3, T, V, M)`.
+        """Logits `(B, K)` from the MIB dict.
 
         Raises:
-            UserError: the module gives something else.
+            UserError: the module returns something else.
         """
         logits = self.model(streams, bodies)
         expected = len(streams["joint"]), self.num_classes
@@ -50,7 +50,7 @@ class ExternalModel(nn.Module):
         return logits
 
 
-def _made(name: str, num_classes: int, layout: Layout) -> nn.Module:
+def _call_factory(name: str, num_classes: int, layout: Layout) -> nn.Module:
     factory = import_object(name, "function")
     if not callable(factory):
         raise UserError(f"{name}: is no function (num_classes, layout) -> torch.nn.Module")

@@ -15,26 +15,19 @@ Every shortcut is exact but for rounding:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lastkd.models.blocks import SpatioTemporalAttention, symmetric_normalised
-from lastkd.models.last_v2 import HEADS, AdaptiveGraphConv, LastV2, LastV2Block, LinearAttention
+from lastkd.models.blocks import SpatioTemporalAttention, affine, folded, symmetric_normalised
+from lastkd.models.last_v2_layers import HEADS, AdaptiveGraphConv, LastV2Block, LinearAttention
 from lastkd.settings.architecture import STREAMS
 
 CPU_ROWS = 3
 """Sequences that pass the network together on a CPU: few enough to stay in its caches. As every
 body of a clip takes three, one a stream, its logits don't depend on what else is in the batch."""
-
-
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A norm in evaluation as scale and shift, `(C,)` each, in float64."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale, norm.bias.double() - norm.running_mean.double() * scale
 
 
 class _Frozen(nn.Module):
@@ -52,14 +45,9 @@ class _Product(_Frozen):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module | None = None) -> None:
+    def __init__(self, conv: nn.Module, norm: nn.Module | None = None) -> None:
         super().__init__()
-        weight = conv.weight.flatten(1).double()
-        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
-        if norm is not None:
-            assert isinstance(norm, nn.BatchNorm2d)
-            scale, shift = _affine(norm)
-            weight, bias = weight * scale[:, None], bias * scale + shift
+        weight, bias = folded(conv, norm)
         self.hold(weight=weight, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +64,6 @@ class _Graph(_Frozen):
 
     def __init__(self, gcn: AdaptiveGraphConv, norm: nn.Module) -> None:
         super().__init__()
-        assert isinstance(norm, nn.BatchNorm2d)
         graphs = list(gcn.A_physical.double().unbind())
         weights = [conv.weight.flatten(1).double() for conv in gcn.subset_convs]  # type: ignore[operator]
         by_clip = weights.pop()
@@ -84,7 +71,7 @@ class _Graph(_Frozen):
             graphs.append(symmetric_normalised(gcn.A_learned.double()))
         else:
             weights.pop()  # the message of a zero graph is zero
-        scale, shift = _affine(norm)
+        scale, shift = affine(norm)
         weight = torch.cat([*weights, by_clip], dim=1) * scale[:, None]
         # out[w] = sum_v A[v, w] x[v]: the product's left matrix is A's transpose, joint by joint
         fixed = torch.stack([A.t() for A in graphs], dim=1)  # (V, K, V)
@@ -114,8 +101,7 @@ class _Gate(_Frozen):
         alpha = attention.alpha.double().flatten()
         scale, shift = torch.ones_like(alpha), torch.zeros_like(alpha)
         if norm is not None:
-            assert isinstance(norm, nn.BatchNorm2d)
-            scale, shift = _affine(norm)
+            scale, shift = affine(norm)
         self.hold(stay=(1 - alpha) * scale, strength=alpha * scale, shift=shift)
         self.open = not bool(alpha.any())
         self.normed = norm is not None
@@ -125,7 +111,6 @@ class _Gate(_Frozen):
     @staticmethod
     def _branch(gate: nn.Sequential) -> nn.Sequential:
         _, squeeze, norm, _, expand, _ = gate
-        assert isinstance(squeeze, nn.Conv2d) and isinstance(expand, nn.Conv2d)
         relu, sigmoid = nn.ReLU(inplace=True), nn.Sigmoid()
         return nn.Sequential(_Product(squeeze, norm), relu, _Product(expand), sigmoid)
 
@@ -149,7 +134,7 @@ class _Tcn(_Frozen):
         separable = tcn[2]
         assert isinstance(separable, nn.Sequential)
         over_frames, over_channels = separable
-        assert isinstance(over_frames, nn.Conv2d) and isinstance(over_channels, nn.Conv2d)
+        assert isinstance(over_frames, nn.Conv2d)
         self.hold(kernel=over_frames.weight)
         self.stride = over_frames.stride[0]
         self.padding = int(over_frames.padding[0])
@@ -198,8 +183,9 @@ class _Attention(_Frozen):
 
 
 class _Block(nn.Module):
-    def __init__(self, block: LastV2Block) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        assert isinstance(block, LastV2Block)
         self.graph = _Graph(block.gcn, block.gcn_bn)
         self.temporal: nn.Module
         if isinstance(block.tcn, LinearAttention):
@@ -224,10 +210,11 @@ class _Block(nn.Module):
 
 
 class FusedLastV2(_Frozen):
-    """A `LastV2` in `eval` mode, rebuilt for speed. It can't be trained.
+    """A `LastV2` in evaluation, rebuilt for speed. It can't be trained.
 
     Args:
-        model: the trained module, left as it is.
+        data_bn, backbone, fc: the parts of the trained model, which stays as it is.
+        average_present: whether logits are averaged over the present bodies, else over all.
     """
 
     scale: Tensor
@@ -235,14 +222,20 @@ class FusedLastV2(_Frozen):
     head: Tensor
     head_bias: Tensor
 
-    def __init__(self, model: LastV2) -> None:
+    def __init__(
+        self,
+        data_bn: Iterable[nn.Module],
+        backbone: Iterable[nn.Module],
+        fc: nn.Linear,
+        average_present: bool,
+    ) -> None:
         super().__init__()
-        self.present_alone = model.architecture.body_average == "present"
-        self.num_classes = model.num_classes
-        affine = [_affine(norm) for norm in model.data_bn]  # type: ignore[arg-type]
-        scale, shift = (torch.stack(parts) for parts in zip(*affine, strict=True))
-        self.hold(scale=scale, shift=shift, head=model.fc.weight, head_bias=model.fc.bias)
-        self.blocks = nn.Sequential(*(_Block(block) for block in model.backbone))  # type: ignore[arg-type]
+        self.average_present = average_present
+        self.num_classes = fc.out_features
+        norms = zip(*(affine(norm) for norm in data_bn), strict=True)
+        scale, shift = (torch.stack(parts) for parts in norms)
+        self.hold(scale=scale, shift=shift, head=fc.weight, head_bias=fc.bias)
+        self.blocks = nn.Sequential(*(_Block(block) for block in backbone))
         self._absent: dict[tuple[int, int], Tensor] = {}
         self.eval()
 
@@ -264,7 +257,7 @@ class FusedLastV2(_Frozen):
         clip = present.nonzero()[:, 0]
         logits = by_body.new_zeros(B, self.num_classes).index_add_(0, clip, by_body)
         there = present.sum(dim=1, keepdim=True)
-        if self.present_alone:
+        if self.average_present:
             return logits / there.clamp(min=1)
         return (logits + (M - there) * self._absent_logits(x)) / M
 

@@ -1,199 +1,29 @@
-"""LAST-E, the students' family: three streams fused at the start, body 0 only.
-
-Features are kept as `(C, T, N, V)`: N clips, T frames, V joints. With the channels in front a 1x1
-convolution is one matrix product, a graph or a depthwise convolution one product a channel, a norm
-reads whole rows, and halves of the channels are parts of memory: no copy and no permutation from
-the first layer to the last. The plain formulation stands in `tests/plain_last_e.py`.
-"""
+"""LAST-E, the students' family: three streams fused at the start, body 0 only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
-from lastkd.models.blocks import (
-    Dropout,
-    SpatioTemporalAttention,
-    depthwise,
-    initialise,
-    pointwise,
-    residual_path,
-    subset_adjacency,
-)
-from lastkd.settings.architecture import STAGE_STRIDES, STREAMS, LastEArchitecture
+from lastkd.models.blocks import Dropout, initialise, subset_adjacency
+from lastkd.models.deploy_last_e import DeployLastE
+from lastkd.models.last_e_layers import LastEBlock, StreamFusion
+from lastkd.models.registry import SkeletonModel
+from lastkd.settings.architecture import STAGE_STRIDES, LastEArchitecture
 
 
-def mixed(conv: nn.Module, x: Tensor) -> Tensor:
-    """A 1x1 convolution of `(C_in, T, N, V)` as one matrix product; its stride applies to T."""
-    assert isinstance(conv, nn.Conv2d)
-    x = x[:, :: conv.stride[0]]
-    weight = conv.weight.flatten(1)
-    flat = x.reshape(len(x), -1)
-    y = weight @ flat if conv.bias is None else torch.addmm(conv.bias[:, None], weight, flat)
-    return y.view(-1, *x.shape[1:])
+class LastE(SkeletonModel):
+    """Logits from the first body of the MIB dict."""
 
+    max_bodies = 1
 
-def normed(norm: nn.Module, x: Tensor) -> Tensor:
-    """A batch norm of `(C, T, N, V)`: to the norm, one clip of `T * N` frames."""
-    out: Tensor = norm(x.flatten(1, 2).unsqueeze(0))
-    return out.view(x.shape)
-
-
-class StreamFusion(nn.Module):
-    """One stem for three streams, blended per channel by a softmax over the streams.
-
-    The streams pass stem and norm as one batch, for the reason given in `LastV2`.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.stream_bn = nn.ModuleList(nn.BatchNorm2d(3) for _ in STREAMS)
-        self.stem = pointwise(3, channels)
-        self.stem_bn = nn.BatchNorm2d(channels)
-        self.stream_weights = nn.Parameter(torch.zeros(len(STREAMS), channels))
-
-    def forward(self, streams: Mapping[str, Tensor]) -> Tensor:
-        """Body 0 of `(N, 3, T, V, M)` (or `(N, 3, T, V)`) a stream, to `(C, T, N, V)`."""
-        parts = []
-        for norm, stream in zip(self.stream_bn, STREAMS, strict=True):
-            x = streams[stream]
-            x = x[..., 0] if x.dim() == 5 else x
-            parts.append(normed(norm, x.permute(1, 2, 0, 3).contiguous()))
-        together = torch.stack(parts, dim=1).flatten(1, 2)  # (3, S * T, N, V)
-        features = F.relu(normed(self.stem_bn, mixed(self.stem, together)))
-        weights = self.stream_weights.softmax(dim=0).t().unsqueeze(1)
-        shape = (len(features), len(STREAMS), -1)
-        blended = weights @ features.reshape(shape)
-        return blended.view(len(features), -1, *features.shape[2:])
-
-
-class WeightedGraphConv(nn.Module):
-    """Three fixed subsets, weighed per channel by a softmax, and one 1x1 convolution."""
-
-    A_0: Tensor
-    A_1: Tensor
-    A_2: Tensor
-
-    def __init__(self, in_channels: int, out_channels: int, A: Tensor) -> None:
-        super().__init__()
-        for subset in range(3):
-            self.register_buffer(f"A_{subset}", A[subset].clone())
-        self.alpha = nn.Parameter(torch.zeros(3, in_channels))
-        self.conv = pointwise(in_channels, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(C_in, T, N, V)` to `(C_out, T, N, V)`."""
-        # the weighted sum of the three messages is one product with a matrix a channel
-        subsets = torch.stack((self.A_0, self.A_1, self.A_2))
-        by_channel = torch.einsum("kc,kvw->cvw", self.alpha.softmax(dim=0), subsets)
-        message = x.flatten(1, 2) @ by_channel
-        return mixed(self.conv, message.view(x.shape))
-
-
-def banded(conv: nn.Module, frames: int) -> Tensor:
-    """A depthwise convolution over `frames` as a matrix a channel, `(C, T_out, T)`."""
-    assert isinstance(conv, nn.Conv2d)
-    kernel, dilation = conv.kernel_size[0], conv.dilation[0]
-    padding = int(conv.padding[0])
-    size = (frames + 2 * padding - dilation * (kernel - 1) - 1) // conv.stride[0] + 1
-    device = conv.weight.device
-    reads = torch.arange(size, device=device)[:, None] * conv.stride[0] - padding
-    reads = reads + torch.arange(kernel, device=device)[:, None, None] * dilation
-    places = (reads == torch.arange(frames, device=device)).to(conv.weight.dtype)
-    bands = conv.weight.flatten(1) @ places.flatten(1)
-    return bands.view(-1, size, frames)
-
-
-class TwoBranchTemporalConv(nn.Module):
-    """Half the channels see 9 frames, half 9 of 17 (dilation 2)."""
-
-    def __init__(self, channels: int, stride: int, dropout: float) -> None:
-        super().__init__()
-        half = channels // 2
-        self.branch1 = self._branch(half, stride, dilation=1)
-        self.branch2 = self._branch(half, stride, dilation=2)
-        self.dropout = Dropout(dropout)
-
-    @staticmethod
-    def _branch(channels: int, stride: int, dilation: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            depthwise(channels, stride=stride, dilation=dilation),
-            pointwise(channels, channels),
-            nn.BatchNorm2d(channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(C, T, N, V)` to `(C, T / stride, N, V)`."""
-        halves = []
-        for branch, half in zip((self.branch1, self.branch2), x.chunk(2), strict=True):
-            before, _, over_frames, over_channels, after = branch
-            y = F.relu(normed(before, half)).flatten(2)
-            y = banded(over_frames, y.shape[1]) @ y
-            y = y.unflatten(2, half.shape[2:])
-            halves.append(normed(after, mixed(over_channels, y)))
-        out: Tensor = self.dropout(torch.cat(halves))
-        return out
-
-
-class LastEAttention(SpatioTemporalAttention):
-    """The gates of `SpatioTemporalAttention`, on `(C, T, N, V)`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(C, T, N, V)` to the same shape."""
-        gates = []
-        for gate, axis in ((self.temporal_att, 3), (self.spatial_att, 1)):
-            _, squeeze, norm, _, expand, _ = gate
-            y = F.relu(normed(norm, mixed(squeeze, x.mean(dim=axis, keepdim=True))))
-            gates.append(mixed(expand, y).sigmoid())
-        alpha = self.alpha.view(-1, 1, 1, 1)
-        # x * (1 + alpha * (a_t * a_s - 1)), with the products over whole tensors kept to two
-        return x * torch.addcmul(1 - alpha, alpha * gates[0], gates[1])
-
-
-class LastEBlock(nn.Module):
-    """Graph convolution, optional attention, two temporal branches, residual."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        attention: bool,
-        A: Tensor,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.gcn = WeightedGraphConv(in_channels, channels, A)
-        self.gcn_bn = nn.BatchNorm2d(channels)
-        self.st_att = LastEAttention(channels) if attention else nn.Identity()
-        self.tcn = TwoBranchTemporalConv(channels, stride, dropout)
-        self.residual_path = residual_path(in_channels, channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(C_in, T, N, V)` to `(C, T / stride, N, V)`."""
-        y = self.st_att(F.relu(normed(self.gcn_bn, self.gcn(x))))
-        residual = x
-        if isinstance(self.residual_path, nn.Sequential):
-            projection, norm = self.residual_path
-            residual = normed(norm, mixed(projection, x))
-        return F.relu(self.tcn(y) + residual)
-
-
-class LastE(nn.Module):
-    """Logits from the MIB dict, from its first body."""
+    architecture: LastEArchitecture
 
     def __init__(self, architecture: LastEArchitecture, num_classes: int, layout: Layout) -> None:
-        super().__init__()
-        self.architecture = architecture
-        self.num_classes = num_classes
-        self.layout = layout
+        super().__init__(architecture, num_classes, layout)
         A = subset_adjacency(layout)
         self.register_buffer("A", A)
         before = architecture.channels[0]
@@ -227,8 +57,12 @@ class LastE(nn.Module):
 
         Args:
             streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
-            bodies: taken so that both families are called alike; body 0 is the one that counts.
+            bodies: not used, as only body 0 is looked at.
         """
         features = self.stage3(self.stage2(self.stage1(self.fusion(streams))))
         logits: Tensor = self.fc(self.dropout(features.mean(dim=(1, 3)).t()))
         return logits
+
+    def for_export(self) -> DeployLastE:
+        """The same logits as plain convolutions with every norm folded."""
+        return DeployLastE(self.fusion, (*self.stage1, *self.stage2, *self.stage3), self.fc)

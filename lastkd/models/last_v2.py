@@ -6,135 +6,33 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
-from lastkd.models.blocks import (
-    Dropout,
-    SpatioTemporalAttention,
-    depthwise,
-    initialise,
-    pointwise,
-    residual_path,
-    subset_adjacency,
-    symmetric_normalised,
-)
+from lastkd.models.blocks import initialise, subset_adjacency
+from lastkd.models.deploy_last_v2 import DeployLastV2
+from lastkd.models.fused_last_v2 import FusedLastV2
+from lastkd.models.last_v2_layers import LastV2Block
+from lastkd.models.registry import SkeletonModel
 from lastkd.settings.architecture import STAGE_STRIDES, STREAMS, LastV2Architecture
 
-HEADS = 4
 
-
-class AdaptiveGraphConv(nn.Module):
-    """Five messages over the joints: three fixed subsets, a learned graph, one graph a clip."""
-
-    def __init__(self, in_channels: int, out_channels: int, A: Tensor) -> None:
-        super().__init__()
-        V = A.shape[-1]
-        # One graph for the whole model: as in the public design, every block holds the same tensor.
-        self.register_buffer("A_physical", A)
-        self.A_physical: Tensor
-        # The public design starts at zero, where the gradient of |A| is zero too: it never moves.
-        self.A_learned = nn.Parameter(torch.rand(V, V) * (2 / V))
-        self.node_proj = pointwise(in_channels, max(4, in_channels // 8))
-        self.subset_convs = nn.ModuleList(pointwise(in_channels, out_channels) for _ in range(5))
-
-    def clip_adjacency(self, x: Tensor) -> Tensor:
-        """Softmax of the joints' cosine similarity, `(N, V, V)`, from features averaged over T."""
-        nodes = self.node_proj(x.mean(dim=2, keepdim=True)).squeeze(2)
-        # in half precision the norm's epsilon is zero, and an all-zero joint would become NaN
-        nodes = F.normalize(nodes.float(), dim=1)
-        return (nodes.transpose(1, 2) @ nodes).softmax(dim=-1).to(x.dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, C_in, T, V)` to `(N, C_out, T, V)`."""
-        graphs: list[Tensor] = [*self.A_physical.unbind(), symmetric_normalised(self.A_learned)]
-        graphs.append(self.clip_adjacency(x).unsqueeze(1))
-        # the sum of five convolutions is one convolution of the five messages side by side
-        messages = torch.cat([x @ A for A in graphs], dim=1)
-        weights: list[Tensor] = [conv.weight for conv in self.subset_convs]  # type: ignore[misc]
-        weight = torch.cat(weights, dim=1)
-        return F.conv2d(messages, weight)
-
-
-class LinearAttention(nn.Module):
-    """Attention of each joint over its frames at a cost linear in T (feature map elu(x) + 1)."""
-
-    def __init__(self, channels: int, stride: int, dropout: float) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
-        self.proj = nn.Linear(channels, channels)
-        self.dropout = Dropout(dropout)
-        self.pool = (
-            nn.AvgPool2d((3, 1), stride=(stride, 1), padding=(1, 0))
-            if stride > 1
-            else nn.Identity()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, T, V)` to `(N, C, T / stride, V)`."""
-        N, C, T, V = x.shape
-        qkv = self.qkv(x.permute(0, 3, 2, 1)).view(N, V, T, 3, HEADS, C // HEADS)
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
-        q, k = F.elu(q) + 1, F.elu(k) + 1
-        numerator = q @ (k.transpose(-1, -2) @ v)
-        normaliser = (q @ k.sum(dim=-2).unsqueeze(-1)).clamp(min=1e-4)
-        mixed = (numerator / normaliser).transpose(2, 3).reshape(N, V, T, C)
-        out: Tensor = self.pool(self.dropout(self.proj(mixed)).permute(0, 3, 2, 1))
-        return out
-
-
-def _tcn(channels: int, stride: int, dropout: float) -> nn.Sequential:
-    separable = nn.Sequential()
-    separable.add_module("depthwise", depthwise(channels, stride=stride))
-    separable.add_module("pointwise", pointwise(channels, channels))
-    return nn.Sequential(
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        separable,
-        nn.BatchNorm2d(channels),
-        Dropout(dropout),
-    )
-
-
-class LastV2Block(nn.Module):
-    """Graph convolution, attention, temporal module, residual."""
-
-    def __init__(
-        self, in_channels: int, channels: int, stride: int, temporal: str, A: Tensor, dropout: float
-    ) -> None:
-        super().__init__()
-        self.gcn = AdaptiveGraphConv(in_channels, channels, A)
-        self.gcn_bn = nn.BatchNorm2d(channels)
-        self.st_att = SpatioTemporalAttention(channels)
-        self.tcn = (
-            _tcn(channels, stride, dropout)
-            if temporal == "tcn"
-            else LinearAttention(channels, stride, dropout)
-        )
-        self.residual_path = residual_path(in_channels, channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, C_in, T, V)` to `(N, C, T / stride, V)`."""
-        y = self.st_att(F.relu(self.gcn_bn(self.gcn(x))))
-        return F.relu(self.tcn(y) + self.residual_path(x))
-
-
-class LastV2(nn.Module):
+class LastV2(SkeletonModel):
     """Logits from the MIB dict: mean over bodies, sum over the three streams.
 
-    The public design averages over both bodies, present or not. A model that is trained here
-    averages over the present ones and computes no others (`body_average`).
+    The public design averages over both bodies, present or not. A model trained with lastkd
+    averages over the present bodies and computes no others (`body_average`).
 
     The streams pass the backbone as one batch, so that its norms see in training the mixture of
     streams that their running statistics describe in evaluation.
     """
 
+    inference_in_half = True
+
+    architecture: LastV2Architecture
+
     def __init__(self, architecture: LastV2Architecture, num_classes: int, layout: Layout) -> None:
-        super().__init__()
-        self.architecture = architecture
-        self.num_classes = num_classes
-        self.layout = layout
+        super().__init__(architecture, num_classes, layout)
         A = subset_adjacency(layout)
         self.register_buffer("A", A)
         self.data_bn = nn.ModuleList(nn.BatchNorm2d(3) for _ in STREAMS)
@@ -161,9 +59,9 @@ class LastV2(nn.Module):
 
         Args:
             streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
-            bodies: each clip's number of bodies, `(B,)`, the first ones being present. Counts where
-                the model averages over present bodies; without it, a body that is all zeros in
-                `joint` is taken to be absent.
+            bodies: each clip's number of bodies, `(B,)`; the first ones are present. Only used
+                where the model averages over present bodies; without it, a body that is all zeros
+                in `joint` counts as absent.
         """
         parts = [streams[stream] for stream in STREAMS]
         parts = [x.unsqueeze(-1) if x.dim() == 4 else x for x in parts]
@@ -184,3 +82,15 @@ class LastV2(nn.Module):
         logits = by_body.new_zeros(B, self.num_classes).index_add(0, clip, by_body)
         mean: Tensor = logits / present.sum(dim=1, keepdim=True).clamp(min=1)
         return mean
+
+    def for_inference(self) -> FusedLastV2:
+        """The same logits at a fraction of the work; `bodies` must be given."""
+        return FusedLastV2(
+            self.data_bn, self.backbone, self.fc, self.architecture.body_average == "present"
+        )
+
+    def for_export(self) -> DeployLastV2:
+        """The same logits with shapes that don't depend on which bodies are present."""
+        return DeployLastV2(
+            self.data_bn, self.backbone, self.fc, self.architecture.body_average == "present"
+        )

@@ -26,9 +26,9 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.writer import StoreWriter
 from lastkd.data.views import Views
 from lastkd.distributed.device import device_name, view_device
-from lastkd.models import LastV2Architecture, get_architecture
 from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
 from lastkd.models.registry import build_model
+from lastkd.settings.architecture import get_architecture
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.settings.views import ViewSettings
@@ -131,16 +131,14 @@ def made_up_teacher(path: Path, name: str, store: ClipStore, frames: int) -> Pat
     design does, so that the plain formulation computes what the design says."""
     torch.manual_seed(0)
     architecture = get_architecture(name)
-    assert isinstance(architecture, LastV2Architecture)
-    both = architecture.model_copy(update={"body_average": "all"})
-    model = build_model(both, store.num_classes, store.layout)
+    model = build_model(architecture, store.num_classes, store.layout)
     views = Views(store, view_settings(frames), torch.device("cpu"))
     clips = np.arange(min(4, len(store)))
     with torch.no_grad():
         for _ in range(2):
             model(views.evaluation(clips), views.bodies(clips))
     info = CheckpointInfo(
-        architecture=both,
+        architecture=architecture,
         num_classes=store.num_classes,
         layout=store.layout,
         class_names=store.class_names,

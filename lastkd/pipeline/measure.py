@@ -26,10 +26,9 @@ from lastkd.distributed.device import device_name
 from lastkd.entry_point import PATH, run_command
 from lastkd.evaluation.logits import evaluate
 from lastkd.files.atomic import replacing
-from lastkd.models import LastV2Architecture, get_architecture
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
 from lastkd.models.registry import build_model
-from lastkd.settings.architecture import model_names
+from lastkd.settings.architecture import get_architecture, model_names
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.terminal import Progress
@@ -134,9 +133,7 @@ class Measurement:
         return made
 
     def _make_teacher(self, path: Path, name: str) -> None:
-        architecture = get_architecture(name)
-        if isinstance(architecture, LastV2Architecture):  # as a trained one has it
-            architecture = architecture.model_copy(update={"body_average": "present"})
+        architecture = get_architecture(name).for_training()
         model = build_model(architecture, self.store.num_classes, self.store.layout)
         info = CheckpointInfo(
             architecture=architecture,

@@ -7,24 +7,29 @@ from torch import nn
 
 from lastkd.settings.runs import RunSettings
 
-_NEVER_DECAYED = ("alpha", "A_learned", "stream_weights")
-
 
 def make_optimizer(model: nn.Module, settings: RunSettings) -> torch.optim.SGD:
-    """SGD that decays weights of convolutions and linear layers, and nothing else.
+    """SGD with weight decay for the weights of convolutions and linear layers only.
 
-    Where it is fused, `found_inf` (a tensor that is 0 or 1) decides on the device whether `step`
+    Vectors and the parameters that a module lists in its `undecayed` aren't decayed. Where the
+    optimiser is fused, `found_inf` (a tensor that is 0 or 1) decides on the device whether `step`
     does anything.
     """
+    spared = {
+        parameter
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if name in getattr(module, "undecayed", ())
+    }
     decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        spared = parameter.dim() < 2 or name.rsplit(".", 1)[-1] in _NEVER_DECAYED
-        (free if spared else decayed).append(parameter)
+    undecayed: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        vector = parameter.dim() < 2
+        (undecayed if vector or parameter in spared else decayed).append(parameter)
     optimizer = torch.optim.SGD(
         [
             {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": free, "weight_decay": 0.0},
+            {"params": undecayed, "weight_decay": 0.0},
         ],
         lr=settings.lr,
         momentum=settings.momentum,
@@ -32,7 +37,7 @@ def make_optimizer(model: nn.Module, settings: RunSettings) -> torch.optim.SGD:
         fused=next(model.parameters()).device.type in ("cpu", "cuda"),
     )
     if settings.momentum:
-        # left to itself it makes them at the first step, uninitialised if that step is skipped
-        for parameter in (*decayed, *free):
+        # SGD would create them in its first step, uninitialised if that step is skipped
+        for parameter in (*decayed, *undecayed):
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer

@@ -18,7 +18,7 @@ from lastkd.distributed.device import device_name
 from lastkd.errors import UserError
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
-from lastkd.models.registry import LastModel
+from lastkd.models.registry import SkeletonModel
 from lastkd.runs.events import EventLog
 from lastkd.runs.folder import RunFolder
 from lastkd.runs.identity import identity
@@ -130,7 +130,7 @@ class RunLogger:
         self._tell("end", fields)
 
     def save(
-        self, model: LastModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str
+        self, model: SkeletonModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str
     ) -> None:
         """Writes a checkpoint of `model` as it is after `epoch`; every rank must call it.
 
@@ -158,7 +158,7 @@ class RunLogger:
             self.accelerator, lambda: save_checkpoint(self.folder / file, model.state_dict(), info)
         )
 
-    def identity(self, model: LastModel) -> dict[str, Any]:
+    def identity(self, model: SkeletonModel) -> dict[str, Any]:
         """What the run is known by."""
         return identity(
             self.settings.model_dump(mode="json"),
@@ -220,7 +220,7 @@ class RunLogger:
             self.event("warning", text=note)
             progress.echo(f"  {note}")
 
-    def start(self, model: LastModel, store_place: str, progress: Progress) -> None:
+    def start(self, model: SkeletonModel, store_place: str, progress: Progress) -> None:
         """The start event, and its gist for the one who watches.
 
         Args:

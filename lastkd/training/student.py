@@ -22,9 +22,9 @@ from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
-from lastkd.models import LastV2Architecture, get_architecture
-from lastkd.models.registry import LastModel, build_model
+from lastkd.models.registry import SkeletonModel, build_model
 from lastkd.runs.folder import Position
+from lastkd.settings.architecture import get_architecture
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.terminal import Progress
 from lastkd.training.checkpoints import Best, RunState
@@ -56,10 +56,8 @@ class Student:
         self.folder = folder
         self.schedule = schedule
         torch.manual_seed(rng.derive_seed(settings.seed, "weights", settings.model_name))
-        architecture = get_architecture(settings.model_name)
-        if isinstance(architecture, LastV2Architecture):
-            architecture = architecture.model_copy(update={"body_average": "present"})
-        self.model: LastModel = build_model(
+        architecture = get_architecture(settings.model_name).for_training()
+        self.model: SkeletonModel = build_model(
             architecture, store.num_classes, store.layout, dropout=settings.dropout
         )
         self.wrapped: nn.Module = accelerator.prepare(self.model)

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
-from lastkd.models import LastV2
 from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, check_fit, read_checkpoint
-from lastkd.models.fused_last_v2 import FusedLastV2
 from lastkd.models.registry import build_model
 from lastkd.settings.architecture import ExternalArchitecture, is_factory
 
@@ -57,8 +55,7 @@ class FrozenTeacher:
         checkpoint, factory = read_teacher(path, store)
         self.precision = torch.float16 if device.type == "cuda" else torch.float32
         model = checkpoint.build(factory).requires_grad_(False)
-        lean = FusedLastV2(model) if isinstance(model, LastV2) else model
-        self._model = lean.to(device, self.precision)
+        self._model = model.for_inference().to(device, self.precision)
 
     @torch.no_grad()
     def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:

@@ -1,0 +1,54 @@
+"""LAST-v2 for export: the logits of `LastV2`, with shapes that don't depend on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lastkd.settings.architecture import STREAMS
+
+
+class DeployLastV2(nn.Module):
+    """A `LastV2` in evaluation that computes absent bodies too and gives them no weight.
+
+    Which bodies are present would decide about shapes, and an exported graph has none that depend
+    on the data.
+
+    Args:
+        data_bn, backbone, fc: the parts of the trained model, shared with it.
+        average_present: whether logits are averaged over the present bodies, else over all.
+    """
+
+    def __init__(
+        self,
+        data_bn: Iterable[nn.Module],
+        backbone: nn.Module,
+        fc: nn.Module,
+        average_present: bool,
+    ) -> None:
+        super().__init__()
+        self.data_bn = nn.ModuleList(data_bn)
+        self.backbone, self.fc = backbone, fc
+        self.average_present = average_present
+
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+        """Logits `(1, K)` of one clip.
+
+        Args:
+            streams: `joint`, `velocity` and `bone`, each `(1, 3, T, V, M)`. A body that is all
+                zeros in `joint` is absent.
+            bodies: not used.
+        """
+        folded = []
+        for norm, name in zip(self.data_bn, STREAMS, strict=True):
+            folded.append(norm(streams[name].permute(0, 4, 1, 2, 3).flatten(0, 1)))
+        features = self.backbone(torch.cat(folded)).mean(dim=(2, 3))
+        by_body = self.fc(features).unflatten(0, (len(STREAMS), -1)).sum(dim=0)
+        weight = torch.ones_like(by_body)
+        if self.average_present:
+            present = (streams["joint"] != 0).flatten(1, 3).any(dim=1)  # (1, M)
+            weight = present.t().to(by_body.dtype)
+        mean: Tensor = (by_body * weight).sum(dim=0, keepdim=True)
+        return mean / weight.sum(dim=0, keepdim=True).clamp(min=1)
