@@ -39,3 +39,16 @@ def too_narrow(num_classes: int, layout: Layout) -> nn.Module:
 
 def no_module(num_classes: int, layout: Layout) -> str:
     return "a model"
+
+
+class Overflowing(Pooled):
+    """A teacher whose logits aren't finite for clips with a second body."""
+
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None) -> Tensor:
+        assert bodies is not None
+        return super().forward(streams, bodies) / (bodies == 1)[:, None]
+
+
+def overflowing(num_classes: int, layout: Layout) -> nn.Module:
+    torch.manual_seed(5)
+    return Overflowing(num_classes, layout)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lastkd import rng
 from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
+from lastkd.data.transfer import to_device
 from lastkd.settings.views import ViewSettings
 
 Streams = dict[str, Tensor]
@@ -40,18 +41,22 @@ class Views:
         self._planar = store.layout.dimensions == 2
         self.labels = torch.as_tensor(store.labels, device=device)
 
-    def bodies(self, clips: NDArray[np.int64]) -> Tensor:
+    def index(self, clips: NDArray[np.int64] | Tensor) -> Tensor:
+        """Clip numbers `(B,)` on the views' device; a batch needs to bring them there only once."""
+        return to_device(torch.as_tensor(clips), self.device)
+
+    def bodies(self, clips: NDArray[np.int64] | Tensor) -> Tensor:
         """Each clip's number of bodies, `(B,)`."""
-        return self._bodies[torch.from_numpy(clips).to(self.device)]
+        return self._bodies[self.index(clips)]
 
     def draw(self, seed: int, epoch: int) -> Tensor:
         """The epoch's draws for every clip of the store, `(clips, 4)` float32 in [0, 1)."""
         table = rng.uniform(seed, "view", epoch, shape=(len(self.store), 4))
-        return torch.from_numpy(table.astype(np.float32)).to(self.device)
+        return to_device(torch.from_numpy(table.astype(np.float32)), self.device)
 
-    def training(self, clips: NDArray[np.int64], draws: Tensor) -> Streams:
+    def training(self, clips: NDArray[np.int64] | Tensor, draws: Tensor) -> Streams:
         """Augmented views of `clips` `(B,)`: crop, turn about y and scale as the epoch drew."""
-        index = torch.from_numpy(clips).to(self.device)
+        index = self.index(clips)
         length, start, turn, size = draws[index].unbind(dim=1)
         share = self.settings.crop_min + (1 - self.settings.crop_min) * length
         rows, present = self._resample(index, share, start)
@@ -72,9 +77,9 @@ class Views:
         torch.mul(z, cos, out=joint[:, 2]).addcmul_(x, sin, value=-1)
         return self._streams(joint, present)
 
-    def evaluation(self, clips: NDArray[np.int64]) -> Streams:
+    def evaluation(self, clips: NDArray[np.int64] | Tensor) -> Streams:
         """The centre crop of `clips` `(B,)`, unturned and unscaled."""
-        index = torch.from_numpy(clips).to(self.device)
+        index = self.index(clips)
         share = torch.full((len(clips),), self.settings.test_crop, device=self.device)
         rows, present = self._resample(index, share, torch.full_like(share, 0.5))
         return self._streams(rows.movedim(-1, 1).contiguous(), present)

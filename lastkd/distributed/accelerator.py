@@ -37,7 +37,14 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=accumulation, sync_with_dataloader=False
         ),
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(
+                gradient_as_bucket_view=True,
+                # nothing in a training step reads the running statistics: only the first rank's are
+                # ever evaluated or saved, and `Student.share_buffers` hands them out before that
+                broadcast_buffers=False,
+            )
+        ],
     )
     if accelerator.num_processes != launched:
         raise UserError(
@@ -47,6 +54,9 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
         )
     # the same kernel each time: a seed gives the same run on the same device
     torch.backends.cudnn.deterministic = True
+    # weight gradients sum over tens of thousands of elements, too many for half precision
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return accelerator
 
 

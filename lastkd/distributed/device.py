@@ -6,7 +6,6 @@ import platform
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lastkd.data.store.clip_store import ClipStore
 
@@ -21,13 +20,6 @@ def device_name(device: torch.device) -> str:
         return platform.processor() or platform.machine()
     models = [line.split(":")[1].strip() for line in about.splitlines() if "model name" in line]
     return models[0] if models else platform.machine()
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; from main memory to a GPU by a pinned copy that nobody waits for."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def view_device(store: ClipStore, device: torch.device) -> torch.device:

@@ -60,7 +60,10 @@ class RunSettings(ConfiguredSettings, RuntimeSettings):
     momentum: float = Field(ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(ge=0, description="on weights alone, not on norms and biases")
     clip_grad: float = Field(gt=0, description="largest gradient norm")
-    compile: bool = Field(description="compile the model in training (slow to start)")
+    compile: bool = Field(
+        description="compile the student: faster steps on a GPU, slower ones on a CPU; takes "
+        "minutes to start"
+    )
     dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
     eval_every: int = Field(ge=1, description="epochs between evaluations")
 

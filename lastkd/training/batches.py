@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lastkd.data.transfer import to_device
 from lastkd.data.views import Streams, Views
-from lastkd.distributed.device import to_device
 
 
 class OnDevice(Protocol):
@@ -64,6 +64,8 @@ def prefetch(items: Iterable[Item], device: torch.device, made_on: torch.device)
 
     def make() -> None:
         try:
+            if side is not None:
+                torch.cuda.set_device(device)  # a new thread stands on GPU 0, whatever the rank
             with torch.cuda.stream(side):  # None changes nothing
                 for item in items:
                     if not put(_Given(item, side.record_event() if side else None)):
@@ -105,10 +107,10 @@ class Batch(NamedTuple):
         Args:
             draws: the epoch's, as `Views.draw` gives them.
         """
-        streams = {name: to_device(x, device) for name, x in views.training(clips, draws).items()}
-        labels = views.labels[torch.from_numpy(clips).to(views.device)]
-        bodies = to_device(views.bodies(clips), device)
-        return cls(clips, streams, bodies, to_device(labels, device))
+        index = views.index(clips)
+        streams = {name: to_device(x, device) for name, x in views.training(index, draws).items()}
+        bodies = to_device(views.bodies(index), device)
+        return cls(clips, streams, bodies, to_device(views.labels[index], device))
 
     def used_on(self, stream: torch.cuda.Stream) -> None:
         """Says that `stream` reads the tensors, so that their memory isn't reused before."""

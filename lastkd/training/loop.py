@@ -30,6 +30,7 @@ from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings
 from lastkd.terminal import Progress, duration
 from lastkd.training.batches import Batch, prefetch
+from lastkd.training.compilation import allow_compiled, compile_refusal
 from lastkd.training.resume import Resumed, Start, find_start
 from lastkd.training.run_control import SOFT_LABELS, RunControl
 from lastkd.training.run_logger import BEST, LAST
@@ -68,8 +69,13 @@ class TrainingRun:
         self.position = Position(0, 0)
         self.resumed_at = 0  # steps done by earlier processes
         self.kept_labels: Tensor | None = None  # of the epoch in which an earlier process stopped
+        self.compile_refusal: str | None = None
+        if self.settings.compile:
+            self.compile_refusal = compile_refusal(accelerator.device)
+            allow_compiled(len(settings))
+        compiled = self.settings.compile and self.compile_refusal is None
         self.students = [
-            Student(own, store, soft_labels, accelerator, folder, self.schedule)
+            Student(own, store, soft_labels, accelerator, folder, self.schedule, compiled=compiled)
             for own, folder in zip(settings, folders, strict=True)
         ]
         self.control = RunControl(
@@ -147,6 +153,10 @@ class TrainingRun:
                 student.logger.resume(start, progress)
             else:
                 student.logger.start(student.model, where, progress)
+        if self.compile_refusal is not None:
+            progress.say(self.compile_refusal)
+            for student in self.students:
+                student.logger.event("warning", text=self.compile_refusal)
         if isinstance(start, Resumed):
             self.take_up(start, tensors)
             progress.resume_at(start.position.step)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 IN_A_ROW = 10
@@ -76,6 +78,29 @@ class DelayedFlags:
         if copied is not None:
             copied.synchronize()
         return step, flags.int().flatten().tolist()
+
+
+class NonFiniteClips:
+    """Clips for which a teacher's logits aren't finite, learnt without making a device wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._flags = DelayedFlags(device)
+        self._clips: deque[NDArray[np.int64]] = deque()
+
+    def put(self, clips: NDArray[np.int64], logits: Tensor) -> None:
+        """Takes note of the logits `(B, K)` of `clips` `(B,)`."""
+        self._flags.put(0, ~logits.isfinite().all(dim=1))
+        self._clips.append(clips)
+
+    def take(self, *, all_: bool = False) -> int | None:
+        """The first such clip among the batches that may be read by now; None if there is none."""
+        found: int | None = None
+        while (read := self._flags.take(all_=all_)) is not None:
+            clips = self._clips.popleft()
+            bad = np.flatnonzero(read[1])
+            if found is None and len(bad):
+                found = int(clips[bad[0]])
+        return found
 
 
 class SkippedSteps:

@@ -59,10 +59,10 @@ class RunControl:
 
         Raises:
             Stopped: the run was asked to stop; its checkpoint is written.
-            UserError: ten steps in a row were skipped, or the record can't be written.
+            UserError: ten steps in a row were skipped, a soft label isn't finite, or the record
+                can't be written.
         """
-        flags = [student.flags.take() for student in self.students]
-        agreed = self._agreement.exchange(*self._numbers(flags))
+        agreed = self._agreement.exchange(*self._numbers())
         if agreed is not None:
             self._hear(*agreed)
         if self._stop:
@@ -72,15 +72,21 @@ class RunControl:
         if self._due:
             self.save(position)
 
-    def _numbers(
-        self, flags: Sequence[tuple[int, list[int]] | None]
-    ) -> tuple[list[int], int | None]:
-        """What this rank says: stop, checkpoint, failed record, then each student's two flags."""
+    def _numbers(self, *, all_: bool = False) -> tuple[list[int], int | None]:
+        """What this rank says: stop, checkpoint, failed record, number of a clip without a finite
+        soft label counted from 1, then each student's two flags.
+
+        Args:
+            all_: read the newest flags too, for which a device has to be waited for.
+        """
+        clip = self.soft_labels.take_nonfinite(all_=all_) if self.soft_labels else None
+        flags = [student.flags.take(all_=all_) for student in self.students]
         record_failed = any(student.logger.failure for student in self.students)
         due = self.accelerator.is_main_process and (
             time.monotonic() - self._saved_at > self._every_s
         )
         numbers = [self.requests.code(), int(due), int(record_failed)]
+        numbers.append(0 if clip is None else clip + 1)
         step: int | None = None
         for read in flags:
             if read is not None:
@@ -90,11 +96,13 @@ class RunControl:
 
     def _hear(self, numbers: list[int], step: int | None) -> None:
         """What all ranks said one exchange ago."""
-        stop, due, record_failed, *flags = numbers
+        stop, due, record_failed, clip, *flags = numbers
         self._stop, self._due = max(self._stop, stop), max(self._due, due)
         if record_failed:
             failures = [student.logger.failure for student in self.students]
             raise next(filter(None, failures), UserError("the first rank can't write its record"))
+        if clip and self.soft_labels:
+            raise self.soft_labels.nonfinite_error(clip - 1)
         if step is None:
             return
         for student, loss, gradient in zip(self.students, flags[::2], flags[1::2], strict=True):
@@ -157,11 +165,10 @@ class RunControl:
         """Hears all that is still under way, so that nothing of it is lost with this process."""
         if (agreed := self._agreement.settle()) is not None:
             self._hear(*agreed)
-        while True:
-            flags = [student.flags.take(all_=True) for student in self.students]
-            if all(read is None for read in flags):
-                return
-            before = self._agreement.exchange(*self._numbers(flags))
+        step: int | None = 0
+        while step is not None:
+            numbers, step = self._numbers(all_=True)
+            before = self._agreement.exchange(numbers, step)
             agreed = self._agreement.settle() or before
             if agreed is not None:
                 self._hear(*agreed)

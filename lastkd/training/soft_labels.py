@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.transfer import to_device
 from lastkd.data.views import Streams
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.errors import UserError
 from lastkd.settings.runs import DistillSettings
+from lastkd.training.nonfinite import NonFiniteClips
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
@@ -54,6 +56,8 @@ class SoftLabels:
         self._teacher: FrozenTeacher | None = None
         self._accelerator = accelerator
         self._classes = store.num_classes
+        self._names = store.names
+        self._nonfinite = NonFiniteClips(accelerator.device)
         self._row = torch.zeros(len(store), dtype=torch.int64)
         self._row[torch.from_numpy(clips)] = torch.arange(len(clips))
         self._replayed: Tensor | None = None
@@ -126,13 +130,29 @@ class SoftLabels:
 
     def __call__(self, clips: NDArray[np.int64], streams: Streams, bodies: Tensor) -> Tensor:
         """Logits `(B, K)` in float32 of this epoch's views of `clips`."""
-        rows = self._row[torch.from_numpy(clips)]
+        rows = to_device(self._row[torch.from_numpy(clips)], self._accelerator.device)
         if self._replayed is not None:
-            return self._replayed[rows.to(self._replayed.device)].float()
+            return self._replayed[rows].float()
         logits = rounded(self.teacher()(streams, bodies))
+        self._nonfinite.put(clips, logits)
         if self._filled is not None:
-            self._filled[rows.to(self._filled.device)] = logits
+            self._filled[rows] = logits
         return logits
+
+    def take_nonfinite(self, *, all_: bool = False) -> int | None:
+        """The first clip for which the teacher's logits weren't finite; None if there is none.
+
+        On a GPU the answer lags behind by two batches, so that the host needn't wait for it.
+        """
+        return self._nonfinite.take(all_=all_)
+
+    def nonfinite_error(self, clip: int) -> UserError:
+        """The error about a clip for which the teacher's logits aren't finite."""
+        return UserError(
+            f"{self.identity.name}: the teacher's logits of the clip {self._names[clip]} are not "
+            "finite numbers; look at the clip with lastkd show and leave it out, or choose another "
+            "--teacher"
+        )
 
     def compute(self, clips: NDArray[np.int64], batch_size: int, view: View) -> Iterator[int]:
         """Computes labels that are to be cached outside a training step, shared out by rank.
@@ -157,14 +177,21 @@ class SoftLabels:
         """Writes the epoch, if it is to be cached and isn't yet.
 
         Raises:
-            UserError: the cache can't be written.
+            UserError: the cache can't be written, or a label isn't finite: it is never cached.
         """
         if self.cache is None or self._filled is None:
             return
         filled, self._filled = self.so_far(), None
         cache = self.cache
         assert filled is not None
-        decide_on_main_process(self._accelerator, lambda: cache.write(self._epoch, filled))
+
+        def write() -> None:
+            bad = np.flatnonzero(~filled.isfinite().all(dim=1).numpy())
+            if len(bad):
+                raise self.nonfinite_error(int(self.clips[bad[0]]))
+            cache.write(self._epoch, filled)
+
+        decide_on_main_process(self._accelerator, write)
 
     def about(self) -> dict[str, Any]:
         """What an event says of the teacher."""

@@ -50,6 +50,8 @@ class Student:
         accelerator: Accelerator,
         folder: Path,
         schedule: Schedule,
+        *,
+        compiled: bool = False,
     ) -> None:
         self.settings = settings
         self.accelerator = accelerator
@@ -61,7 +63,7 @@ class Student:
             architecture, store.num_classes, store.layout, dropout=settings.dropout
         )
         self.wrapped: nn.Module = accelerator.prepare(self.model)
-        self.compute = torch.compile(self.wrapped) if settings.compile else self.wrapped
+        self.compute = torch.compile(self.wrapped) if compiled else self.wrapped
         self.optimizer = make_optimizer(self.model, settings)
         # its own, not Accelerate's one for all: no student's overflow may change another's steps
         half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"

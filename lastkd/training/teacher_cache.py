@@ -191,6 +191,13 @@ class TeacherCache:
             ) from None
         if logits.shape != (self.key.clips, self.key.classes) or logits.dtype != torch.float16:
             raise UserError(f"{path}: holds {tuple(logits.shape)} logits; remove it")
+        finite = logits.isfinite().all(dim=1)
+        if not finite.all():
+            row = int((~finite).nonzero()[0])
+            raise UserError(
+                f"{path}: holds soft labels that are not finite (row {row}); remove it, and a run "
+                "with --teacher fills it again"
+            )
         return logits
 
     def write(self, epoch: int, logits: Tensor) -> None:

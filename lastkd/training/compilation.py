@@ -1,0 +1,47 @@
+"""Whether `--compile` works on a device, asked before hours are spent."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lastkd.distributed.device import device_name
+
+
+def _probe(x: Tensor) -> Tensor:
+    return (2 * x + 1).relu().sum()
+
+
+@cache
+def compile_refusal(device: torch.device) -> str | None:
+    """Why torch can't compile for `device`, in a sentence; None where it can.
+
+    Compiles and runs a function of one line: the only test that knows the card, its driver and the
+    installed Triton.
+    """
+    try:
+        with torch.enable_grad():
+            x = torch.ones(8, device=device, requires_grad=True)
+            torch.compile(_probe, dynamic=False)(x).backward()
+    except Exception as error:  # whatever compiler, driver or Triton raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        capability = ""
+        if device.type == "cuda":
+            capability = " (compute {}.{})".format(*torch.cuda.get_device_capability(device))
+        return (
+            f"--compile: torch {torch.__version__} can't compile for {device_name(device)}"
+            f"{capability}: {reason}; the run goes on without it"
+        )
+    return None
+
+
+def allow_compiled(models: int) -> None:
+    """Raises the number of variants of one function that dynamo compiles before it gives up.
+
+    Students of one family share their `forward`, so each of them is one variant of it.
+    """
+    settings = torch._dynamo.config
+    name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"
+    setattr(settings, name, max(getattr(settings, name), 8 + 2 * models))
