@@ -154,7 +154,7 @@ class TrainingRun:
             else:
                 student.logger.start(student.model, where, progress)
         if self.compile_refusal is not None:
-            progress.say(self.compile_refusal)
+            progress.echo(self.compile_refusal)
             for student in self.students:
                 student.logger.event("warning", text=self.compile_refusal)
         if isinstance(start, Resumed):
