@@ -1,9 +1,8 @@
-"""Commands of lastkd under `accelerate launch`, each a process of its own."""
+"""Command lines of `accelerate launch`, and the environment of processes that stand alone."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,31 +13,31 @@ from lastkd.files.shipped import LAUNCH_CONFIGS
 
 @dataclass(frozen=True)
 class Launch:
-    """How this machine's commands are started.
+    """How `accelerate launch` starts this machine's processes.
 
     Attributes:
-        config: file that `accelerate launch` is told by.
-        options: what it is told beside it.
+        config: the file passed as `--config_file`.
+        options: further options of `accelerate launch`, which override the file.
     """
 
     config: Path
     options: tuple[str, ...] = ()
 
     @classmethod
-    def usual(cls) -> Launch:
-        """One GPU, or else one process on the CPU with all its threads."""
+    def default(cls) -> Launch:
+        """One GPU if there is one, else one process on the CPU with all its threads."""
         import torch
 
         if torch.cuda.is_available():
             return cls(LAUNCH_CONFIGS / "gpu.yaml")
-        # batches as small as a demo's are normed worse in halves, and no slower in one piece
+        # one process: halves of a small batch have worse batch statistics, and are no faster
         threads = str(torch.get_num_threads())
-        alone = ("--num_processes", "1", "--num_cpu_threads_per_process", threads)
-        return cls(LAUNCH_CONFIGS / "cpu.yaml", alone)
+        options = ("--num_processes", "1", "--num_cpu_threads_per_process", threads)
+        return cls(LAUNCH_CONFIGS / "cpu.yaml", options)
 
     @classmethod
-    def of(cls, config: Path) -> Launch:
-        """By a file of the user's, or by the name of one of lastkd's: `kaggle_t4x2`.
+    def find(cls, config: Path) -> Launch:
+        """The launch by a config file, or by the name of one of lastkd's, such as `kaggle_t4x2`.
 
         Raises:
             UserError: it is neither.
@@ -50,45 +49,30 @@ class Launch:
             raise UserError(f"{config}: no such launch config; {nearest(config.stem, known)}")
         return cls(LAUNCH_CONFIGS / f"{config.stem}.yaml")
 
-    def words(self, module: str, *options: str) -> list[str]:
-        """`accelerate launch -m MODULE OPTIONS` by this Python."""
+    def argv(self, module: str, *arguments: str) -> list[str]:
+        """`accelerate launch -m MODULE ARGUMENTS`, run by this Python."""
         return [
             *(sys.executable, "-m", "accelerate.commands.launch"),
-            *("--config_file", str(self.config), *self.options, "-m", module, *options),
+            *("--config_file", str(self.config), *self.options, "-m", module, *arguments),
         ]
 
-    def shown(self, module: str, *options: str) -> str:
-        """The same as a user would type it."""
-        inside = self.config.parent == LAUNCH_CONFIGS
-        config = f"launch_configs/{self.config.name}" if inside else str(self.config)
+    def text(self, module: str, *arguments: str) -> str:
+        """The same command line as a user would type it."""
+        shipped = self.config.parent == LAUNCH_CONFIGS
+        config = f"launch_configs/{self.config.name}" if shipped else str(self.config)
         start = ["accelerate launch --config_file", config, *self.options, "-m", module]
-        return " ".join([*start, *options])
+        return " ".join([*start, *arguments])
 
 
-def launch(module: str, *options: str) -> None:
-    """Runs a command under the usual launch to its end.
-
-    Raises:
-        UserError: it failed; its own words stand above.
-    """
-    usual = Launch.usual()
-    print(f"\n$ {usual.shown(module, *options)}", flush=True)
-    command = usual.words(module, *options)
-    if subprocess.run(command, env=environment_alone(), check=False).returncode:
-        raise UserError(f"{module} failed; what it said stands above")
-
-
-# what a launcher tells its children, which a process of its own must not hear
-_LAUNCHED = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_")
-
-
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
+# variables that a launcher sets for its processes, and that their own child processes must not see
+_LAUNCHER_PREFIXES = ("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_")
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
 
 
 def environment_alone() -> dict[str, str]:
-    """This process's environment without what makes it one of a launched group."""
+    """This process's environment without the variables that make it a rank of a launched group."""
     return {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(_LAUNCHED) and key not in _RANKS
+        if not key.startswith(_LAUNCHER_PREFIXES) and key not in _RANK_VARIABLES
     }

@@ -1,78 +1,124 @@
-"""One step's process: watched, told to stop when the sequence is, and never left behind."""
+"""One command's process: watched, asked to stop when its parent is, and never left behind."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
 
 import psutil
 
 from lastkd.distributed.launch import environment_alone
 from lastkd.distributed.stop_requests import REASONS, Stopped, StopRequests
 
-LOOK_EVERY_S = 0.1
-AT_ONCE_S = 10.0
+SECONDS_BETWEEN_POLLS = 0.1
+INTERRUPT_PATIENCE_S = 10.0
 
 
-def run_child(command: Sequence[str], requests: StopRequests, *, until: float | None = None) -> int:
+def run_child(
+    argv: Sequence[str],
+    requests: StopRequests,
+    *,
+    deadline: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    patience_s: float = math.inf,
+) -> int:
     """Runs a command to its end and returns its exit code.
 
-    It gets a session of its own: what a terminal tells this process reaches it once, from here, and
-    reaches the run itself and not its launcher, which would die of it and leave the run behind.
+    The process gets a session of its own, so that ctrl-C reaches it once, from here, and reaches
+    the run itself rather than its launcher, which would die of it and leave the run behind.
 
     Args:
-        requests: entered by the caller.
-        until: `time.monotonic()` at which it is stopped; for commands that know no time budget.
+        requests: requests to stop this process, entered by the caller; they are passed on.
+        deadline: `time.monotonic()` at which the command is asked to stop.
+        on_line: called with each line that the command prints; by default it shares this process's
+            output.
+        environment: by default this process's, without what a launcher has set.
+        patience_s: seconds between asking the command to stop and killing it.
 
     Raises:
-        Stopped: the sequence was asked to stop, or the time is over; the command has ended.
+        Stopped: this process was asked to stop, or the deadline has passed; the command has ended.
     """
-    process = subprocess.Popen(command, env=environment_alone(), start_new_session=True)
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=environment_alone() if environment is None else environment,
+        stdout=subprocess.PIPE if on_line else None,
+        stderr=subprocess.STDOUT if on_line else None,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    reader: threading.Thread | None = None
+    if on_line and process.stdout is not None:
+        reader = threading.Thread(target=_pass_lines, args=(process.stdout, on_line), daemon=True)
+        reader.start()
     launcher = psutil.Process(process.pid)
-    reason = ""
+    reason, kill_at = "", math.inf
     while (code := process.poll()) is None:
         try:
+            now = time.monotonic()
             if not reason:
                 if number := requests.code():
                     reason = REASONS[number]
-                elif until is not None and time.monotonic() > until:
+                elif deadline is not None and now > deadline:
                     reason = "time budget"
                 if reason:
-                    _stop(launcher, _number(reason))
-            time.sleep(LOOK_EVERY_S)
-        except KeyboardInterrupt:  # the second one: at once
-            _end_at_once(process, launcher)
+                    _send(launcher, _signal_for(reason))
+                    kill_at = now + patience_s
+            elif now > kill_at:
+                _kill(launcher)
+            time.sleep(SECONDS_BETWEEN_POLLS)
+        except KeyboardInterrupt:  # the second ctrl-C: at once
+            _interrupt(process, launcher)
             raise
+    if reader is not None:
+        reader.join()
     if reason:
         raise Stopped(reason)
     return code
 
 
-def _number(reason: str) -> int:
+def _pass_lines(stream: IO[str], on_line: Callable[[str], None]) -> None:
+    for line in stream:
+        on_line(line.rstrip("\n"))
+
+
+def _signal_for(reason: str) -> int:
     return int(getattr(signal, reason, signal.SIGTERM))
 
 
-def _stop(launcher: psutil.Process, number: int) -> None:
-    """Sends a signal to what the launcher started, or to itself while it has started nothing."""
+def _send(launcher: psutil.Process, number: int) -> None:
+    """Sends a signal to the launcher's children, or to itself while it has started none."""
     try:
-        told = launcher.children() or [launcher]
+        receivers = launcher.children() or [launcher]
     except psutil.NoSuchProcess:
         return
-    for process in told:
+    for process in receivers:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
 
 
-def _end_at_once(process: subprocess.Popen[bytes], launcher: psutil.Process) -> None:
-    """Passes an interrupt on, and doesn't wait long for its effect."""
-    _stop(launcher, signal.SIGINT)
-    try:
-        process.wait(timeout=AT_ONCE_S)
-    except subprocess.TimeoutExpired:
-        for own in [*launcher.children(recursive=True), launcher]:
+def _kill(launcher: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in [*launcher.children(recursive=True), launcher]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                own.kill()
+                process.kill()
+
+
+def _interrupt(process: subprocess.Popen[str], launcher: psutil.Process) -> None:
+    """Passes an interrupt on, and kills what it hasn't ended soon."""
+    _send(launcher, signal.SIGINT)
+    try:
+        process.wait(timeout=INTERRUPT_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        _kill(launcher)
         process.wait()

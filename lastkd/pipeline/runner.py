@@ -1,12 +1,20 @@
-"""Carrying a sequence out: step after step, within a time budget, from wherever it was cut."""
+"""Starts commands of lastkd one after the other, within a time budget, from wherever it was cut.
+
+Sequences, the demo, the built-in teacher and the job of a Kaggle kernel are all started here. A
+step says how far it is and which command does the rest, so a pipeline that was stopped anywhere is
+simply started again. Nothing here imports torch: this process only watches.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import sys
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -14,136 +22,255 @@ from lastkd import process_start
 from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import REASONS, Stopped, StopRequests
 from lastkd.errors import UserError
-from lastkd.pipeline.child import LOOK_EVERY_S, run_child
-from lastkd.pipeline.settings import SequenceSettings
-from lastkd.pipeline.steps import Command, Step, is_live, make_steps
-from lastkd.settings.durations import in_seconds
+from lastkd.files.atomic import replacing
+from lastkd.files.json_text import parse_json
+from lastkd.pipeline.child import SECONDS_BETWEEN_POLLS, run_child
+from lastkd.runs.folder import is_live
 
-SEQUENCE_LOCK = ".sequence.lock"
-LEAST_S, LEAST_SHARE = 60.0, 0.05
-"""A step isn't begun with less time than that left, the smaller of the two."""
+LOCK = ".sequence.lock"
+STATE_FILE = "pipeline.json"
+MIN_LEFT_S, MIN_LEFT_SHARE = 60.0, 0.05
+"""A step isn't started with less than this of the time budget left: the smaller of the two."""
+
+RunChild = Callable[..., int]
 
 
-class PipelineRunner:
-    """A sequence at work.
+@dataclass(frozen=True)
+class Command:
+    """A command of lastkd.
+
+    Attributes:
+        module: what `python -m` runs: `lastkd`, `lastkd.train` or `lastkd.distill`.
+        launched: started by `accelerate launch` instead of by `python` itself.
+        budgeted: takes `--time-budget`, and then stops with a checkpoint.
+        folders: the run folders that it writes.
+    """
+
+    module: str
+    arguments: tuple[str, ...]
+    launched: bool = True
+    budgeted: bool = False
+    folders: tuple[Path, ...] = ()
+
+    def argv(self, launch: Launch | None, *more: str) -> list[str]:
+        """The command line of its process.
+
+        Args:
+            launch: None starts a launched command as a plain process too.
+            more: further arguments.
+        """
+        if self.launched and launch is not None:
+            return launch.argv(self.module, *self.arguments, *more)
+        return [sys.executable, "-m", self.module, *self.arguments, *more]
+
+    def text(self, launch: Launch | None, *more: str) -> str:
+        """The command line as a user would type it."""
+        if self.launched and launch is not None:
+            return launch.text(self.module, *self.arguments, *more)
+        program = [self.module] if self.module == "lastkd" else ["python", "-m", self.module]
+        return " ".join([*program, *self.arguments, *more])
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How far a step is.
+
+    Attributes:
+        share: of the step's work that needn't be done again, from 0 to 1.
+        text: the same for people.
+        reason: why the step's last process stopped, if it did.
+    """
+
+    done: bool
+    share: float
+    text: str
+    reason: str = ""
+
+
+class Step(ABC):
+    """A part of a pipeline that one command, or several in turn, can do."""
+
+    title: str
+
+    @abstractmethod
+    def status(self) -> StepStatus:
+        """How far the step is, from what lies in its folders.
+
+        Raises:
+            UserError: a folder holds something that isn't this step's.
+        """
+
+    @abstractmethod
+    def command(self) -> Command:
+        """The command that does the rest of the step, or a first part of it."""
+
+
+class CommandRunner:
+    """Starts commands and watches them.
 
     Args:
-        say: where it says what it does.
+        launch: how launched commands are started; None starts them as plain processes.
+        budget_s: seconds from this process's start to the end of its last command.
+        grace_s: seconds after the budget when budgeted commands, which stop by themselves, are
+            asked to stop as well; None trusts them.
+        echo: prints a line.
+        child: runs a process; see `run_child`.
     """
 
     def __init__(
-        self, sequence: SequenceSettings, launch: Launch, say: Callable[[str], None]
+        self,
+        launch: Launch | None,
+        *,
+        budget_s: float | None = None,
+        grace_s: float | None = None,
+        echo: Callable[[str], None] = print,
+        child: RunChild = run_child,
     ) -> None:
-        self.sequence = with_possible_figures(sequence, say)
         self.launch = launch
-        self.say = say
+        self.budget_s = budget_s
+        self.grace_s = grace_s
+        self.echo = echo
+        self.child = child
         self.requests = StopRequests()
-        self.steps = make_steps(self.sequence)
-        budget = sequence.time_budget
-        self.budget_s = in_seconds(budget) if budget else None
 
     @property
     def left_s(self) -> float | None:
-        """Seconds of the time budget that are left."""
+        """Seconds left of the time budget; None without one."""
         if self.budget_s is None:
             return None
         return process_start.STARTED + self.budget_s - time.monotonic()
 
-    def run(self) -> None:
-        """Does what isn't done yet.
+    def check(self) -> None:
+        """Looks whether another command may be started.
 
         Raises:
-            Stopped: it was asked to stop or the time budget is over; what was done stays.
-            UserError: a step failed, a folder holds something else, or another sequence is at work
-                in the same folder.
-        """
-        folder = self.sequence.folder
-        with self.requests, alone_in(folder):
-            # before anything starts: does all that is there belong to this sequence?
-            standings = [step.standing() for step in self.steps]
-            open_ = sum(not standing.done for standing in standings)
-            self.say(f"{folder}: {len(self.steps)} steps, {open_} of them to do")
-            for number, step in enumerate(self.steps, start=1):
-                self.carry_out(step, f"[{number}/{len(self.steps)}] {step.title}")
-            self.say(f"{folder}: done; the report is {folder / 'report' / '07_Experiments.md'}")
-
-    def carry_out(self, step: Step, title: str) -> None:
-        """Runs a step's commands until it is done."""
-        carried_out: set[Command] = set()
-        while not (standing := step.standing()).done:
-            command = step.command()
-            self.wait_for_live_runs(command)
-            if step.standing() != standing:  # one that was still at work has moved it on
-                continue
-            if command in carried_out:
-                raise self.failure(title, "ended well but isn't done")
-            self.look()
-            self.say(f"\n{title}" + (f": {standing.words}" if standing.share else ""))
-            code = self.start(command)
-            if code:
-                raise self.failure(title, f"ended with exit code {code}")
-            if command.budgeted and stopped_by_budget(step):
-                raise Stopped("time budget")
-            carried_out.add(command)
-
-    def failure(self, title: str, how: str) -> UserError:
-        return UserError(
-            f"{title} {how}; what it said stands above, and the same command goes on from there"
-        )
-
-    def look(self) -> None:
-        """
-        Raises:
-            Stopped: it was asked to stop, or too little time is left.
+            Stopped: this process was asked to stop, or too little time is left.
         """
         if code := self.requests.code():
             raise Stopped(REASONS[code])
         left = self.left_s
         if left is not None and self.budget_s is not None:
-            least = min(LEAST_S, LEAST_SHARE * self.budget_s)
-            if left < least:
+            if left < min(MIN_LEFT_S, MIN_LEFT_SHARE * self.budget_s):
                 raise Stopped("time budget")
 
     def start(self, command: Command) -> int:
-        """Runs one command to its end; its exit code."""
-        words, left = list(command.words), self.left_s
-        until: float | None = None
+        """Runs a command to its end and returns its exit code.
+
+        Raises:
+            Stopped: this process was asked to stop, or the time is over; the command has ended.
+        """
+        budget: list[str] = []
+        deadline: float | None = None
+        left = self.left_s
         if left is not None:
             if command.budgeted:
-                words += ["--time-budget", f"{max(1.0, left):.0f}s"]
-            else:
-                until = time.monotonic() + left
-        if command.launched:
-            self.say("$ " + self.launch.shown(command.module, *words))
-            return run_child(self.launch.words(command.module, *words), self.requests, until=until)
-        self.say("$ " + " ".join([command.module, *words]))
-        plain = [sys.executable, "-m", command.module, *words]
-        return run_child(plain, self.requests, until=until)
+                budget = ["--time-budget", f"{max(1.0, left):.0f}s"]
+            if not command.budgeted or self.grace_s is not None:
+                deadline = time.monotonic() + left + (self.grace_s or 0.0)
+        self.echo("$ " + command.text(self.launch, *budget))
+        argv = command.argv(self.launch, *budget)
+        return self.child(argv, self.requests, deadline=deadline)
+
+
+class PipelineRunner(CommandRunner):
+    """Does the steps of a pipeline that aren't done yet.
+
+    Args:
+        steps: in their order.
+        folder: holds the pipeline's runs; one process at a time works in it.
+        options: as for `CommandRunner`.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], folder: Path, launch: Launch | None, **options: Any
+    ) -> None:
+        super().__init__(launch, **options)
+        self.steps = steps
+        self.folder = folder
+
+    def run(self) -> None:
+        """Does what isn't done yet, and keeps the outcome in `pipeline.json`.
+
+        Raises:
+            Stopped: it was asked to stop or the time budget is over; what was done stays.
+            UserError: a step failed, a folder holds something else, or another process is working
+                in the folder.
+        """
+        with self.requests, exclusive(self.folder):
+            # before anything starts: does all that lies there belong to this pipeline?
+            pending = sum(not step.status().done for step in self.steps)
+            self.echo(f"{self.folder}: {len(self.steps)} steps, {pending} of them to do")
+            try:
+                self.write_state("running")
+                for number, step in enumerate(self.steps, start=1):
+                    self.carry_out(step, f"[{number}/{len(self.steps)}] {step.title}")
+            except Stopped as stop:
+                self.write_state("stopped", stop.reason)
+                raise
+            except UserError as error:
+                self.write_state("failed", str(error))
+                raise
+            self.write_state("done")
+
+    def carry_out(self, step: Step, title: str) -> None:
+        """Runs a step's commands until it is done."""
+        started: set[Command] = set()
+        while not (status := step.status()).done:
+            command = step.command()
+            self.wait_for_live_runs(command)
+            if step.status() != status:  # a live run has moved it on
+                continue
+            if command in started:
+                raise self.failure(title, "ended well but isn't done")
+            self.check()
+            self.echo(f"\n{title}" + (f": {status.text}" if status.share else ""))
+            code = self.start(command)
+            if code:
+                raise self.failure(title, f"ended with exit code {code}")
+            if command.budgeted and step.status().reason == "time budget":
+                raise Stopped("time budget")
+            started.add(command)
+
+    def failure(self, title: str, how: str) -> UserError:
+        return UserError(
+            f"{title} {how}; its output stands above, and the same command goes on from there"
+        )
 
     def wait_for_live_runs(self, command: Command) -> None:
-        """Waits for a run that a killed sequence left at work: it goes on with the same step."""
+        """Waits for runs that a killed pipeline has left behind: they belong to the same step."""
         for folder in command.folders:
-            said = False
+            if is_live(folder):
+                self.echo(f"{folder}: a run is at work there; waiting for its end")
             while is_live(folder):
-                self.look()
-                if not said:
-                    self.say(f"{folder}: a run is at work there; waiting for its end")
-                said = True
-                time.sleep(LOOK_EVERY_S)
+                self.check()
+                time.sleep(SECONDS_BETWEEN_POLLS)
+
+    def write_state(self, state: str, reason: str = "") -> None:
+        """Writes `pipeline.json`.
+
+        Args:
+            state: `running`, `done`, `stopped` or `failed`.
+        """
+        with replacing(self.folder / STATE_FILE) as part:
+            text = json.dumps({"state": state, "reason": reason}) + "\n"
+            part.write_text(text, encoding="utf-8")
 
 
-def stopped_by_budget(step: Step) -> bool:
-    standing = step.standing()
-    return not standing.done and "time budget" in standing.words
+def pipeline_state(folder: Path) -> str | None:
+    """The state that a pipeline has left in its folder; None where there was none."""
+    try:
+        return str(parse_json((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def alone_in(folder: Path) -> FileLock:
-    """A lock to be entered, which no other sequence has.
+def exclusive(folder: Path) -> FileLock:
+    """A lock, to be entered, that keeps a second pipeline out of a folder.
 
     Raises:
         UserError: another one has it, or the folder can't be written.
     """
-    lock = FileLock(folder / SEQUENCE_LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock:
@@ -157,16 +284,3 @@ def alone_in(folder: Path) -> FileLock:
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
     return lock
-
-
-def with_possible_figures(
-    sequence: SequenceSettings, say: Callable[[str], None]
-) -> SequenceSettings:
-    """Figures are left out where they can't be drawn: hours later would be late to say so."""
-    if sequence.figures and importlib.util.find_spec("matplotlib") is None:
-        say(
-            "matplotlib isn't installed, so the report will have no figures; pip install "
-            "'lastkd[plots]' and the same command adds them, also later"
-        )
-        return sequence.model_copy(update={"figures": False})
-    return sequence

@@ -41,6 +41,21 @@ def _budget(value: str | None) -> str | None:
     return value
 
 
+KINDS = ("teacher", "standalone", "distilled")
+
+
+def _kinds(value: Any) -> tuple[str, ...]:
+    """Kinds of runs as users write them: `all`, `teacher,standalone`, or a list."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    names = {name.strip() for part in parts for name in str(part).split(",")}
+    if "all" in names:
+        return KINDS
+    for name in names:
+        if name not in KINDS:
+            raise ValueError(f"{name!r} is no kind of run; {nearest(name, [*KINDS, 'all'])}")
+    return tuple(kind for kind in KINDS if kind in names)
+
+
 class SequenceSettings(BaseModel):
     """A sequence: teacher, standalone students, distilled students, evaluations, report."""
 
@@ -64,7 +79,12 @@ class SequenceSettings(BaseModel):
         description="students: nano, small, base, large, several (nano,large) or all",
     )
     seeds: int = Field(
-        1, ge=1, description="number of seeds of the students, from 0 on; one teacher serves all"
+        1, ge=1, description="number of seeds of the students; one teacher serves all"
+    )
+    first_seed: int = Field(0, ge=0, description="the first of the students' seeds")
+    only: Annotated[tuple[str, ...], BeforeValidator(_kinds)] = Field(
+        KINDS,
+        description="kinds of runs to do: teacher, standalone, distilled, or several of them",
     )
     launch_config: Path | None = Field(
         None,
@@ -85,8 +105,13 @@ class SequenceSettings(BaseModel):
         return self.out or Path("runs") / f"{self.data.resolve().name}_{self.split}"
 
     @property
+    def seed_numbers(self) -> range:
+        """The students' seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
     def trains_teacher(self) -> bool:
-        return self.teacher is None
+        return self.teacher is None and "teacher" in self.only
 
     @property
     def teacher_folder(self) -> Path:
@@ -151,6 +176,12 @@ class SequenceSettings(BaseModel):
             raise UserError(
                 f"{self.teacher}: no such teacher; leave --teacher away, and one is trained"
             )
+        if self.teacher is None and "distilled" in self.only and not self.trains_teacher:
+            if not self.teacher_checkpoint.exists():
+                raise UserError(
+                    f"{self.teacher_checkpoint}: no such teacher to distil; add teacher to --only, "
+                    "or name one with --teacher"
+                )
         get_architecture(self.teacher_model)
         self.resolved_train(self.teacher_model, 0, self.teacher_folder, teacher=True)
         for variant in self.variant:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from lastkd.data.open_source import SYNTHETIC
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.pipeline.request import resolve_all
+from lastkd.pipeline.runner import Command, Step, StepStatus
 from lastkd.pipeline.settings import SequenceSettings, model_of, option_words
 from lastkd.runs.events import FILE_NAME
-from lastkd.runs.folder import LOCK, RunFolder, group_by_progress, positions
+from lastkd.runs.folder import RunFolder, group_by_progress, is_live, positions
 from lastkd.runs.identity import identity, refuse_another_run
 from lastkd.runs.log import PREDICTIONS, Run
 from lastkd.settings.architecture import is_factory, short_name
@@ -22,61 +21,34 @@ from lastkd.settings.runs import RunSettings
 from lastkd.training.teacher import TeacherIdentity
 
 
-@dataclass(frozen=True)
-class StepStatus:
-    """How far a step is.
+class SequenceStep(Step):
+    """A step of a sequence.
 
     Attributes:
-        share: of the step's work that needn't be done again.
-        words: the same for the one who reads.
+        part: the part of a measurement that the step's time is estimated from.
     """
 
-    done: bool
-    share: float
-    words: str
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of lastkd.
-
-    Attributes:
-        launched: under `accelerate launch`, or as a plain process.
-        budgeted: it can be told a time budget, and stops by it with a checkpoint.
-        folders: run folders that it writes.
-    """
-
-    module: str
-    words: tuple[str, ...]
-    launched: bool = True
-    budgeted: bool = False
-    folders: tuple[Path, ...] = ()
-
-
-class Step(ABC):
-    """One step.
-
-    Attributes:
-        part: which part of a measurement its time is told by.
-    """
-
-    title: str
     part: str
 
-    @abstractmethod
-    def standing(self) -> StepStatus:
-        """
-        Raises:
-            UserError: a run folder holds a run that isn't this sequence's.
-        """
 
-    @abstractmethod
+class PreparationStep(SequenceStep):
+    """Makes the store of the built-in synthetic set."""
+
+    title = "synthetic store"
+    part = "preparation"
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+
+    def status(self) -> StepStatus:
+        return _all_or_nothing(self.store.exists())
+
     def command(self) -> Command:
-        """What does the rest of the step, or a first part of it."""
+        return Command("lastkd", ("prepare", SYNTHETIC, "--out", str(self.store)), launched=False)
 
 
-class Training(Step):
-    """A step that makes run folders: one model by itself, or several students together."""
+class TrainingStep(SequenceStep):
+    """Trains one model, or several students together, each into its run folder."""
 
     def __init__(
         self, sequence: SequenceSettings, title: str, part: str, seed: int, folders: Sequence[Path]
@@ -89,51 +61,51 @@ class Training(Step):
 
     @abstractmethod
     def settings(self) -> list[RunSettings]:
-        """Those of each folder's run."""
+        """The settings of each folder's run."""
 
     def likely_settings(self) -> RunSettings:
-        """How long a run is told to be, known before what decides the rest is there."""
+        """The settings that decide how long a run takes, known before the rest is."""
         return self.settings()[0]
 
-    def standing(self) -> StepStatus:
+    def status(self) -> StepStatus:
         shares: list[float] = []
-        words, done = "to do", True
+        text, reason, done = "to do", "", True
         for number, folder in enumerate(self.folders):
-            run_folder = RunFolder(folder)
-            found = run_folder.read()
-            done = done and found is not None and found.finished
-            if found is None:
+            run = RunFolder(folder).read()
+            done = done and run is not None and run.finished
+            if run is None:
                 shares.append(0.0)
                 continue
-            self._check(number, found)
-            total = int(found.start["total_steps"])
-            places = positions(run_folder.path)
-            step = total if found.finished else max((place.step for place in places), default=0)
+            self._check(number, run)
+            total = int(run.start["total_steps"])
+            reached = max((position.step for position in positions(folder)), default=0)
+            step = total if run.finished else reached
             shares.append(step / total)
             if is_live(folder):
-                words = f"at work, after step {step:,} of {total:,}"
-            elif not found.finished:
-                words = f"goes on after step {step:,} of {total:,} ({found.ended})"
-        return StepStatus(done, sum(shares) / len(shares), "done" if done else words)
+                text = f"at work, after step {step:,} of {total:,}"
+            elif not run.finished:
+                text, reason = f"goes on after step {step:,} of {total:,} ({run.ended})", run.ended
+        text = "done" if done else text
+        return StepStatus(done, sum(shares) / len(shares), text, reason)
 
     def _check(self, number: int, run: Run) -> None:
         settings = self.settings()[number]
         start = run.start
         taught = start.get("teacher") is not None
-        own = identity(
+        expected = identity(
             settings.model_dump(mode="json"),
             data=data_hash(self.sequence.data),
             teacher=teacher_hash(self.sequence) if taught else None,
             architecture=start.get("architecture"),
-            # the same settings on another number of processes are another run only for who goes on
+            # another number of processes matters only to the command that resumes the run
             global_batch=settings.batch_size * start["processes"] * settings.accumulation,
             precision=start["device"]["precision"],
         )
-        refuse_another_run(run, own, option="--out")
+        refuse_another_run(run, expected, option="--out")
 
 
-class Standalone(Training):
-    """The teacher, or a student by itself."""
+class StandaloneStep(TrainingStep):
+    """Trains the teacher, or a student without a teacher."""
 
     def __init__(
         self, sequence: SequenceSettings, model: str, seed: int, folder: Path, *, teacher: bool
@@ -156,8 +128,8 @@ class Standalone(Training):
         return Command("lastkd.train", words, budgeted=True, folders=tuple(self.folders))
 
 
-class Distillation(Training):
-    """The students of one seed, on one pass of the teacher."""
+class DistillationStep(TrainingStep):
+    """Distils the students of one seed, on one pass of the teacher."""
 
     def __init__(self, sequence: SequenceSettings, seed: int) -> None:
         above = sequence.distilled_folder(seed)
@@ -185,8 +157,8 @@ class Distillation(Training):
         return Command("lastkd.distill", tuple(words), budgeted=True, folders=folders)
 
 
-class Evaluation(Step):
-    """A finished run's last epoch on the test part, kept as predictions."""
+class EvaluationStep(SequenceStep):
+    """Evaluates a finished run's last epoch on the test part and keeps the predictions."""
 
     def __init__(self, sequence: SequenceSettings, model: str, run: Path) -> None:
         self.sequence = sequence
@@ -195,9 +167,8 @@ class Evaluation(Step):
         self.title = f"evaluation of {run.relative_to(sequence.folder)}"
         self.part = f"evaluation of {model}"
 
-    def standing(self) -> StepStatus:
-        done = (self.run / PREDICTIONS).exists()
-        return StepStatus(done, float(done), "done" if done else "to do")
+    def status(self) -> StepStatus:
+        return _all_or_nothing((self.run / PREDICTIONS).exists())
 
     def command(self) -> Command:
         words = [
@@ -210,8 +181,8 @@ class Evaluation(Step):
         return Command("lastkd", tuple(words))
 
 
-class Report(Step):
-    """The table and figures of all runs."""
+class ReportStep(SequenceStep):
+    """Writes the table and figures of all runs."""
 
     title = "report"
     part = "report"
@@ -221,7 +192,7 @@ class Report(Step):
         self.runs = runs
         self.out = sequence.folder / "report"
 
-    def standing(self) -> StepStatus:
+    def status(self) -> StepStatus:
         written = self.out / "07_Experiments.md"
         sources = [run / name for run in self.runs for name in (FILE_NAME, PREDICTIONS)]
         done = written.exists() and all(
@@ -230,7 +201,7 @@ class Report(Step):
         )
         if self.sequence.figures:  # they may have been left out before
             done = done and any(self.out.glob("*.png"))
-        return StepStatus(done, float(done), "done" if done else "to do")
+        return _all_or_nothing(done)
 
     def command(self) -> Command:
         words = ["report", str(self.sequence.folder), "--out", str(self.out)]
@@ -239,39 +210,38 @@ class Report(Step):
         return Command("lastkd", tuple(words), launched=False)
 
 
-def make_steps(sequence: SequenceSettings) -> list[Step]:
-    """All steps in their order: one seed after the other, so that the first is soon complete."""
-    steps: list[Step] = []
+def make_steps(sequence: SequenceSettings) -> list[SequenceStep]:
+    """All steps in their order: seed after seed, so that the first is soon complete."""
+    steps: list[SequenceStep] = []
     runs: list[Path] = []
+
+    def evaluate(model: str, folder: Path) -> None:
+        steps.append(EvaluationStep(sequence, model, folder))
+        runs.append(folder)
+
     if sequence.trains_teacher:
         model, folder = sequence.teacher_model, sequence.teacher_folder
-        steps.append(Standalone(sequence, model, 0, folder, teacher=True))
-        steps.append(Evaluation(sequence, model, folder))
-        runs.append(folder)
-    for seed in range(sequence.seeds):
-        alone, distilled = sequence.standalone_folder(seed), sequence.distilled_folder(seed)
-        for variant in sequence.variant:
-            folder = alone / short_name(variant)
-            steps.append(Standalone(sequence, model_of(variant), seed, folder, teacher=False))
-        steps.append(Distillation(sequence, seed))
-        for above in (alone, distilled):
+        steps.append(StandaloneStep(sequence, model, 0, folder, teacher=True))
+        evaluate(model, folder)
+    for seed in sequence.seed_numbers:
+        folders = {"standalone": sequence.standalone_folder, "distilled": sequence.distilled_folder}
+        chosen = [above(seed) for kind, above in folders.items() if kind in sequence.only]
+        if "standalone" in sequence.only:
             for variant in sequence.variant:
-                runs.append(above / short_name(variant))
-                steps.append(Evaluation(sequence, model_of(variant), runs[-1]))
-    return [*steps, Report(sequence, runs)]
+                folder = sequence.standalone_folder(seed) / short_name(variant)
+                model = model_of(variant)
+                steps.append(StandaloneStep(sequence, model, seed, folder, teacher=False))
+        if "distilled" in sequence.only:
+            steps.append(DistillationStep(sequence, seed))
+        for above in chosen:
+            for variant in sequence.variant:
+                evaluate(model_of(variant), above / short_name(variant))
+    return [*steps, ReportStep(sequence, runs)]
 
 
-def is_live(folder: Path) -> bool:
-    """Whether a process is writing to a run folder."""
-    if not (folder / LOCK).exists():
-        return False
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False  # the run itself says why the folder can't be written
+def _all_or_nothing(done: bool) -> StepStatus:
+    """The status of a step that leaves nothing half-done."""
+    return StepStatus(done, float(done), "done" if done else "to do")
 
 
 @lru_cache
@@ -280,7 +250,7 @@ def data_hash(data: Path) -> str:
 
 
 def teacher_hash(sequence: SequenceSettings) -> str | None:
-    """Of the weights that teach; None where they aren't there yet."""
+    """Hash of the teacher's weights; None where there are none yet."""
     checkpoint = sequence.teacher_checkpoint
     if not is_factory(str(checkpoint)) and not checkpoint.exists():
         return None

@@ -42,6 +42,20 @@ def positions(run_folder: Path) -> list[Position]:
     return sorted((Position(*map(int, name.groups())) for name in names if name), reverse=True)
 
 
+def is_live(run_folder: Path) -> bool:
+    """Whether a process holds a run folder's lock."""
+    lock = run_folder / LOCK
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # the run itself will say why the folder can't be written
+
+
 class RunFolder:
     """A run's folder; only the process that holds its lock may write to it."""
 
