@@ -64,12 +64,10 @@ KNOWN_CIRCLES = [
 ]
 KNOWN_CIRCLES_OF_ROOMS = [["cli", "distill", "kaggle", "lastkd", "pipeline", "train"]]
 KNOWN_IMPORTS_IN_FUNCTIONS = {
-    "lastkd.cli.kaggle imports lastkd.kaggle.datasets",
     "lastkd.cli.kaggle imports lastkd.kaggle.follow",
     "lastkd.cli.kaggle imports lastkd.kaggle.history",
     "lastkd.cli.kaggle imports lastkd.kaggle.references",
     "lastkd.cli.kaggle imports lastkd.kaggle.service",
-    "lastkd.cli.kaggle imports lastkd.kaggle.start",
     "lastkd.cli.monitor imports gc",
     "lastkd.cli.monitor imports json",
     "lastkd.cli.monitor imports lastkd.files.atomic",

@@ -139,28 +139,30 @@ def test_dataset_says_what_the_names_leave_open(tmp_path: Path, clips: list[Clip
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("sources", "message"),
     [
-        ((["a.zip", "set.pkl"],), "only folders and zips of .skeleton files go together"),
-        ((["synthetic", "set.pkl"],), "goes neither with other sources"),
-        ((["nowhere.zip"],), "nowhere.zip: no such file or folder"),
-        ((["a.zip", "a.zip"],), "are the same sample"),
-        ((["store"],), "is a prepared store already"),
-        ((["notes.txt"],), "notes.txt: is of no known format"),
-        ((["empty"],), "has no .skeleton file at any depth"),
+        (["a.zip", "set.pkl"], r"set\.pkl: is of the format pyskl and a\.zip of ntu-skeleton"),
+        (["synthetic", "set.pkl"], "only sources of one format go together"),
+        (["nowhere.zip"], "nowhere.zip: no such file or folder"),
+        (["a.zip", "a.zip"], "are the same sample"),
+        (["notes.txt"], "notes.txt: text that begins with 'hello'; its format isn't known"),
+        (["empty"], "empty: a folder without any file; its format isn't known"),
     ],
 )
 def test_sources_that_do_not_go_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clips: list[Clip], words: tuple, told: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clips: list[Clip],
+    sources: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     as_zip(clips[:1], tmp_path, name="a.zip")
     as_pickle(clips[:1], tmp_path)
-    prepare(open_source("a.zip"), Path("store"))
     Path("notes.txt").write_text("hello")
     Path("empty").mkdir()
-    with pytest.raises(UserError, match=told):
-        open_source(*words)
+    with pytest.raises(UserError, match=message):
+        open_source(sources)
 
 
 def test_npz_and_arrays_ask_for_the_right_layout(tmp_path: Path, clips: list[Clip]) -> None:

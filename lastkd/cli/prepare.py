@@ -17,9 +17,30 @@ if TYPE_CHECKING:
 FAULTS_SHOWN = 10
 
 
-@click.command()
+class PrepareCommand(click.Command):
+    """`lastkd prepare`, whose help lists the formats: their readers are imported for it alone."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from lastkd.data.open_source import help_lines
+
+        super().format_help_text(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text("SOURCE is one of")
+            with formatter.indentation():
+                for line in help_lines():
+                    formatter.write_text(line)
+
+
+@click.command(cls=PrepareCommand)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=PATH, required=True, help="Folder of the store; must not exist yet.")
+@click.option(
+    "--format",
+    metavar="NAME",
+    help="Format of SOURCE, where it isn't recognised: a name, or package.module:Reader of a "
+    "reader of your own.",
+)
 @click.option(
     "--dataset",
     type=click.Choice(["ntu60", "ntu120"]),
@@ -50,6 +71,7 @@ FAULTS_SHOWN = 10
 def prepare(
     sources: tuple[str, ...],
     out: Path,
+    format: str | None,
     dataset: str | None,
     layout: str | None,
     class_names: Path | None,
@@ -63,24 +85,17 @@ def prepare(
     """Turns SOURCE into a packed store that training reads.
 
     \b
-    SOURCE is one of
-      the zips that NTU RGB+D's skeletons are published in, as they are
-      a folder of raw NTU .skeleton files, at any depth
-      a pyskl pickle (ntu60_3danno.pkl, or of any other skeleton: --layout)
-      a CTR-GCN npz (NTU60_CS.npz)
-      a folder of LAST v2 arrays (train_joint.npy, train_label.pkl, val_...)
-      the word synthetic, for a procedural set that needs no download
-
-    \b
       lastkd prepare nturgbd_skeletons_s001_to_s017.zip --out data/ntu60
       lastkd prepare nturgbd_skeletons_s0*.zip --out data/ntu120
 
-    Zips and folders of .skeleton files may be given together. When it is stopped, what is done
-    stays in OUT.part, and the same command goes on from there.
+    Zips and folders of .skeleton files may be given together. A command that is stopped leaves its
+    work in OUT.part, and the same command continues from there.
     """
     from lastkd.data.class_names import read_class_names
-    from lastkd.data.store.prepare import SYNTHETIC, open_source, usual_workers
+    from lastkd.data.open_source import SYNTHETIC, open_source
+    from lastkd.data.store.clip_store import holds_store
     from lastkd.data.store.prepare import prepare as write_store
+    from lastkd.data.store.prepare import usual_workers
     from lastkd.data.store.writer import part_folder
     from lastkd.data.synthetic.settings import SyntheticSettings, builtin_set
     from lastkd.terminal import Progress
@@ -99,10 +114,15 @@ def prepare(
     if out.exists():
         raise UserError(f"{out}: exists already; remove it or choose another --out")
     synthetic = SyntheticSettings.model_validate(builtin_set().model_dump() | asked)
-    reader = open_source(sources, layout=layout, dataset=dataset, synthetic=synthetic)
+    for source in sources:
+        if holds_store(Path(source)):
+            raise UserError(f"{source}: is a prepared store already; train with --data {source}")
+    reader = open_source(
+        sources, layout=layout, dataset=dataset, format=format, synthetic=synthetic
+    )
     if class_names:
         reader.class_names = read_class_names(class_names, reader)
-    click.echo(f"{', '.join(sources)}: {_in_words(reader)}")
+    click.echo(f"{', '.join(sources)}: {describe(reader)}")
     if as_skeleton_files:
         from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 
@@ -137,7 +157,7 @@ def prepare(
     _report(done, out)
 
 
-def _in_words(reader: Source) -> str:
+def describe(reader: Source) -> str:
     return f"{reader.kind}, layout {reader.layout.name}, {len(reader):,} {reader.unit}"
 
 

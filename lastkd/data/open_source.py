@@ -1,30 +1,67 @@
-"""Which format a source is of, told by what is in it."""
+"""The table of formats, and which of them a source is."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
-from lastkd.data.formats.archives import SUFFIX, Archive, SkeletonFolder, SkeletonZip
-from lastkd.data.formats.base import Source
-from lastkd.data.formats.ctr_gcn_npz import CtrGcnNpz
-from lastkd.data.formats.last_arrays import LastArrays, has_last_arrays
-from lastkd.data.formats.ntu_skeleton import NtuSkeletons
-from lastkd.data.formats.pyskl import PysklPickle
-from lastkd.data.layouts import get_layout
+from lastkd.data.contents import describe_path
+from lastkd.data.formats.base import Source, SourceOptions
 from lastkd.data.ntu import DATASETS
-from lastkd.data.store.clip_store import ABOUT_FILE, CLIPS_FILE
 from lastkd.data.synthetic.settings import SyntheticSettings
-from lastkd.data.synthetic.source import SyntheticSource
 from lastkd.errors import UserError, nearest
+from lastkd.plugins import import_object, is_import_path
 
 SYNTHETIC = "synthetic"
-KNOWN = (
-    "NTU's skeleton zips, a folder of .skeleton files, a pyskl pickle, a CTR-GCN npz or a folder "
-    f"of LAST v2 arrays, or the word {SYNTHETIC}"
-)
-_PICKLES = (".pkl", ".pickle")
+
+FORMATS = {
+    "ntu-skeleton": "lastkd.data.formats.ntu_skeleton:NtuSkeletons",
+    "pyskl": "lastkd.data.formats.pyskl:PysklPickle",
+    "ctr-gcn": "lastkd.data.formats.ctr_gcn_npz:CtrGcnNpz",
+    "last": "lastkd.data.formats.last_arrays:LastArrays",
+    SYNTHETIC: "lastkd.data.synthetic.source:SyntheticSource",
+}
+"""By name, in the order of the help and of recognition: where the reader is defined."""
+
+
+@cache
+def reader_of(name: str) -> type[Source]:
+    """The reader of a format, imported on demand.
+
+    Args:
+        name: of a format in `FORMATS`, or `package.module:Reader`.
+
+    Raises:
+        UserError: there is no such format or reader, or it isn't a `Source`.
+    """
+    if name not in FORMATS and not is_import_path(name):
+        raise UserError(
+            f"format {name!r} is unknown; {nearest(name, FORMATS)} "
+            "(or name your own reader as package.module:Reader)"
+        )
+    reader = import_object(FORMATS.get(name, name), "class")
+    if not (isinstance(reader, type) and issubclass(reader, Source)):
+        raise UserError(
+            f"format {name}: isn't a reader; derive it from lastkd.data.formats.base.Source"
+        )
+    return reader
+
+
+def help_lines() -> Iterator[str]:
+    """What each format's source is, one line a format."""
+    return (reader_of(name).help for name in FORMATS)
+
+
+def format_of(path: Path) -> str | None:
+    """The name of the first format that recognises a path; None where none does."""
+    return next((name for name in FORMATS if reader_of(name).recognises(path)), None)
+
+
+def takes_several(paths: Sequence[Path]) -> bool:
+    """Whether the format of these paths takes them together."""
+    name = format_of(paths[0])
+    return name is not None and reader_of(name).takes_several
 
 
 def open_source(
@@ -32,15 +69,17 @@ def open_source(
     *,
     layout: str | None = None,
     dataset: str | None = None,
+    format: str | None = None,
     synthetic: SyntheticSettings | None = None,
 ) -> Source:
-    """The reader for a source, or for several places of raw `.skeleton` files together.
+    """The reader for a source, or for several paths of one format together.
 
     Args:
         source: paths, or the word `synthetic`.
-        layout: of a pickle's or an array's skeletons, where they aren't NTU's 25 joints.
+        layout: of the skeletons, where the format leaves it open.
         dataset: `ntu60` or `ntu120`, where the names leave it open.
-        synthetic: size and difficulty of the procedural set.
+        format: the name of a format in `FORMATS` or `package.module:Reader`; None to recognise it.
+        synthetic: size and difficulty of the synthetic set.
 
     Raises:
         UserError: a source is missing or of no known format, or these don't go together.
@@ -48,51 +87,53 @@ def open_source(
     sources = [source] if isinstance(source, str) else list(source)
     if dataset is not None and dataset not in DATASETS:
         raise UserError(f"dataset {dataset!r} is unknown; {nearest(dataset, DATASETS)}")
-    if SYNTHETIC in sources:
-        if len(sources) > 1 or dataset is not None:
-            raise UserError(f"{SYNTHETIC} goes neither with other sources nor with --dataset")
-        return SyntheticSource(synthetic or SyntheticSettings())
     if not sources:
-        raise UserError(f"no source is given; give {KNOWN}")
+        raise UserError(f"no source is given; give {_known()}")
     paths = [Path(one) for one in sources]
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder; give {KNOWN}")
-    raw = [_raw_place(path) for path in paths]
-    places = [place for place in raw if place is not None]
-    if len(places) == len(paths):
-        if layout not in (None, "ntu25"):
-            raise UserError(f"{paths[0]}: .skeleton files are of layout ntu25, not {layout}")
-        return NtuSkeletons(places, DATASETS[dataset] if dataset else None)
-    if len(paths) > 1:
-        other = paths[raw.index(None)]
+    named = {path: format or _recognised(path) for path in paths}
+    first, name = next(iter(named.items()))
+    reader = reader_of(name)
+    other = next((path for path in named if named[path] != name), None)
+    if other is not None:
         raise UserError(
-            f"{other}: only folders and zips of .skeleton files go together; prepare it by itself"
+            f"{other}: is of the format {named[other]} and {first} of {name}, and only sources of "
+            "one format go together; prepare them by themselves"
         )
-    return _other(paths[0], layout, dataset)
+    if len(paths) > 1 and not reader.takes_several:
+        raise UserError(
+            f"{paths[1]}: sources of the format {name} don't go together; prepare it by itself"
+        )
+    return reader.open(paths, SourceOptions(layout, dataset, synthetic))
 
 
-def _raw_place(path: Path) -> Archive | None:
-    """The raw `.skeleton` texts that a path holds; None where it holds something else."""
-    if path.is_dir():
-        if has_last_arrays(path) or (path / ABOUT_FILE).exists():
-            return None
-        return SkeletonFolder(path)
-    if path.suffix == SUFFIX:
-        return SkeletonFolder(path)
-    if path.suffix not in (".npz", *_PICKLES) and zipfile.is_zipfile(path):
-        return SkeletonZip(path)
-    return None
+def find_sources(folder: Path) -> list[Path]:
+    """The sources at or below a path: itself, a folder or files of one format; empty if none.
+
+    Files of the format that stands first in the table win over those of later ones.
+    """
+    if format_of(folder) is not None:
+        return [folder]
+    if not folder.is_dir():
+        return []
+    by_format: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        found = find_sources(path)
+        if found:
+            by_format.setdefault(format_of(found[0]) or "", []).extend(found)
+    return next((by_format[name] for name in FORMATS if name in by_format), [])
 
 
-def _other(path: Path, layout: str | None, dataset: str | None) -> Source:
-    skeleton = get_layout(layout or "ntu25")
-    if path.is_dir():
-        if (path / ABOUT_FILE).exists() and (path / CLIPS_FILE).exists():
-            raise UserError(f"{path}: is a prepared store already; train with --data {path}")
-        return LastArrays(path, skeleton, dataset)
-    if path.suffix == ".npz":
-        return CtrGcnNpz(path, skeleton, dataset)
-    if path.suffix in _PICKLES:
-        return PysklPickle(path, skeleton, dataset)
-    raise UserError(f"{path}: is of no known format; give {KNOWN}")
+def _recognised(path: Path) -> str:
+    name = format_of(path)
+    if name is not None:
+        return name
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give {_known()}")
+    raise UserError(f"{path}: {describe_path(path)}; its format isn't known: give {_known()}")
+
+
+def _known() -> str:
+    *others, last = (line.split(" (")[0] for line in help_lines())
+    return f"{', '.join(others)} or {last}"

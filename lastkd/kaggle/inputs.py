@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lastkd.data.open_source import find_sources, takes_several
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 from lastkd.kaggle.references import KaggleInput
@@ -53,23 +54,12 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def skeleton_sources(start: Path) -> list[Path]:
-    """What lastkd prepare is given of a mounted dataset: folders or files.
+    """What `lastkd prepare` is given of a mounted dataset: folders or files of one format.
 
-    NTU's zips are read together; of other files each is a set of its own.
+    Files that the format takes together, such as NTU's zips, come together; of other files each is
+    a set of its own.
     """
-    if start.is_file():
-        return [start]
-    suffixes: dict[str, list[Path]] = {}
-    for path in _below(start):
-        if path.suffix == ".skeleton":
-            return [start]
-        if path.name == "train_joint.npy":  # arrays of LAST v2, whose labels are pickles
-            return [path.parent]
-        suffixes.setdefault(path.suffix.lower(), []).append(path)
-    for suffix in (".zip", ".pkl", ".pickle", ".npz"):
-        if suffix in suffixes:
-            return suffixes[suffix]
-    return [start]
+    return find_sources(start) or [start]
 
 
 def _only_one(name: str, source: KaggleInput, place: Path, found: list[Path]) -> None:
@@ -136,7 +126,7 @@ class Mounts:
             return []
         if name not in _KINDS:
             found = skeleton_sources(start)
-            _only_one(name, source, place, [] if found[0].suffix == ".zip" else found)
+            _only_one(name, source, place, [] if takes_several(found) else found)
             return found
         fits = _KINDS[name][1]
         found = [path for path in (start, *_below(start)) if fits(path)]

@@ -161,6 +161,17 @@ class SkeletonZip:
             yield f"{one.filename} {one.file_size} {one.CRC}"
 
 
+def holds_skeletons(path: Path) -> bool:
+    """Whether a file is a zip with a `.skeleton` member, or one too damaged to say so."""
+    if path.suffix == ".npz" or not zipfile.is_zipfile(path):
+        return path.suffix == ".zip"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(SUFFIX) for name in archive.namelist())
+    except Exception:  # whatever the fields of a damaged directory happen to say
+        return True
+
+
 def begin_of(file: IO[bytes], member: zipfile.ZipInfo) -> int:
     """Where a member's bytes begin; `file` is the archive.
 

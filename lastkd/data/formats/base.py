@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from lastkd.data.bodies import BodyFate
 from lastkd.data.clip import Clip, Splits
@@ -15,6 +16,7 @@ from lastkd.errors import UserError
 
 if TYPE_CHECKING:
     from lastkd.data.ntu import Benchmark
+    from lastkd.data.synthetic.settings import SyntheticSettings
 
 
 BAD = "bad samples left out"
@@ -23,7 +25,7 @@ BODILESS = "clips without any body left out"
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of one sample: a clip, or the reason why there is none.
+    """The outcome of reading one sample: a clip, or the reason why there is none.
 
     Attributes:
         name: of the sample.
@@ -40,19 +42,43 @@ class Reading:
     fault: str | None = None
 
 
-class Source(ABC):
-    """Samples of one origin, by their index. Other processes get a copy by pickling.
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user says about a source beside its paths.
 
     Attributes:
+        layout: name or YAML file of the skeleton layout; None where the format decides.
+        dataset: `ntu60` or `ntu120`, where the names leave it open.
+        synthetic: size and difficulty of the synthetic set.
+    """
+
+    layout: str | None = None
+    dataset: str | None = None
+    synthetic: SyntheticSettings | None = None
+
+
+class Source(ABC):
+    """The samples of one source, by index; the base class of every format's reader.
+
+    A new format is one subclass with `help`, `recognises` and `open` beside the abstract methods:
+    it goes into the table of `lastkd.data.open_source`, or is named by
+    `--format package.module:Reader`. Worker processes receive a copy by pickling.
+
+    Attributes:
+        help: one line for `lastkd prepare --help`: what a user gives.
+        takes_several: whether paths of this format may be given together.
         kind: the format in words, as `lastkd info` shows it.
         layout: of every clip.
         class_names: by label.
         counts: filled while iterating, what was left out or chosen and how often
             (`{"missing skeletons left out": 302}`).
-        benchmark: whose samples these are, where the names or the file tell it.
+        benchmark: whose samples these are, where the names or the file say so.
         unit: what its samples are, in words.
-        sequential: a range is best read after the one before it, in one process.
+        sequential: a range is best read right after the one before it, in one process.
     """
+
+    help: ClassVar[str] = ""
+    takes_several: ClassVar[bool] = False
 
     kind: str
     layout: Layout
@@ -62,25 +88,39 @@ class Source(ABC):
     unit: str = "clips"
     sequential: bool = False
 
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a path looks like this format, judged by its name and first bytes."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> Source:
+        """The reader for one path, or for several where the format takes them together.
+
+        Raises:
+            UserError: a file is damaged, or it doesn't fit the options.
+        """
+
     @abstractmethod
     def __len__(self) -> int:
-        """How many samples there are, the ones left out included."""
+        """The number of samples, including those that will be left out."""
 
     @abstractmethod
     def names(self) -> Sequence[str]:
-        """Of all samples."""
+        """The names of all samples."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Iterator[Reading]:
-        """The samples of a range, one reading each, in order; a bad one is a `fault`."""
+        """The samples of a range in order, one reading each; a bad one has a `fault`."""
 
     @abstractmethod
     def identity(self) -> str:
-        """A word that differs where anything else would be read."""
+        """A string that changes when anything that would be read changes."""
 
     @abstractmethod
     def splits(self, clips: Sequence[Clip]) -> Splits:
-        """The benchmark's splits of these clips (their `joints` may be empty)."""
+        """The splits of these clips (their `joints` may be empty)."""
 
     def __iter__(self) -> Iterator[Clip]:
         """All clips; `counts` starts anew.

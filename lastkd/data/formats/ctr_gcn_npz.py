@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, Part, Splits
 from lastkd.data.formats.actors import kept_actors, without_empty_frames
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source
+from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
 from lastkd.data.formats.npy import NpyRows, NpyStream, open_stored, read_header, read_rows
-from lastkd.data.layouts import Layout
+from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.ntu import DATASETS, Benchmark
 from lastkd.errors import UserError
 
@@ -40,6 +40,22 @@ class CtrGcnNpz(Source):
     Raises:
         UserError: on construction where the file is damaged or not of this form.
     """
+
+    help = "a CTR-GCN npz (NTU60_CS.npz)"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if path.suffix != ".npz" or not path.is_file():
+            return False
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name in ("x_train.npy", "x_test.npy") for name in archive.namelist())
+        except Exception:  # whatever the fields of a damaged directory happen to say
+            return True
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> CtrGcnNpz:
+        return cls(paths[0], get_layout(options.layout or "ntu25"), options.dataset)
 
     def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
         self.layout = layout

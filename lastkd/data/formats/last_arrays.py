@@ -15,19 +15,15 @@ import numpy as np
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, Part, Splits
 from lastkd.data.formats.actors import kept_actors, without_empty_frames
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source
+from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
 from lastkd.data.formats.npy import NpyRows, open_npy
 from lastkd.data.formats.pickled import load_pickle
-from lastkd.data.layouts import Layout
+from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.ntu import DATASETS, Benchmark, SampleName, benchmark_of
 from lastkd.errors import UserError
 
 _WORDS: dict[str, Part] = {"train": "train", "val": "test", "test": "test"}
 _LARGEST_LABEL = 9_999
-
-
-def has_last_arrays(folder: Path) -> bool:
-    return any((folder / f"{word}_joint.npy").is_file() for word in _WORDS)
 
 
 class LastArrays(Source):
@@ -40,6 +36,16 @@ class LastArrays(Source):
     Raises:
         UserError: on construction where a file is missing, damaged or not of this form.
     """
+
+    help = "a folder of LAST v2 arrays (train_joint.npy, train_label.pkl, val_...)"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return any((path / f"{word}_joint.npy").is_file() for word in _WORDS)
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> LastArrays:
+        return cls(paths[0], get_layout(options.layout or "ntu25"), options.dataset)
 
     def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
         self.layout = layout

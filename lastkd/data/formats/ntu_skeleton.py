@@ -8,16 +8,18 @@ from pathlib import Path
 from lastkd.data.bodies import choose_bodies
 from lastkd.data.clip import Clip, Splits
 from lastkd.data.formats.archives import (
+    SUFFIX,
     Archive,
     BadSampleError,
     SkeletonFolder,
     SkeletonZip,
     digest,
+    holds_skeletons,
 )
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source
+from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
 from lastkd.data.formats.skeleton_text import NUM_JOINTS, MalformedError, Recording, parse_skeleton
 from lastkd.data.layouts import get_layout
-from lastkd.data.ntu import Benchmark, SampleName, benchmark_of, missing_samples
+from lastkd.data.ntu import DATASETS, Benchmark, SampleName, benchmark_of, missing_samples
 from lastkd.errors import UserError
 
 MISSING = "missing skeletons left out"
@@ -40,7 +42,28 @@ class NtuSkeletons(Source):
             two have one name.
     """
 
+    help = "NTU's raw .skeleton files (a folder at any depth, or the published zips as they are)"
+    takes_several = True
     unit = "files"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if path.is_dir():
+            return any(not file.name.startswith(".") for file in path.rglob(f"*{SUFFIX}"))
+        return path.is_file() and (path.suffix == SUFFIX or holds_skeletons(path))
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> NtuSkeletons:
+        if options.layout not in (None, "ntu25"):
+            raise UserError(
+                f"{paths[0]}: .skeleton files are of layout ntu25, not {options.layout}"
+            )
+        benchmark = DATASETS[options.dataset] if options.dataset else None
+        places = [
+            SkeletonFolder(path) if path.is_dir() or path.suffix == SUFFIX else SkeletonZip(path)
+            for path in paths
+        ]
+        return cls(places, benchmark)
 
     def __init__(self, places: Sequence[Archive], benchmark: Benchmark | None = None) -> None:
         self._places = list(places)

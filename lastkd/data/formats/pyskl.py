@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, FloatArray, Splits
 from lastkd.data.formats.actors import kept_actors
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source
+from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
 from lastkd.data.formats.pickled import StoredArray, load_pickle
 from lastkd.data.layouts import Layout, get_layout, layout_names
 from lastkd.data.ntu import DATASETS, SampleName, benchmark_of
@@ -53,7 +53,16 @@ class PysklPickle(Source):
             doesn't fit the layout, or has a split without its counterpart.
     """
 
+    help = "a pyskl or MMAction2 pickle (ntu60_3danno.pkl, or of any other skeleton: --layout)"
     kind = "pyskl pickle"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return path.suffix in (".pkl", ".pickle") and path.is_file()
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> PysklPickle:
+        return cls(paths[0], get_layout(options.layout or "ntu25"), options.dataset)
 
     def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
         self.layout = layout

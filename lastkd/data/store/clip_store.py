@@ -32,6 +32,11 @@ CHANNELS = 3
 COLUMNS = ("offsets", "frames", "bodies", "labels", "performers", "cameras", "setups")
 
 
+def holds_store(folder: Path) -> bool:
+    """Whether a folder is a prepared store."""
+    return (folder / ABOUT_FILE).is_file() and (folder / CLIPS_FILE).is_file()
+
+
 class StoreAbout(BaseModel):
     """`store.json`."""
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lastkd.data.clip import Clip, Splits
-from lastkd.data.formats.base import Reading, Source
+from lastkd.data.formats.base import Reading, Source, SourceOptions
 from lastkd.data.layouts import get_layout
 from lastkd.data.synthetic.actions import ACTIONS, CLOCK_DRAWS, DISTRACTIONS, Action
 from lastkd.data.synthetic.body import (
@@ -33,6 +34,7 @@ from lastkd.data.synthetic.body import (
 )
 from lastkd.data.synthetic.sensor import add_noise, by_motion, lose_joints
 from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.errors import UserError
 
 
 def _name(subject: int, label: int, repetition: int) -> str:
@@ -95,6 +97,18 @@ class SyntheticSource(Source):
     Args:
         settings: size and difficulty; the defaults if left out.
     """
+
+    help = "the word synthetic, for a procedural set that needs no download"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return str(path) == "synthetic"
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> SyntheticSource:
+        if options.dataset is not None:
+            raise UserError("the synthetic set has its own classes and splits; leave out --dataset")
+        return cls(options.synthetic)
 
     def __init__(self, settings: SyntheticSettings | None = None) -> None:
         self.settings = settings or SyntheticSettings()
