@@ -56,25 +56,13 @@ KNOWN_BACK_ARROWS = {
     "lastkd.kaggle.runner imports lastkd",
     "lastkd.pipeline.settings imports lastkd.cli.options",
 }
-KNOWN_CIRCLES = [
-    [
-        f"lastkd.monitor.screen.{name}"
-        for name in ("app", "header", "help_page", "panels", "run_page", "side_panels", "table")
-    ]
-]
+KNOWN_CIRCLES: list[list[str]] = []
 KNOWN_CIRCLES_OF_ROOMS = [["cli", "distill", "kaggle", "lastkd", "pipeline", "train"]]
 KNOWN_IMPORTS_IN_FUNCTIONS = {
     "lastkd.cli.kaggle imports lastkd.kaggle.follow",
     "lastkd.cli.kaggle imports lastkd.kaggle.history",
     "lastkd.cli.kaggle imports lastkd.kaggle.references",
     "lastkd.cli.kaggle imports lastkd.kaggle.service",
-    "lastkd.cli.monitor imports gc",
-    "lastkd.cli.monitor imports json",
-    "lastkd.cli.monitor imports lastkd.files.atomic",
-    "lastkd.cli.monitor imports lastkd.monitor.log.json_output",
-    "lastkd.cli.monitor imports lastkd.monitor.log.watcher",
-    "lastkd.cli.monitor imports shutil",
-    "lastkd.cli.monitor imports sys",
     "lastkd.cli.prepare imports lastkd.data.class_names",
     "lastkd.cli.report imports lastkd.files.atomic",
     "lastkd.cli.sequence imports lastkd.distributed.launch",
@@ -82,15 +70,6 @@ KNOWN_IMPORTS_IN_FUNCTIONS = {
     "lastkd.cli.sweep imports lastkd.errors",
     "lastkd.cli.sweep imports lastkd.settings.resolve",
     "lastkd.distill imports lastkd.pipeline.builtin",
-    "lastkd.monitor.screen.app imports lastkd.monitor.screen.help_page",
-    "lastkd.monitor.screen.app imports lastkd.monitor.screen.run_page",
-    "lastkd.monitor.screen.header imports time",
-    "lastkd.monitor.screen.help_page imports rich.text",
-    "lastkd.monitor.screen.panels imports time",
-    "lastkd.monitor.screen.run_page imports msgspec",
-    "lastkd.monitor.screen.run_page imports rich.table",
-    "lastkd.monitor.screen.side_panels imports textwrap",
-    "lastkd.monitor.screen.table imports lastkd.monitor.screen.columns",
     "lastkd.show.figures imports lastkd.settings.resolve",
     "lastkd.show.figures imports lastkd.settings.runs",
     "lastkd.show.figures imports lastkd.settings.views",

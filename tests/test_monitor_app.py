@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from rich.segment import Segment
 from run_logs import BEGAN, NTU60, TEACHER, Log, three_runs
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension
@@ -18,11 +19,22 @@ from textual.widgets import Input, TabbedContent
 
 from lastkd.monitor.log.watcher import Watcher
 from lastkd.monitor.screen.app import MonitorApp, theme_for
+from lastkd.monitor.screen.canvas import Row
+from lastkd.monitor.screen.glyphs import speaks_utf8
 from lastkd.monitor.screen.help_page import HelpPage
-from lastkd.monitor.screen.panels import Panel
+from lastkd.monitor.screen.panels import (
+    PANELS,
+    AccuracyPanel,
+    AlertsPanel,
+    ClassesPanel,
+    DevicesPanel,
+    LossPanel,
+    PacePanel,
+    Panel,
+    SharePanel,
+)
 from lastkd.monitor.screen.run_page import RunPage
 from lastkd.monitor.screen.snapshot import screen_lines
-from lastkd.monitor.screen.style import speaks_utf8
 from lastkd.monitor.screen.table import RunTable
 
 pytestmark = pytest.mark.asyncio
@@ -73,7 +85,7 @@ def screen(pilot: Pilot[None]) -> str:
 
 
 def shown(pilot: Pilot[None]) -> list[str]:
-    return [run.name for run in app_of(pilot).shown_runs]
+    return [run.name for run in app_of(pilot).state.shown_runs]
 
 
 # --- how it looks ---------------------------------------------------------------------------------
@@ -244,23 +256,23 @@ async def test_o_sorts_and_shift_o_reverses(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "words"),
+    ("key", "panel", "text"),
     [
-        ("2", "loss", "Loss distilled"),
-        ("3", "accuracy", "standalone 72.5"),
-        ("4", "devices", "Tesla T4"),
-        ("5", "alerts", "nothing to worry about"),
-        ("a", "alerts", "nothing to worry about"),
+        ("2", LossPanel, "Loss distilled"),
+        ("3", AccuracyPanel, "standalone 72.5"),
+        ("4", DevicesPanel, "Tesla T4"),
+        ("5", AlertsPanel, "nothing to worry about"),
+        ("a", AlertsPanel, "nothing to worry about"),
     ],
 )
 async def test_a_number_fills_the_screen_with_its_panel(
-    runs: Path, key: str, name: str, words: str
+    runs: Path, key: str, panel: type[Panel], text: str
 ) -> None:
     async with opened(runs) as pilot:
         await pilot.press(key)
         await pilot.pause()
-        assert words in screen(pilot)
-        assert pilot.app.query_one(f"#{name}").size.height > 15
+        assert text in screen(pilot)
+        assert pilot.app.query_one(panel).size.height > 15
         assert not table(pilot).is_on_screen or table(pilot).size.height == 0
         await pilot.press(key)
         await pilot.pause()
@@ -271,13 +283,48 @@ async def test_a_number_fills_the_screen_with_its_panel(
         assert "alone" in screen(pilot)
 
 
+class LearningRatePanel(Panel):
+    """A panel that the dashboard doesn't have."""
+
+    key, title, place = "6", "Learning rate", "more"
+
+    def titles(self) -> tuple[str, str]:
+        return "latest", ""
+
+    def draw_rows(self, width: int, height: int) -> list[Row]:
+        rates = self.run.series.recent("lr", 1) if self.run else []
+        return [[Segment(f"lr {rate:g}")] for rate in rates]
+
+
+async def test_a_panel_says_its_key_title_and_place_and_the_rest_follows(runs: Path) -> None:
+    watcher = Watcher([runs])
+    app = MonitorApp(watcher, show_clock=False, panels=[*PANELS, LearningRatePanel])
+    async with app.run_test(size=(200, 60)) as pilot:
+        await pilot.pause()
+        app.redraw()
+        await pilot.pause()
+        assert "6 Learning rate latest" in screen(pilot)  # its place
+        assert "lr 0.01" in screen(pilot)
+        assert "1-6 panels" in screen(pilot)
+        await pilot.resize_terminal(80, 24)
+        await pilot.press("6")  # its key
+        await pilot.pause()
+        assert "lr 0.01" in screen(pilot)
+        assert pilot.app.query_one(LearningRatePanel).size.height > 15
+        await pilot.resize_terminal(100, 40)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert "2 3 4 5 6" in screen(pilot)
+        assert "only loss, accuracy, devices, alerts, learning rate" in screen(pilot)
+
+
 async def test_tab_goes_to_the_next_panel_and_enter_fills_the_screen(runs: Path) -> None:
     async with opened(runs) as pilot:
         await pilot.press("tab")
-        assert pilot.app.focused is pilot.app.query_one("#loss")
+        assert isinstance(pilot.app.focused, LossPanel)
         await pilot.press("enter")
         await pilot.pause()
-        assert pilot.app.query_one("#loss").size.width > 70
+        assert pilot.app.query_one(LossPanel).size.width > 70
         await pilot.press("1")
         await pilot.pause()
         assert pilot.app.focused is table(pilot)
@@ -291,13 +338,13 @@ async def test_y_w_s_and_c_change_the_loss_chart(runs: Path) -> None:
         assert "weighted, log" in screen(pilot)
         seen.add(screen(pilot))
         await pilot.press("y", "w")
-        assert "CE + KL, as such" in screen(pilot)
+        assert "CE + KL, unweighted" in screen(pilot)
         seen.add(screen(pilot))
         await pilot.press("w", "s")
-        assert app_of(pilot).view.lines == "smooth"
+        assert app_of(pilot).state.view.lines == "smooth"
         seen.add(screen(pilot))
         await pilot.press("s")
-        assert app_of(pilot).view.lines == "raw"
+        assert app_of(pilot).state.view.lines == "raw"
         seen.add(screen(pilot))
         await pilot.press("s", "c", "c")
         assert "CE, weighted" in screen(pilot)
@@ -326,7 +373,7 @@ async def test_the_command_palette_knows_the_charts(runs: Path) -> None:
     async with opened(runs) as pilot:
         await pilot.press("ctrl+p", *"log axis", "enter", "enter")
         await pilot.pause(0.3)
-        assert app_of(pilot).view.log
+        assert app_of(pilot).state.view.log
 
 
 async def test_q_quits(runs: Path) -> None:
@@ -392,7 +439,7 @@ async def test_a_runs_page_has_settings_checkpoints_classes_and_log(runs: Path) 
 async def test_events_while_a_runs_page_comes_and_goes_are_harmless(runs: Path) -> None:
     async with opened(runs) as pilot:
         app = app_of(pilot)
-        page = RunPage(app.watcher.runs[0])
+        page = RunPage(app.state, app.state.watcher.runs[0])
         app.push_screen(page)
         app.redraw(refill=True)  # before the page is made
         await pilot.pause()
@@ -421,7 +468,7 @@ async def test_a_running_run_is_followed_from_start_to_end(tmp_path: Path) -> No
         app = app_of(pilot)
         assert "waiting for a run" in screen(pilot)
         log = Log(root / "nano", teacher=TEACHER, began=time.time())
-        app.watcher.look()
+        app.state.watcher.look()
         app.tick()
         await pilot.pause()
         assert "0/4" in screen(pilot)
@@ -443,18 +490,18 @@ async def test_new_events_redraw_the_panels_that_show_them(tmp_path: Path) -> No
     log.device(50)
     async with opened(tmp_path, size=(160, 40)) as pilot:
         app = app_of(pilot)
-        redrawn: set[str | None] = set()
+        redrawn: set[type[Panel]] = set()
         for panel in app.main.query(Panel):
-            panel.retitle = partial(redrawn.add, panel.id)  # type: ignore[method-assign]
+            panel.update_titles = partial(redrawn.add, type(panel))  # type: ignore[method-assign]
         log.step(55)
         app.tick()
-        assert redrawn == {"loss", "share", "pace"}
+        assert redrawn == {LossPanel, SharePanel, PacePanel}
         log.epoch(2, 60.0)
         app.tick()
-        assert redrawn == {"loss", "share", "pace", "accuracy", "classes"}
+        assert redrawn == {LossPanel, SharePanel, PacePanel, AccuracyPanel, ClassesPanel}
         log.device(100)
         app.tick()
-        assert redrawn == {"loss", "share", "pace", "accuracy", "classes", "devices"}
+        assert redrawn == set(PANELS) - {AlertsPanel}
 
 
 async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Path) -> None:
@@ -464,7 +511,7 @@ async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Pa
         assert shown(pilot) == ["a"]
         for seed, name in ((2, "b"), (3, "c")):
             log = Log(tmp_path / name, began=time.time(), seed=seed).run([50.0], until=20)
-            app.watcher.look()
+            app.state.watcher.look()
             app.tick()
             assert shown(pilot) == [name]
             log.end()
@@ -472,7 +519,7 @@ async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Pa
         await pilot.press("up")
         before = shown(pilot)
         Log(tmp_path / "d", began=time.time()).run([50.0], until=20)
-        app.watcher.look()
+        app.state.watcher.look()
         app.tick()
         assert shown(pilot) == before
 

@@ -76,7 +76,7 @@ def test_svg_is_a_picture_of_shapes(runs: Path, tmp_path: Path) -> None:
     ("words", "hint"),
     [
         (("nowhere",), "no such run"),
-        (("--once",), "no runs there yet"),
+        (("--once",), "contains no runs yet"),
         ((), "needs a terminal"),
     ],
 )

@@ -15,12 +15,12 @@ from lastkd.monitor.log import run as run_module
 from lastkd.monitor.log.alerts import AlertLog, alerts
 from lastkd.monitor.log.classes import class_changes, class_names
 from lastkd.monitor.log.groups import compare, expected, grouped
-from lastkd.monitor.log.json_output import facts
+from lastkd.monitor.log.json_output import to_dict
 from lastkd.monitor.log.records import LOG_NAME
 from lastkd.monitor.log.run import Run
 from lastkd.monitor.log.series import Series
 from lastkd.monitor.log.watcher import Watcher
-from lastkd.monitor.screen.style import UNICODE, fit_name
+from lastkd.monitor.screen.glyphs import UNICODE, fit_name
 from lastkd.runs import events
 
 
@@ -569,7 +569,7 @@ def test_a_root_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_facts_are_plain_and_complete(tmp_path: Path) -> None:
-    told = facts(watch(three_runs(tmp_path)))
+    told = to_dict(watch(three_runs(tmp_path)))
     assert json.loads(json.dumps(told, allow_nan=False)) == json.loads(json.dumps(told))
     distilled = told["runs"][2]
     assert distilled["run"] == "distilled"

@@ -28,7 +28,7 @@ class ClassChange:
         return self.now - self.before
 
 
-def checkpoint_about(path: Path) -> dict[str, Any]:
+def checkpoint_metadata(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself: the metadata in its safetensors header, parsed where JSON.
 
     Empty where the file is missing or isn't one.
@@ -53,7 +53,7 @@ def checkpoint_about(path: Path) -> dict[str, Any]:
 def class_names(run: Run) -> list[str]:
     """The names that the run's own checkpoints give, or none."""
     for file in ("best.safetensors", "last.safetensors"):
-        about = checkpoint_about(run.folder / file).get("info")
+        about = checkpoint_metadata(run.folder / file).get("info")
         names = about.get("class_names") if isinstance(about, dict) else None
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return names

@@ -19,7 +19,7 @@ def _accuracy(pair: tuple[int, float] | None) -> dict[str, Any] | None:
     return {"epoch": pair[0], "top1": pair[1]} if pair else None
 
 
-def run_facts(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, Any]:
+def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, Any]:
     """One run as the table and its panels show it; what isn't known is None."""
     compared, last = watcher.compared(run), run.last
     ce_weight, kl_weight = run.weights()
@@ -75,14 +75,14 @@ def run_facts(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, A
     }
 
 
-def facts(watcher: Watcher) -> dict[str, Any]:
+def to_dict(watcher: Watcher) -> dict[str, Any]:
     """All runs, and when they were looked at."""
     now = time.time()
     return {
         "schema": SCHEMA,
         "time": round(now, 3),
         "runs": [
-            run_facts(run, watcher, group.title, now)
+            run_to_dict(run, watcher, group.title, now)
             for group in watcher.groups
             for run in group.runs
         ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.segment import Segment
 from rich.style import Style
 
-from lastkd.monitor.screen.style import Glyphs, Look, ink
+from lastkd.monitor.screen.glyphs import Glyphs
+from lastkd.monitor.screen.style import Look, ink
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 Row = list[Segment]

@@ -1,4 +1,4 @@
-"""From runs to charts: the loss split, accuracy, the share of KL, and the pace."""
+"""From runs to charts: the parts of the loss, accuracy, the share of KL, and speed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from lastkd.monitor.log.groups import Compared, expected
 from lastkd.monitor.log.run import Run
 from lastkd.monitor.log.series import smoothed
+from lastkd.monitor.screen.format import count, short
 from lastkd.monitor.screen.plot import Band, Curve, Level, Plot
-from lastkd.monitor.screen.style import DASHED, DOTTED, MIXED, SOLID, Look, Palette, count, run_look
+from lastkd.monitor.screen.style import DASHED, DOTTED, MIXED, SOLID, Look, Palette, run_look
 
 PARTS = ("total", "ce", "kl")
 PART_NAMES = {"total": "total", "ce": "CE", "kl": "KL"}
@@ -17,25 +18,39 @@ PART_NAMES = {"total": "total", "ce": "CE", "kl": "KL"}
 
 @dataclass
 class View:
-    """How the charts are looked at; keys change it."""
+    """How the charts are drawn; keys change it.
+
+    Attributes:
+        log: the loss has a logarithmic axis.
+        weighted: CE and KL are shown as they enter the loss, so that they add up to the total.
+        lines: `raw`, `smooth` or `both`.
+        part: of the loss, `all`, `total`, `ce` or `kl`; for several runs `all` shows their total.
+    """
 
     log: bool = False
     weighted: bool = True
-    """CE and KL as they enter the loss, so that they add up to the total; else as such."""
     lines: str = "both"
-    """raw, smooth or both."""
     part: str = "all"
-    """Of the loss: all, total, ce or kl; of several runs `all` is their total."""
+
+    def next_lines(self) -> None:
+        """Both lines, only the smoothed one, only the raw one, and so on."""
+        order = ("both", "smooth", "raw")
+        self.lines = order[(order.index(self.lines) + 1) % len(order)]
+
+    def next_part(self) -> None:
+        """All parts of the loss, then each alone, and so on."""
+        order = ("all", *PARTS)
+        self.part = order[(order.index(self.part) + 1) % len(order)]
 
     def describe(self, *, split: bool) -> str:
-        """What is drawn, for the chart's title.
+        """What the loss chart shows, for its border.
 
         Args:
-            split: there is one run that has all parts; of `all` only the total is drawn else.
+            split: a single distilled run is shown, whose loss has parts.
         """
         shown = "total" if self.part == "all" and not split else self.part
         names = "CE + KL" if shown == "all" else PART_NAMES[shown]
-        weights = "" if shown == "total" else ", weighted" if self.weighted else ", as such"
+        weights = "" if shown == "total" else ", weighted" if self.weighted else ", unweighted"
         return names + weights + (", log" if self.log else "")
 
 
@@ -45,7 +60,12 @@ Points = list[tuple[float, float]]
 def part_points(
     run: Run, part: str, weighted: bool
 ) -> tuple[Points, list[tuple[float, float, float]]]:
-    """A loss part over the steps: means, and the spread that they stand for."""
+    """One part of a run's loss: `(step, mean)` and `(step, smallest, largest)` of each bucket.
+
+    Args:
+        part: `total`, `ce` or `kl`.
+        weighted: multiplied by its weight in the loss.
+    """
     ce_weight, kl_weight = run.weights()
     factor = {"ce": ce_weight, "kl": kl_weight}.get(part, 1.0) if weighted else 1.0
     found = run.series.points(part)
@@ -55,13 +75,6 @@ def part_points(
     )
 
 
-def figure(value: float | None) -> str:
-    """Three digits, as far as they say something."""
-    if value is None:
-        return ""
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
 def _curve(label: str, look: Look, run: Run, part: str, view: View) -> Curve:
     points, spread = part_points(run, part, view.weighted)
     if view.lines == "smooth":
@@ -69,13 +82,13 @@ def _curve(label: str, look: Look, run: Run, part: str, view: View) -> Curve:
     if view.lines != "raw":
         means = smoothed([y for _, y in points], len(points) / 40)
         points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
-    value = figure(points[-1][1] if points else None)
+    value = short(points[-1][1] if points else None)
     return Curve(label, look, points, spread, value, raw=view.lines == "raw")
 
 
 def loss_plot(runs: Sequence[Run], view: View, palette: Palette) -> Plot:
     """CE, KL and total of one run, or one part of several."""
-    plot = Plot(log=view.log, x_format=count, whole_x=True, y_format=figure, empty="no steps yet")
+    plot = Plot(log=view.log, x_format=count, whole_x=True, y_format=short, empty="no steps yet")
     with_steps = [run for run in runs if run.last is not None]
     if len(with_steps) == 1:
         (run,) = with_steps
@@ -101,10 +114,10 @@ def loss_plot(runs: Sequence[Run], view: View, palette: Palette) -> Plot:
 def accuracy_plot(
     runs: Sequence[Run], compared: Sequence[Compared], palette: Palette, *, roomy: bool
 ) -> Plot:
-    """Test top-1 over epochs, with baseline, teacher and what the design expects as lines.
+    """Top-1 over epochs, with levels for the baseline and teacher and a band for what is expected.
 
     Args:
-        roomy: there is space for the baseline's own curve as well.
+        roomy: there is space for the baseline's curve as well.
     """
     plot = Plot(whole_x=True, empty="no evaluation yet", y_format="{:.3g}".format)
     for index, run in enumerate(runs):
@@ -141,7 +154,7 @@ def accuracy_plot(
 
 
 def share_plot(runs: Sequence[Run], palette: Palette) -> Plot:
-    """The share of the weighted KL in the loss, in percent over the steps."""
+    """The weighted KL as a percentage of the loss, over the steps."""
     plot = Plot(
         y_limits=(0, 100), x_format=count, whole_x=True, empty="no teacher, no KL: standalone"
     )
@@ -166,7 +179,7 @@ def share_plot(runs: Sequence[Run], palette: Palette) -> Plot:
 
 
 def pace_plot(runs: Sequence[Run], palette: Palette) -> Plot:
-    """Clips a second over the steps."""
+    """Clips per second over the steps."""
     plot = Plot(x_format=count, whole_x=True, y_format=count, empty="no steps yet")
     for index, run in enumerate(runs):
         found = run.series.points("clips_per_s")

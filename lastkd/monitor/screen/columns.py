@@ -1,4 +1,4 @@
-"""The columns of the run table: what each shows, from what width on, and how it sorts."""
+"""The columns of the run table: content, sort order, and the table width that they need."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from rich.style import Style
 
 from lastkd.monitor.log.groups import Compared, expected
 from lastkd.monitor.log.run import Run
-from lastkd.monitor.screen.style import Glyphs, Palette, bar, count, fit, fit_name, ink, span
+from lastkd.monitor.screen.format import count, span
+from lastkd.monitor.screen.glyphs import Glyphs, bar, fit, fit_name
+from lastkd.monitor.screen.style import Palette, ink
 
 
 @dataclass(frozen=True)
 class Cell:
-    """All that a cell is made from."""
+    """Everything a cell is made from."""
 
     run: Run
     compared: Compared
@@ -31,18 +33,20 @@ Shown = tuple[str, Style] | list[Segment]
 
 @dataclass(frozen=True)
 class Column:
-    """
-    Args:
-        least: the table's width from which on the column is there.
-        shown: text and style, or segments of exactly the column's width.
-        order: what the rows are sorted by; None comes last.
-        wide: a width from which on the column takes `wide_width`.
+    """One column.
+
+    Attributes:
+        width: the least, in characters; `columns_for` widens names and bars.
+        from_width: the narrowest table that shows the column.
+        shown: a cell's text and style, or segments of exactly the cell's width.
+        order: the sort key of a run; runs with None come last.
+        left: aligned to the left.
     """
 
     key: str
     title: str
     width: int
-    least: int
+    from_width: int
     shown: Callable[[Cell], Shown]
     order: Callable[[Run, Compared], Any]
     left: bool = False
@@ -220,12 +224,12 @@ COLUMNS = (
     Column("warnings", "warn", 4, 86, _warnings, lambda run, _: run.warning_count),
 )
 MARKS = 4
-"""Columns before the first: cursor, mark in the charts, state, space."""
+"""Characters before the first column: cursor, mark in the charts, state, space."""
 
 
 def columns_for(width: int) -> list[tuple[Column, int]]:
-    """The columns that a table of this width has, with their widths; name and bar take the rest."""
-    shown = [column for column in COLUMNS if width >= column.least]
+    """The columns of a table of this width, each with its own; name and bar share what is left."""
+    shown = [column for column in COLUMNS if width >= column.from_width]
     widths = {column.key: column.width for column in shown}
     spare = width - MARKS - sum(widths.values()) - (len(shown) - 1)
     longest = {"run": 26, "bar": 22}
@@ -239,7 +243,7 @@ def columns_for(width: int) -> list[tuple[Column, int]]:
 
 
 def cell_segments(column: Column, cell: Cell) -> list[Segment]:
-    """One cell in exactly its width."""
+    """A cell in exactly its width."""
     shown = column.shown(cell)
     if isinstance(shown, list):
         return shown

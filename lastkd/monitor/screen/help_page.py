@@ -2,69 +2,80 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-if TYPE_CHECKING:
-    from lastkd.monitor.screen.app import MonitorApp
+from lastkd.monitor.screen.panels.base import Panel
+from lastkd.monitor.screen.state import MonitorState
 
-KEYS = (
-    ("Move", ""),
-    ("up down j k", "another run; on a group's title the charts show all of its runs"),
-    ("PgUp PgDn Home End", "faster"),
-    ("Enter", "the run's own page: settings, checkpoints, classes, log"),
-    ("Esc", "a step back: page, panel, filter, choice"),
-    ("Tab", "to the next panel; Enter there fills the screen with it"),
-    ("2 3 4 5", "loss, accuracy, devices, alerts alone; again or 1: all"),
-    ("Runs", ""),
-    ("Space", "keep the run in the charts, beside the one under the cursor"),
-    ("p", "pin: the charts stay with this run"),
-    ("/ f", "filter by words: name, model, state"),
-    ("o O", "sort by the next column; the other way round"),
-    ("Loss", ""),
-    ("y", "logarithmic axis"),
-    ("w", "CE and KL as they enter the loss, or as such"),
-    ("s", "raw and smoothed, smoothed alone, raw alone"),
-    ("c", "all parts, total, CE, KL; of several runs one part is drawn"),
-    ("Else", ""),
-    ("t", "light or dark; more themes in the command palette (ctrl+p)"),
-    ("?", "this page"),
-    ("q", "quit; the runs go on"),
-)
+
+def key_rows(panels: Sequence[type[Panel]]) -> Iterator[tuple[str, str]]:
+    """Keys with what they do; a heading comes with an empty text."""
+    with_key = [panel for panel in panels if panel.key]
+    keys = " ".join(panel.key for panel in with_key)
+    names = ", ".join(panel.title.lower() for panel in with_key)
+    yield "Move", ""
+    yield "up down j k", "another run; on a group's title the charts show all of its runs"
+    yield "PgUp PgDn Home End", "ten rows up or down; the first or last row"
+    yield "Enter", "the run's page: settings, checkpoints, classes, log"
+    yield "Esc", "one step back: page, panel, filter, selection"
+    yield "Tab", "to the next panel; Enter there makes it fill the screen"
+    yield keys, f"only {names}; again or 1: all panels"
+    yield "Runs", ""
+    yield "Space", "keep the run in the charts, beside the one under the cursor"
+    yield "p", "pin: the charts stay with this run"
+    yield "/ f", "filter by words: name, model, state"
+    yield "o O", "sort by the next column; reverse the order"
+    yield "Loss", ""
+    yield "y", "logarithmic axis"
+    yield "w", "CE and KL as they enter the loss, or unweighted"
+    yield "s", "raw and smoothed, only smoothed, only raw"
+    yield "c", "all parts, total, CE, KL; several runs show one part"
+    yield "Other", ""
+    yield "t", "light or dark; more themes in the command palette (ctrl+p)"
+    yield "?", "this page"
+    yield "q", "quit; the runs go on"
 
 
 class HelpPage(ModalScreen[None]):
-    """All keys."""
+    """All keys and signs.
 
-    app: MonitorApp
+    Args:
+        state: for the glyphs and colours in use.
+        panels: those of the dashboard.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q,enter", "dismiss", "close"),
     ]
 
-    def compose(self) -> ComposeResult:
-        from rich.text import Text
+    def __init__(self, state: MonitorState, panels: Sequence[type[Panel]]) -> None:
+        super().__init__()
+        self.state, self.panels = state, panels
 
-        palette, glyphs = self.app.palette, self.app.glyphs
+    def compose(self) -> ComposeResult:
+        palette, glyphs = self.state.palette, self.state.glyphs
         text = Text()
-        for key, words in KEYS:
-            if not words:
+        for key, meaning in key_rows(self.panels):
+            if not meaning:
                 text.append(f"\n{key}\n" if text else f"{key}\n", f"bold {palette.runs[1]}")
             else:
                 text.append(f"{key:<20}", f"bold {palette.runs[0]}")
-                text.append(f"{words}\n", palette.text)
+                text.append(f"{meaning}\n", palette.text)
         text.append("\nSigns\n", f"bold {palette.runs[1]}")
         signs = "   ".join(f"{sign} {state}" for state, sign in glyphs.states.items())
         text.append(f"{signs}\n", palette.text)
         text.append(
             f"{glyphs.marks}  a run's mark in the charts and in the table\n"
-            "gain: points of the best top-1 over the standalone run of the same model and data\n"
-            "left: steps and evaluations to come at the last pace",
+            "gain: best top-1 minus that of the standalone run of the same model and data, points\n"
+            "left: steps and evaluations still to come, at the latest pace",
             palette.text,
         )
         with VerticalScroll(id="help"):
@@ -74,5 +85,5 @@ class HelpPage(ModalScreen[None]):
         box = self.query_one("#help")
         box.border_title = "Keys"
         box.border_subtitle = "Esc closes"
-        self.set_class(not self.app.glyphs.braille, "ascii")
+        self.set_class(not self.state.glyphs.braille, "ascii")
         box.focus()

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from rich.style import Style
 
 from lastkd.monitor.screen.canvas import Canvas, Row
-from lastkd.monitor.screen.style import Glyphs, Look, Palette, fit_name, ink
+from lastkd.monitor.screen.glyphs import Glyphs, fit_name
+from lastkd.monitor.screen.style import Look, Palette, ink
 
 
 @dataclass
@@ -134,7 +135,7 @@ def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) 
     gutter = max((len(label) for label in labels), default=1) + 1
     area = _Area(canvas, plot, (x_low, x_high, low, high), gutter, top, bottom)
 
-    tick_mark, corner, line, tick_below = glyphs.axis
+    tick_mark, corner, line = glyphs.axis
     faint, dim = ink(palette.faint), ink(palette.dim)
     axis_row = bottom + 1
     taken: set[int] = set()
@@ -146,8 +147,8 @@ def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) 
             canvas.write(gutter - 1, row, tick_mark, faint)
     for row in range(top, bottom + 1):
         if row not in taken:
-            canvas.write(gutter - 1, row, "│" if glyphs.braille else "|", faint)
-    _x_axis(canvas, plot, area, axis_row, palette, (corner, line, tick_below))
+            canvas.write(gutter - 1, row, glyphs.frame, faint)
+    _x_axis(canvas, plot, area, axis_row, palette, (corner, line))
     for band in plot.bands:
         for row in range(max(area.row(band.high), top), min(area.row(band.low), bottom) + 1):
             canvas.ground(row, palette.band, gutter)
@@ -278,9 +279,9 @@ def _legend(canvas: Canvas, plot: Plot, palette: Palette) -> int:
 
 
 def _x_axis(
-    canvas: Canvas, plot: Plot, area: _Area, row: int, palette: Palette, axis: tuple[str, str, str]
+    canvas: Canvas, plot: Plot, area: _Area, row: int, palette: Palette, axis: tuple[str, str]
 ) -> None:
-    corner, line, _ = axis
+    corner, line = axis
     faint, dim = ink(palette.faint), ink(palette.dim)
     canvas.write(area.left - 1, row, corner + line * (canvas.width - area.left), faint)
     room = canvas.width - area.left

@@ -1,21 +1,23 @@
-"""Colours, line patterns and glyphs: three ways to tell lines apart, of which each is enough."""
+"""Colours and line patterns, for dark and light backgrounds and for sixteen colours.
+
+Curves differ in colour, in pattern and in mark, so that each of the three alone tells them apart.
+"""
 
 from __future__ import annotations
 
-import locale
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rich.style import Style
+from textual.theme import Theme
 
 SOLID, DASHED, DOTTED, MIXED = (1,), (1, 1, 1, 1, 0, 0, 0), (1, 0, 0), (1, 1, 1, 1, 0, 0, 1, 0, 0)
-"""Which dots of a line are set, over and over."""
+"""Which dots of a line are set, repeated along it."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours for one kind of background."""
+    """Colours as `#rrggbb`, chosen for one kind of background."""
 
     text: str
     dim: str
@@ -65,7 +67,7 @@ LIGHT = Palette(
     baseline="#5c6578",
     runs=("#00788f", "#b75400", "#7a35b8", "#1b7f3b", "#b3206e", "#1f5fd1"),
 )
-# names that a terminal of 16 colours has: what is taken from its own scheme can always be read
+# exact matches of the 16 ANSI colours: taken from the terminal's own scheme, they stay legible
 SIXTEEN = Palette(
     text="#ffffff",
     dim="#c0c0c0",
@@ -86,7 +88,7 @@ SIXTEEN = Palette(
 
 @dataclass(frozen=True)
 class Look:
-    """How one line is drawn: any of the three tells it from the others."""
+    """How one curve is drawn."""
 
     color: str
     pattern: tuple[int, ...] = SOLID
@@ -95,80 +97,9 @@ class Look:
 
 
 def run_look(palette: Palette, index: int) -> Look:
-    """The look of the so many-th run among those that are drawn together."""
+    """The look of run number `index` among those in one chart."""
     patterns = (SOLID, DASHED, DOTTED, MIXED)
     return Look(palette.runs[index % len(palette.runs)], patterns[index % 4], index, index == 0)
-
-
-@dataclass(frozen=True)
-class Glyphs:
-    """The characters that are drawn with."""
-
-    braille: bool
-    marks: str
-    samples: tuple[str, ...]  # of the four patterns, for a legend
-    states: dict[str, str]
-    bar: tuple[str, str, str]  # done, half, to do
-    axis: tuple[str, str, str, str]  # tick, corner, line, tick below
-    blocks: str
-    cursor: str
-    pin: str
-    chosen: str
-    up: str
-    down: str
-    ellipsis: str
-    dot: str
-    alert: str
-
-
-UNICODE = Glyphs(
-    braille=True,
-    marks="●▲■◆▼★",
-    samples=("━━", "╍╍", "··", "━·"),
-    states={
-        "running": "▸",
-        "finished": "✓",
-        "stopped": "■",
-        "failed": "✗",
-        "stalled": "!",
-        "waiting": "·",
-    },
-    bar=("━", "╸", "─"),
-    axis=("┤", "└", "─", "┬"),
-    blocks="▁▂▃▄▅▆▇█",
-    cursor="▌",
-    pin="↑",
-    chosen="+",
-    up="▴",
-    down="▾",
-    ellipsis="…",
-    dot="·",
-    alert="▲",
-)
-ASCII = Glyphs(
-    braille=False,
-    marks="*o+x#%",
-    samples=("**", "oo", "++", "xx"),
-    states={
-        "running": ">",
-        "finished": "=",
-        "stopped": "#",
-        "failed": "x",
-        "stalled": "!",
-        "waiting": ".",
-    },
-    bar=("#", "#", "-"),
-    axis=("|", "+", "-", "+"),
-    blocks="._-=+*%#",
-    cursor=">",
-    pin="^",
-    chosen="+",
-    up="^",
-    down="v",
-    ellipsis="~",
-    dot="-",
-    alert="!",
-)
 
 
 @lru_cache(maxsize=512)
@@ -179,73 +110,48 @@ def ink(
     on: str | None = None,
     underline: bool = False,
 ) -> Style:
-    """A style, made once."""
+    """A text style; equal arguments give the same object, which is faster to compare."""
     return Style(color=color, bgcolor=on, bold=bold, underline=underline)
 
 
-def speaks_utf8(environment: dict[str, str] | None = None) -> bool:
-    """Whether the terminal is said to show more than ASCII.
-
-    Asked of the environment itself: Python turns the C locale into UTF-8 for its own sake, which
-    says nothing of the terminal.
-    """
-    env = os.environ if environment is None else environment
-    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        value = env.get(name)
-        if not value:
-            continue
-        if name == "LC_CTYPE" and value == "C.UTF-8" and env.get("LANG") in (None, "C", "POSIX"):
-            continue  # set by Python itself
-        _, _, charset = value.partition(".")
-        if charset:
-            return charset.split("@")[0].lower().replace("-", "") == "utf8"
-        if value in ("C", "POSIX"):
-            return False
-        if environment is None:
-            return locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
-    return True
+_PALETTES = {"lastkd-dark": DARK, "lastkd-light": LIGHT, "lastkd-16": SIXTEEN}
 
 
-def count(value: float) -> str:
-    """576, 12.3k, 1.2M: four characters or so."""
-    if abs(value) < 10_000:
-        return f"{value:.0f}"
-    if abs(value) < 999_500:
-        return f"{value / 1000:.3g}k"
-    return f"{value / 1e6:.3g}M"
+def _theme(name: str, palette: Palette, grounds: tuple[str, str, str], *, dark: bool) -> Theme:
+    background, surface, panel = grounds
+    return Theme(
+        name=name,
+        primary=palette.runs[0],
+        secondary=palette.runs[2],
+        accent=palette.runs[1],
+        foreground=palette.text,
+        background=background,
+        surface=surface,
+        panel=panel,
+        success=palette.good,
+        warning=palette.warn,
+        error=palette.bad,
+        dark=dark,
+        variables={
+            "line": palette.faint,
+            "words": palette.dim,
+            "footer-background": background,
+            "footer-item-background": background,
+            "footer-description-background": background,
+            "footer-key-background": background,
+            "footer-key-foreground": palette.runs[0],
+            "footer-description-foreground": palette.dim,
+        },
+    )
 
 
-def span(seconds: float | None) -> str:
-    """42s, 12m, 3h05, 2d04: a time in at most five characters."""
-    if seconds is None:
-        return ""
-    if seconds < 100:
-        return f"{seconds:.0f}s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f}m"
-    minutes = round(seconds / 60)
-    if minutes < 48 * 60:
-        return f"{minutes // 60}h{minutes % 60:02}"
-    return f"{minutes // 1440}d{minutes % 1440 // 60:02}"
+THEMES = (
+    _theme("lastkd-dark", DARK, ("#12151c", "#12151c", "#1c212c"), dark=True),
+    _theme("lastkd-light", LIGHT, ("#fbfbfd", "#fbfbfd", "#eef1f6"), dark=False),
+    _theme("lastkd-16", SIXTEEN, ("#000000", "#000000", "#000000"), dark=True),
+)
 
 
-def bar(share: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
-    """A bar's done part and the rest."""
-    done, half, rest = glyphs.bar
-    halves = round(max(0.0, min(share, 1.0)) * width * 2)
-    full = done * (halves // 2) + (half if halves % 2 else "")
-    return full, rest * (width - len(full))
-
-
-def fit_name(name: str, width: int, glyphs: Glyphs) -> str:
-    """A run's name in exactly `width` columns; of one with folders above it the end stays."""
-    if len(name) <= width or "/" not in name:
-        return fit(name, width, glyphs)
-    return glyphs.ellipsis[:width] + name[len(name) - max(width - 1, 0) :]
-
-
-def fit(text: str, width: int, glyphs: Glyphs) -> str:
-    """`text` in exactly `width` columns."""
-    if len(text) > width:
-        return text[: max(width - 1, 0)] + glyphs.ellipsis[:width]
-    return text.ljust(width)
+def palette_of(theme: Theme) -> Palette:
+    """The palette for a theme; Textual's own themes get the one for their kind of background."""
+    return _PALETTES.get(theme.name) or (DARK if theme.dark else LIGHT)
