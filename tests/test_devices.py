@@ -168,7 +168,7 @@ def test_where_torch_cannot_compile_one_sentence_says_so_and_the_run_goes_on(
     assert "--compile: torch" in capsys.readouterr().out
     events = list(read_events(tmp_path / "run" / "events.jsonl"))
     (warning,) = [event for event in events if event["event"] == "warning"]
-    assert "Triton doesn't serve this card; the run goes on without it" in warning["text"]
+    assert "Triton doesn't serve this card; the run continues without it" in warning["text"]
     assert events[-1]["state"] == "finished"
 
 

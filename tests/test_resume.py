@@ -323,7 +323,9 @@ def test_without_any_whole_checkpoint_nothing_is_thrown_away(
 ) -> None:
     for path in (stopped / "checkpoints").glob("*/tensors.safetensors"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"no checkpoint is whole.*remove these folders"):
+    with pytest.raises(
+        UserError, match=r"no position has an intact checkpoint.*remove these folders"
+    ):
         start(standalone(), stopped)
     shutil.rmtree(stopped / "checkpoints")
     start(standalone(), stopped)
@@ -404,7 +406,7 @@ def test_a_finished_run_is_said_to_be_finished_and_left_alone(
 
 
 def test_resume_never_and_must(tmp_path: Path, start: Start) -> None:
-    with pytest.raises(UserError, match="holds no run to go on with"):
+    with pytest.raises(UserError, match="holds no run to resume"):
         start(standalone(resume="must"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     start.until(1, standalone(resume="never"), tmp_path / "run")
@@ -618,7 +620,7 @@ def test_ten_skipped_steps_in_a_row_stop_the_run_with_the_clips_names(
             seen.append(run.clip_names(run.position.step + 1))
 
     settings = standalone(epochs=5, eval_every=5)
-    with pytest.raises(UserError, match="10 steps in a row had a loss that is no finite") as caught:
+    with pytest.raises(UserError, match="10 steps in a row had a loss that isn't finite") as caught:
         start(settings, tmp_path / "run", spoil)
     assert all(name in str(caught.value) for name in seen[9])
     (end,) = events(tmp_path / "run", "end")
@@ -637,7 +639,7 @@ def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) 
     settings = standalone(epochs=5, eval_every=5)
     with pytest.raises(Stopped):
         start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
-    with pytest.raises(UserError, match="up to step 10"):
+    with pytest.raises(UserError, match="the last of them step 10"):
         start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
 
 
@@ -645,13 +647,13 @@ def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
     from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, SkippedSteps
 
     skips = SkippedSteps(scaled=True)
-    reasons = [skips.tell(loss=False, gradient=True) for _ in range(HALVINGS + IN_A_ROW)]
+    reasons = [skips.record(loss=False, gradient=True) for _ in range(HALVINGS + IN_A_ROW)]
     assert reasons == ["overflow"] * HALVINGS + ["gradient"] * IN_A_ROW
     assert skips.in_a_row == IN_A_ROW
-    assert skips.tell(loss=False, gradient=False) is None
+    assert skips.record(loss=False, gradient=False) is None
     assert skips.in_a_row == 0
-    assert skips.tell(loss=True, gradient=True) == "loss"
-    assert SkippedSteps(scaled=False).tell(loss=False, gradient=True) == "gradient"
+    assert skips.record(loss=True, gradient=True) == "loss"
+    assert SkippedSteps(scaled=False).record(loss=False, gradient=True) == "gradient"
 
 
 def test_a_scaled_loss_finds_its_scale_and_goes_on_with_it(tmp_path: Path, start: Start) -> None:

@@ -272,7 +272,7 @@ def test_the_commands_build_and_verify(tmp_path: Path, store_path: Path, teacher
     folder = str(tmp_path / "soft")
     built = CliRunner().invoke(cli, ["teacher-cache", "build", folder, *said])
     assert built.exit_code == 0, built.output
-    assert "all 1 epochs are there" in built.output
+    assert "all 1 epochs are cached" in built.output
     verified = CliRunner().invoke(cli, ["teacher-cache", "verify", folder, *said, "--clips", "5"])
     assert "5 rows recomputed" in verified.output
     short = CliRunner().invoke(cli, ["teacher-cache", "verify", folder, *said, "--epochs", "3"])

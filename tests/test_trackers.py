@@ -88,7 +88,7 @@ class Broken:
 def test_a_tracker_that_cannot_start_is_a_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers, "_made", lambda *_: Broken(starts=False))
+    monkeypatch.setattr(trackers, "_make_tracker", lambda *_: Broken(starts=False))
     tracker = RunTracker(WITH_WANDB, tmp_path, EventLog(tmp_path / "events.jsonl"))
     with pytest.raises(UserError, match="no key"):
         tracker.event("start", {})
@@ -97,13 +97,13 @@ def test_a_tracker_that_cannot_start_is_a_mistake(
 def test_a_tracker_that_breaks_down_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers, "_made", lambda *_: Broken(starts=True))
+    monkeypatch.setattr(trackers, "_make_tracker", lambda *_: Broken(starts=True))
     tracker = RunTracker(WITH_WANDB, tmp_path, EventLog(tmp_path / "events.jsonl"))
     tracker.event("start", {})
     for step in (1, 2):
         tracker.event("step", {"step": step, "ce": 1.0})
     (warning,) = read_events(tmp_path / "events.jsonl")
-    assert warning["text"] == "wandb failed and is told no more: gone"
+    assert warning["text"] == "wandb failed and gets no more events: gone"
 
 
 def test_the_machine_is_looked_at_now_and_then(tmp_path: Path) -> None:

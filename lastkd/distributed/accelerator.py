@@ -1,4 +1,4 @@
-"""The process group: how it is made, checked and left."""
+"""Creates, checks and leaves the process group."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from lastkd.errors import UserError
 
 
 def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) -> Accelerator:
-    """The accelerator of this run.
+    """Creates the accelerator of this run.
 
     Args:
-        accumulation: forward passes a step.
-        mixed_precision: `no`, `fp16` or `bf16`; None for what the launcher was told.
+        accumulation: forward passes per step.
+        mixed_precision: `no`, `fp16` or `bf16`; None takes the launcher's setting.
 
     Raises:
-        UserError: more processes were started than really train together.
+        UserError: more processes were started than would train together.
     """
     end_if_orphaned()
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    device_at_hand = torch.cuda.is_available() or torch.backends.mps.is_available()
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     asked_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     accelerator = Accelerator(
-        # said outright: left to itself, each of several CPU processes believes that it is alone
-        cpu=asked_for_cpu or not device_at_hand,
+        # must be explicit: otherwise each of several CPU processes would train alone
+        cpu=asked_for_cpu or not accelerated,
         mixed_precision=mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=accumulation, sync_with_dataloader=False
@@ -52,7 +52,7 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
             "together; start with accelerate launch --config_file launch_configs/cpu.yaml "
             "(or gpu.yaml, kaggle_t4x2.yaml)"
         )
-    # the same kernel each time: a seed gives the same run on the same device
+    # the same kernels every time, so that a seed reproduces a run on the same device
     torch.backends.cudnn.deterministic = True
     # weight gradients sum over tens of thousands of elements, too many for half precision
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
@@ -61,10 +61,10 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
 
 
 def leave(accelerator: Accelerator) -> None:
-    """Ends the process group in the order that doesn't abort at exit.
+    """Ends the process group in an order that doesn't abort at exit.
 
-    Call it when nothing refers to model or optimiser any more: gloo's threads are still at work
-    when a reducer outlives its group.
+    Call it when nothing refers to the model or the optimiser any more: gloo's threads keep running
+    if a DDP reducer outlives its group.
     """
     accelerator.wait_for_everyone()
     accelerator.free_memory()
@@ -73,10 +73,10 @@ def leave(accelerator: Accelerator) -> None:
 
 
 def run_and_leave(accelerator: Accelerator, work: Callable[[], object]) -> None:
-    """Runs `work` to its end and ends the process group.
+    """Runs `work`, then leaves the process group.
 
-    A run that stopped on request ends the process with the exit code for it. `work` must hold the
-    last reference to model and optimiser.
+    If the run stopped on request, the process exits with the matching code. `work` must hold the
+    last reference to the model and the optimiser.
     """
     code = 0
     try:
@@ -89,6 +89,6 @@ def run_and_leave(accelerator: Accelerator, work: Callable[[], object]) -> None:
 
 
 def precision_in_use(accelerator: Accelerator) -> str:
-    """The precision that the models really run in: fp16 asked for on a CPU is float32 there."""
-    asked = str(accelerator.mixed_precision)
-    return "no" if asked == "fp16" and accelerator.device.type == "cpu" else asked
+    """The precision that the models actually run in: on a CPU, fp16 falls back to float32."""
+    configured = str(accelerator.mixed_precision)
+    return "no" if configured == "fp16" and accelerator.device.type == "cpu" else configured

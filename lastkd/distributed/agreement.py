@@ -1,4 +1,4 @@
-"""What all ranks must decide alike, without making a device wait."""
+"""Decisions that all ranks must share, made without blocking the device."""
 
 from __future__ import annotations
 
@@ -17,60 +17,63 @@ Value = TypeVar("Value")
 
 
 class AsyncMax(Generic[Tag]):
-    """The largest of all ranks' numbers, exchanged beside the steps and read one exchange later.
+    """An elementwise maximum over all ranks, reduced in the background and read one call later.
 
-    The exchange goes over gloo and main memory, so it neither waits for a GPU nor is waited for. In
-    a single process it is read at once.
+    The reduction runs over gloo in main memory, so it neither waits for a GPU nor delays one. In a
+    single process the result is available at once.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
         alone = accelerator.num_processes == 1
         self._group: Any = None if alone else dist.new_group(backend="gloo")
-        self._under_way: tuple[Any, torch.Tensor, Tag] | None = None
+        self._pending: tuple[Any, torch.Tensor, Tag] | None = None
 
     def exchange(self, numbers: Sequence[int], tag: Tag) -> tuple[list[int], Tag] | None:
-        """Hands in this rank's numbers and returns the last exchange's largest, with its tag.
+        """Starts an exchange and returns the maxima and the tag of the previous one.
 
-        Every rank must call it at the same places. None where no exchange was under way.
+        Every rank must call it at the same points of the run.
+
+        Returns:
+            None if there was no previous exchange.
         """
         if self._group is None:
             return list(numbers), tag
-        before = self.settle()
-        mine = torch.tensor(numbers, dtype=torch.int32)
-        work = dist.all_reduce(mine, dist.ReduceOp.MAX, group=self._group, async_op=True)
-        self._under_way = work, mine, tag
-        return before
+        previous = self.settle()
+        values = torch.tensor(numbers, dtype=torch.int32)
+        work = dist.all_reduce(values, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._pending = work, values, tag
+        return previous
 
     def settle(self) -> tuple[list[int], Tag] | None:
-        """The result that is under way, waiting for it; None if there is none."""
-        if self._under_way is None:
+        """Waits for the pending exchange and returns its result; None if there is none."""
+        if self._pending is None:
             return None
-        work, largest, tag = self._under_way
-        self._under_way = None
+        work, maxima, tag = self._pending
+        self._pending = None
         work.wait()
-        return largest.tolist(), tag
+        return maxima.tolist(), tag
 
 
 def decide_on_main_process(accelerator: Accelerator, decide: Callable[[], Value]) -> Value:
-    """What `decide` answers on the first rank, on all ranks; it isn't called on the others.
+    """Calls `decide` on rank 0 and returns its result on every rank.
 
     Raises:
-        UserError: `decide` raised one; every rank raises it.
+        UserError: `decide` raised one on rank 0; every rank raises it.
     """
     if accelerator.num_processes == 1:
         return decide()
-    said: list[Any] = [None, None]
+    answer: list[Any] = [None, None]  # the result, or the text of an error
     error: UserError | None = None
     if accelerator.is_main_process:
         try:
-            said[0] = decide()
+            answer[0] = decide()
         except UserError as caught:
             error = caught
-            said[1] = str(caught)
-    broadcast_object_list(said, from_process=0)
+            answer[1] = str(caught)
+    broadcast_object_list(answer, from_process=0)
     if error is not None:
         raise error
-    if said[1] is not None:
-        raise UserError(said[1])
-    value: Value = said[0]
+    if answer[1] is not None:
+        raise UserError(answer[1])
+    value: Value = answer[0]
     return value

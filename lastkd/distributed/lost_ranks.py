@@ -1,4 +1,4 @@
-"""Noticing a lost rank: every rank gives signs of life, and every rank looks for the others'."""
+"""Detects lost ranks: every rank sends heartbeats and watches those of the others."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from lastkd.errors import LostRankError
 
 BEAT_S = 1.0
 PATIENCE_S = 30.0
+"""Silence after which a rank counts as lost."""
 SHORT_PATIENCE_S = 5.0
-"""Where an exchange with the others has failed already."""
+"""Used once an exchange with the other ranks has failed."""
 
 
 class RankWatch:
-    """Two threads a rank, and a small store on the first rank that holds the counts of their beats.
+    """Watches the other ranks, using two threads per rank and a key-value store on rank 0.
 
-    One thread beats and reads the others' beats; it may hang itself, if the first rank does. The
-    other one judges. NCCL waits ten minutes for a rank that is gone, and its error doesn't name it.
-    Here it is named after 30 silent seconds, also if it only hangs. If the main thread doesn't come
-    to hear of it, since it waits inside an exchange, the process is ended from here.
+    NCCL waits ten minutes for a rank that is gone, and its error doesn't name the rank. This watch
+    names it after `PATIENCE_S` seconds of silence, even if it merely hangs. One thread sends this
+    rank's heartbeats and reads the others'; it may block itself if rank 0 hangs, so a second thread
+    judges. If the main thread can't notice the loss because it is blocked in a collective, the
+    second thread ends the process.
     """
 
     def __init__(self, accelerator: Accelerator, on_lost: Callable[[str], None]) -> None:
         """
         Args:
-            on_lost: told what happened before the process is ended from the thread.
+            on_lost: called with a description before the thread ends the process.
         """
         self.accelerator = accelerator
         self.on_lost = on_lost
@@ -43,10 +45,10 @@ class RankWatch:
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._store: TCPStore | None = None
         self._silent_since: dict[int, float] = {}
-        self._answered = 0.0  # when the store last did
-        self._unreachable = False  # the store, and the first rank with it
+        self._answered = 0.0  # when the store last answered
+        self._unreachable = False  # the store, and with it rank 0
         self._leaving = threading.Event()
-        self._heard = threading.Event()  # the main thread knows of the loss
+        self._noticed = threading.Event()  # the main thread knows of the loss
 
     def __enter__(self) -> RankWatch:
         if self._world == 1:
@@ -81,15 +83,15 @@ class RankWatch:
     ) -> None:
         if self._world == 1:
             return
-        self._heard.set()
+        self._noticed.set()
         self._leaving.set()
         for thread in self._threads:
             thread.join(timeout=2 * BEAT_S)
         if error is None or isinstance(error, Stopped):
-            self._part()  # the others leave too; after any other end, they may be waiting still
+            self._say_goodbye()  # after any other error, the others may still be waiting
 
-    def _part(self) -> None:
-        """Says goodbye, so that no one is taken for lost; the first rank's store goes last."""
+    def _say_goodbye(self) -> None:
+        """Announces the end, so that no rank counts as lost; rank 0 owns the store and waits."""
         assert self._store is not None
         try:
             self._store.add("left", 1)
@@ -99,7 +101,7 @@ class RankWatch:
                     return
                 time.sleep(0.05)
         except RuntimeError:
-            pass  # the first rank has left
+            pass  # rank 0 has left already
 
     def _beat(self) -> None:
         assert self._store is not None
@@ -112,14 +114,14 @@ class RankWatch:
                     if beats.get(rank) != beat:
                         beats[rank], self._silent_since[rank] = beat, time.monotonic()
                 if self._store.add("left", 0):
-                    self._leaving.set()  # the run is over on a rank, and so it is here
+                    self._leaving.set()  # the run has ended on one rank, so it ends here too
                 self._answered = time.monotonic()
             except RuntimeError:
                 self._unreachable = True
                 return
 
     def _silent(self, patience: float) -> int | None:
-        """A rank that hasn't been heard of for so many seconds."""
+        """A rank that has been silent for more than `patience` seconds, if any."""
         now = time.monotonic()
         if self._rank and (self._unreachable or now - self._answered > patience):
             return 0
@@ -130,11 +132,11 @@ class RankWatch:
         while not self._leaving.wait(BEAT_S):
             self.lost = self._silent(PATIENCE_S)
             if self.lost is not None:
-                self._end_if_unheard()
+                self._end_if_unnoticed()
                 return
 
-    def _end_if_unheard(self) -> None:
-        if self._heard.wait(SHORT_PATIENCE_S) or self._leaving.is_set():
+    def _end_if_unnoticed(self) -> None:
+        if self._noticed.wait(SHORT_PATIENCE_S) or self._leaving.is_set():
             return
         text = str(self._error())
         self.on_lost(text)
@@ -144,15 +146,15 @@ class RankWatch:
     def _error(self) -> LostRankError:
         return LostRankError(
             f"rank {self.lost} of {self._world} is lost (its process ended or hangs, or its "
-            "machine can't be reached); start the run again, and it goes on from its last "
+            "machine can't be reached); run the same command again to resume from the last "
             "checkpoint"
         )
 
     def blame(self, error: BaseException) -> LostRankError | None:
-        """The lost rank behind an error of the main thread, if that is what is behind it."""
-        if self._world == 1 or not _of_an_exchange(error):
+        """The error about a lost rank that explains `error`; None if no rank is lost."""
+        if self._world == 1 or not _from_collective(error):
             return None
-        self._heard.set()
+        self._noticed.set()
         until = time.monotonic() + 2 * SHORT_PATIENCE_S
         while self.lost is None and time.monotonic() < until:
             self.lost = self._silent(SHORT_PATIENCE_S)
@@ -160,9 +162,9 @@ class RankWatch:
         return self._error() if self.lost is not None else None
 
 
-def _of_an_exchange(error: BaseException) -> bool:
-    words = str(error).lower()
+def _from_collective(error: BaseException) -> bool:
+    text = str(error).lower()
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError)
-        and any(word in words for word in ("gloo", "nccl", "connection", "timed out"))
+        and any(word in text for word in ("gloo", "nccl", "connection", "timed out"))
     )

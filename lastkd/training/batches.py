@@ -1,4 +1,4 @@
-"""Views made ahead of the step, where they are made on another device than the training's."""
+"""Batches of training views, prefetched where they are made on another device than the step."""
 
 from __future__ import annotations
 
@@ -18,80 +18,83 @@ from lastkd.data.views import Streams, Views
 
 
 class OnDevice(Protocol):
-    """What holds tensors on the training device."""
+    """Anything that holds tensors on the training device."""
 
     def used_on(self, stream: torch.cuda.Stream) -> None:
-        """Says of each tensor that `stream` reads it, so that its memory isn't reused before."""
+        """Records that `stream` reads the tensors, so that their memory isn't reused too early."""
 
 
 Item = TypeVar("Item", bound=OnDevice)
+
+
 DEPTH = 2
+"""Items prepared ahead of the consumer."""
 
 
 @dataclass(frozen=True)
-class _Given(Generic[Item]):
-    """An item on its way, and what to wait for before it is read."""
+class _Prefetched(Generic[Item]):
+    """A prepared item and the event after which it may be read."""
 
     item: Item
     copied: torch.cuda.Event | None
 
 
 def prefetch(items: Iterable[Item], device: torch.device, made_on: torch.device) -> Iterator[Item]:
-    """`items`, up to two of them made beforehand by a thread if `device` isn't where they are made.
+    """Yields `items`, prepared up to `DEPTH` ahead by a thread if `made_on` isn't `device`.
 
-    On a GPU the thread's copies run on a stream of their own, beside the step; the step's stream
-    waits for those of its own item alone. On one and the same device nothing is gained: a GPU
-    queues by itself, and on a CPU the thread would take from the step what it spends.
+    On a GPU the thread copies on a side stream while the step runs; the step's stream waits only
+    for the item that it is about to read. Where both devices are the same, a thread gains nothing:
+    a GPU queues work by itself, and on a CPU the thread would compete with the step.
 
     Raises:
-        whatever making an item raises, at its place in the order.
+        Exception: whatever preparing an item raised, when that item's turn comes.
     """
     if device.type == made_on.type:
         yield from items
         return
-    made: queue.Queue[_Given[Item] | BaseException | None] = queue.Queue(DEPTH)
+    ready: queue.Queue[_Prefetched[Item] | BaseException | None] = queue.Queue(DEPTH)
     stopped = threading.Event()
     side = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def put(item: _Given[Item] | BaseException | None) -> bool:
+    def put(item: _Prefetched[Item] | BaseException | None) -> bool:
         while not stopped.is_set():
             try:
-                made.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
             return True
         return False
 
-    def make() -> None:
+    def prepare() -> None:
         try:
             if side is not None:
-                torch.cuda.set_device(device)  # a new thread stands on GPU 0, whatever the rank
-            with torch.cuda.stream(side):  # None changes nothing
+                torch.cuda.set_device(device)  # a new thread starts on GPU 0, whatever the rank
+            with torch.cuda.stream(side):  # a no-op where side is None
                 for item in items:
-                    if not put(_Given(item, side.record_event() if side else None)):
+                    if not put(_Prefetched(item, side.record_event() if side else None)):
                         return
-        except BaseException as error:  # handed over, and raised where the item was wanted
+        except BaseException as error:  # raised again in the consumer's thread
             put(error)
         put(None)
 
-    thread = threading.Thread(target=make, name="views", daemon=True)
+    thread = threading.Thread(target=prepare, name="views", daemon=True)
     thread.start()
     try:
-        while (given := made.get()) is not None:
-            if isinstance(given, BaseException):
-                raise given
-            if given.copied is not None:
+        while (prefetched := ready.get()) is not None:
+            if isinstance(prefetched, BaseException):
+                raise prefetched
+            if prefetched.copied is not None:
                 current = torch.cuda.current_stream(device)
-                current.wait_event(given.copied)
-                given.item.used_on(current)
-            yield given.item
+                current.wait_event(prefetched.copied)
+                prefetched.item.used_on(current)
+            yield prefetched.item
     finally:
         stopped.set()
         thread.join()
 
 
 class Batch(NamedTuple):
-    """Clips with their views, numbers of bodies `(B,)` and labels `(B,)` on the training device."""
+    """Clip indices, and on the training device their views, body counts and labels `(B,)`."""
 
     clips: NDArray[np.int64]
     streams: Streams
@@ -102,10 +105,10 @@ class Batch(NamedTuple):
     def of(
         cls, clips: NDArray[np.int64], views: Views, draws: Tensor, device: torch.device
     ) -> Batch:
-        """The training views of some clips, made where the store is and brought to `device`.
+        """The training views of `clips`, made on the store's device and copied to `device`.
 
         Args:
-            draws: the epoch's, as `Views.draw` gives them.
+            draws: the epoch's random draws from `Views.draw`.
         """
         index = views.index(clips)
         streams = {name: to_device(x, device) for name, x in views.training(index, draws).items()}
@@ -113,6 +116,6 @@ class Batch(NamedTuple):
         return cls(clips, streams, bodies, to_device(views.labels[index], device))
 
     def used_on(self, stream: torch.cuda.Stream) -> None:
-        """Says that `stream` reads the tensors, so that their memory isn't reused before."""
+        """Records that `stream` reads the tensors, so that their memory isn't reused too early."""
         for tensor in (*self.streams.values(), self.bodies, self.labels):
             tensor.record_stream(stream)

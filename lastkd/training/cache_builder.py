@@ -1,4 +1,4 @@
-"""Filling a teacher's cache without a student, and checking it."""
+"""Fills a teacher cache without training a student, and verifies one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 
 class CacheBuilder:
-    """A cache with what fills it: teacher, store and view settings."""
+    """Computes the soft labels of one teacher cache from its teacher, store and view settings."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class CacheBuilder:
     ) -> None:
         """
         Raises:
-            UserError: store or teacher are missing or don't fit, or the folder holds soft labels of
-                something else.
+            UserError: the store or the teacher is missing, they don't fit each other, or the folder
+                holds soft labels made from something else.
         """
         self.settings = settings
         self.accelerator = accelerator
@@ -57,7 +57,7 @@ class CacheBuilder:
         self.views = Views(self.store, settings, view_device(self.store, accelerator.device))
 
     def fill(self) -> None:
-        """Computes the epochs that are missing, in batches as training has them.
+        """Computes the missing epochs in the batches that training would use.
 
         Raises:
             UserError: the cache can't be written.
@@ -67,10 +67,10 @@ class CacheBuilder:
         with Progress(
             self.cache.folder.name, total, shown=self.accelerator.is_main_process
         ) as progress:
-            there = settings.epochs - len(self.cache.missing(settings.epochs))
+            cached = settings.epochs - len(self.cache.missing(settings.epochs))
             progress.echo(
-                f"{self.cache.folder}: {there} of {settings.epochs} epochs are there; "
-                f"{clips:,} clips an epoch"
+                f"{self.cache.folder}: {cached} of {settings.epochs} epochs are cached; "
+                f"{clips:,} clips per epoch"
             )
             for epoch in range(1, settings.epochs + 1):
                 started = time.perf_counter()
@@ -87,20 +87,22 @@ class CacheBuilder:
                     at = f"epoch {epoch}/{settings.epochs} | {rate:.0f} clips/s"
                     progress.update((epoch - 1) * clips + done, at)
                 self.soft_labels.end_epoch()
-            progress.echo(f"{self.cache.folder}: all {settings.epochs} epochs are there")
+            progress.echo(f"{self.cache.folder}: all {settings.epochs} epochs are cached")
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, Tensor]:
+        """The training streams of `clips` and their body counts `(B,)`, on the teacher's device."""
         batch = Batch.of(clips, self.views, draws, self.accelerator.device)
         return batch.streams, batch.bodies
 
     def verify(self, count: int) -> tuple[int, float]:
-        """Recomputes rows of the cache, spread over its epochs.
+        """Recomputes a sample of the cached logits, spread evenly over the epochs.
 
         Args:
-            count: rows to recompute, at least one an epoch.
+            count: rows to recompute; at least one per epoch is.
 
         Returns:
-            How many were recomputed, and their largest difference relative to the largest logit.
+            The number of recomputed rows, and the largest difference from the cached logits
+            relative to the largest logit.
 
         Raises:
             UserError: an epoch is missing or damaged.
@@ -110,7 +112,7 @@ class CacheBuilder:
         if missing:
             raise UserError(
                 f"{self.cache.folder}: lacks epoch {missing[0]} of {settings.epochs}; fill it with "
-                "lastkd teacher-cache build, or say fewer --epochs"
+                "lastkd teacher-cache build, or pass fewer --epochs"
             )
         each = min(max(1, count // settings.epochs), len(self.train_clips))
         compared, difference, largest = 0, 0.0, 0.0
@@ -123,10 +125,10 @@ class CacheBuilder:
                 self.train_clips[rows], self.views.draw(settings.seed, epoch)
             )
             fresh = self.teacher(streams, bodies).cpu()
-            there = cached[torch.from_numpy(rows)].float()
+            replayed = cached[torch.from_numpy(rows)].float()
             compared += len(rows)
-            # NaN counts as infinitely far
-            gap = torch.nan_to_num((there - fresh).abs(), nan=torch.inf)
+            # a NaN counts as an infinite difference
+            gap = torch.nan_to_num((replayed - fresh).abs(), nan=torch.inf)
             difference = max(difference, float(gap.max()))
             largest = max(largest, float(fresh.abs().max()))
         return compared, difference / largest

@@ -1,16 +1,16 @@
-"""What a run is resumed from: its whole state at one step, in a folder that is whole or damaged.
+"""Resumable checkpoints: the complete state of a run at one step, with checksums.
 
-A run folder's `checkpoints` holds one folder for each of the two newest places:
+A run folder's `checkpoints` holds one folder for each of the two newest positions:
 
     step-00001200-epoch-0003/
-        state.json          where the run stands, and under what conditions it went
+        state.json          position, counters, and the conditions that the run trained under
         tensors.safetensors weights, momentum, sums not yet reported, soft labels of half an epoch
-        best.safetensors, last.safetensors   as they were then
-        manifest.json       size and SHA-256 of each
+        best.safetensors, last.safetensors   as they were at that step
+        manifest.json       size and SHA-256 of each file
 
-Views, order, dropout and learning rate are functions of place, so no generator's state is kept. The
-ranks' running statistics differ, but only the first rank's are ever evaluated or saved, and DDP
-hands them to the others before each forward pass.
+Views, clip order, dropout masks and the learning rate are functions of the position, so no random
+generator's state is stored. Running statistics differ between ranks, but only rank 0's are ever
+evaluated or saved, and DDP broadcasts them before each forward pass.
 """
 
 from __future__ import annotations
@@ -35,19 +35,15 @@ from lastkd.runs.folder import CHECKPOINTS, Position, positions
 
 FORMAT = 1
 KEPT = 2
-STATE, TENSORS, MANIFEST = (
-    "state.json",
-    "tensors.safetensors",
-    "manifest.json",
-)
+STATE, TENSORS, MANIFEST = "state.json", "tensors.safetensors", "manifest.json"
 
 
 class DamagedError(UserError):
-    """A checkpoint isn't as it was written."""
+    """A checkpoint differs from what was written."""
 
 
 class Best(BaseModel):
-    """The best epoch so far; its confusion matrix is among the tensors."""
+    """The best epoch so far; its confusion matrix is stored with the tensors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +52,7 @@ class Best(BaseModel):
 
 
 class RunState(BaseModel):
-    """All of a run's state that isn't a tensor."""
+    """The part of a run's state that isn't tensors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,12 +60,12 @@ class RunState(BaseModel):
     run_id: str
     step: int = Field(ge=0)
     epochs: int = Field(ge=0)
-    reported: int = Field(ge=0, description="steps done at the last step event")
-    skipped: dict[str, int] = Field(description="steps not taken, in all and in a row")
+    reported: int = Field(ge=0, description="steps done when the last step event was written")
+    skipped: dict[str, int] = Field(description="skipped steps, in total and in a row")
     best: Best | None
     scaler: dict[str, float | int]
     conditions: dict[str, str | int] = Field(
-        description="on which the rounding depends: a resumed run repeats them or says so"
+        description="what rounding depends on; resuming under other conditions gives a warning"
     )
 
     @property
@@ -82,7 +78,7 @@ def _digest(content: bytes) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of one run folder; one process at a time may write them."""
+    """The resumable checkpoints of one run folder, written by one process at a time."""
 
     def __init__(self, run_folder: Path) -> None:
         self.run_folder = run_folder
@@ -92,17 +88,17 @@ class Checkpoints:
         return self.folder / position.name
 
     def positions(self) -> list[Position]:
-        """Where checkpoints are, whole or damaged, the newest first."""
+        """The positions of all checkpoints, damaged ones included, newest first."""
         return positions(self.run_folder)
 
     def write(self, state: RunState, tensors: dict[str, Tensor], beside: Sequence[Path]) -> int:
-        """Writes a checkpoint, whole or not at all.
+        """Writes a checkpoint atomically.
 
         Args:
-            beside: files of the run folder that belong to the state, as they are now.
+            beside: files of the run folder to store with it, as they are now.
 
         Returns:
-            Its size in bytes.
+            The size in bytes.
 
         Raises:
             UserError: the disk is full or the folder can't be written.
@@ -116,23 +112,23 @@ class Checkpoints:
             for name, content in files.items():
                 (part / name).write_bytes(content)
             for path in beside:
-                _same_file(path, part / path.name)
+                _link_or_copy(path, part / path.name)
                 manifest[path.name] = _digest(path.read_bytes())
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         return sum(int(about["bytes"]) for about in manifest.values())
 
     def read(self, position: Position) -> tuple[RunState, dict[str, Tensor]]:
-        """A checkpoint's state and tensors (on the CPU), if all of it is as it was written.
+        """Reads a checkpoint's state and its tensors (on the CPU), verifying every file.
 
         Raises:
-            DamagedError: a file is missing, has changed, or isn't what its name says.
+            DamagedError: a file is missing, has changed, or has other content than its name says.
         """
         path = self.path(position)
         files = self._checked(path)
         try:
             state = RunState.model_validate_json(files[STATE])
             if state.format != FORMAT or state.position != position:
-                raise ValueError("it is of another format or place")
+                raise ValueError("its format or position isn't the expected one")
             return state, load(files[TENSORS])
         except (KeyError, ValueError, SafetensorError, ValidationError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -143,12 +139,14 @@ class Checkpoints:
             manifest = parse_json((path / MANIFEST).read_text(encoding="utf-8"))
             names = {path.name for path in path.iterdir()} - {MANIFEST}
             if not isinstance(manifest, dict) or set(manifest) != names:
-                raise DamagedError(f"{path}: is damaged (its files aren't those of its manifest)")
+                raise DamagedError(f"{path}: is damaged (its files don't match its manifest)")
             files: dict[str, bytes] = {}
             for name, about in manifest.items():
                 content = (path / name).read_bytes()
                 if _digest(content) != about:
-                    raise DamagedError(f"{path}: is damaged ({name} isn't as it was written)")
+                    raise DamagedError(
+                        f"{path}: is damaged ({name} has changed since it was written)"
+                    )
                 files[name] = content
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -156,45 +154,45 @@ class Checkpoints:
         return files
 
     def restore_files(self, position: Position, names: Sequence[str]) -> None:
-        """Gives the run folder back the files that belong to a checkpoint, as they were then.
+        """Restores the run folder's files from a checkpoint.
 
-        A file that the checkpoint doesn't have was written later, and goes.
+        A file that the checkpoint doesn't contain was written later and is removed.
         """
         for name in names:
-            there, here = self.path(position) / name, self.run_folder / name
-            if not there.exists():
-                here.unlink(missing_ok=True)
-            elif not (here.exists() and here.samefile(there)):
-                part = here.with_name(f".{name}.{os.getpid()}.part")
-                _same_file(there, part)
-                part.replace(here)
+            stored, current = self.path(position) / name, self.run_folder / name
+            if not stored.exists():
+                current.unlink(missing_ok=True)
+            elif not (current.exists() and current.samefile(stored)):
+                part = current.with_name(f".{name}.{os.getpid()}.part")
+                _link_or_copy(stored, part)
+                part.replace(current)
 
     def set_aside(self, position: Position) -> None:
-        """Renames a damaged checkpoint, so that it is neither read again nor lost."""
+        """Renames a damaged checkpoint so that it isn't read again, without deleting it."""
         path = self.path(position)
         aside = path.with_name(f"damaged-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
 
     def drop_after(self, position: Position) -> None:
-        """Removes checkpoints of a later place: the run goes on from this one."""
+        """Removes the checkpoints after `position`, from which the run continues."""
         for later in self.positions():
             if later > position:
                 shutil.rmtree(self.path(later))
 
     def prune(self) -> None:
-        """Keeps the newest checkpoints."""
+        """Removes all but the newest `KEPT` checkpoints."""
         for old in self.positions()[KEPT:]:
             shutil.rmtree(self.path(old), ignore_errors=True)
 
     def clear(self) -> None:
-        """Removes all: there is nothing left to resume."""
+        """Removes all checkpoints of a finished run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _same_file(path: Path, other: Path) -> None:
-    """`path` under another name; files are replaced and never changed, so a link keeps them."""
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Hard-links a file; a link is safe since files are replaced and never modified in place."""
     try:
-        os.link(path, other)
-    except OSError:  # a file system without links, or another one
-        shutil.copyfile(path, other)
+        os.link(source, target)
+    except OSError:  # no hard links here, or another file system
+        shutil.copyfile(source, target)

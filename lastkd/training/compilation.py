@@ -32,7 +32,7 @@ def compile_refusal(device: torch.device) -> str | None:
             capability = " (compute {}.{})".format(*torch.cuda.get_device_capability(device))
         return (
             f"--compile: torch {torch.__version__} can't compile for {device_name(device)}"
-            f"{capability}: {reason}; the run goes on without it"
+            f"{capability}: {reason}; the run continues without it"
         )
     return None
 

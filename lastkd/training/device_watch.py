@@ -1,7 +1,6 @@
-"""What a run says of the machine it runs on: memory, use and temperature, now and then.
+"""Memory, utilisation and temperature of the machine, recorded in a run's event log.
 
-Taken between two reports of the run itself, so that it costs no thread and no process, and stands
-in the event log like all else that a run says.
+Sampled when the run reports a step, so it needs neither a thread nor a process.
 """
 
 from __future__ import annotations
@@ -21,46 +20,46 @@ _MB = 1 << 20
 
 
 def gpu_state(index: int) -> dict[str, Any]:
-    """One CUDA device as the driver sees it, all processes on it counted.
+    """One CUDA device as its driver reports it, over all processes.
 
-    A figure that the driver doesn't give is None: some laptops and shared devices hide theirs, and
-    none is there without `nvidia-ml-py`.
+    A figure that the driver doesn't report is None: some laptops and shared devices hide theirs,
+    and without `nvidia-ml-py` there are none.
     """
 
-    def asked(read: Callable[[int], int]) -> int | None:
+    def query(read: Callable[[int], int]) -> int | None:
         try:
             return read(index)
-        except Exception:  # NVML has an exception class for each of its codes
+        except Exception:  # NVML has one exception class per error code
             return None
 
     total = torch.cuda.get_device_properties(index).total_memory
-    used = asked(torch.cuda.device_memory_used)
+    used = query(torch.cuda.device_memory_used)
     return {
         "index": index,
         "name": torch.cuda.get_device_name(index),
         "memory_used_mb": None if used is None else used // _MB,
         "memory_total_mb": total // _MB,
-        "use_percent": asked(torch.cuda.utilization),
-        "temperature_c": asked(torch.cuda.temperature),
+        "use_percent": query(torch.cuda.utilization),
+        "temperature_c": query(torch.cuda.temperature),
     }
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """Since the machine started, over all of its processors: at work, and in all."""
+    """Busy and total seconds over all processors since the machine started."""
     times = psutil.cpu_times()._asdict()
-    for part_of_others in ("guest", "guest_nice"):
-        times.pop(part_of_others, None)
-    whole = sum(times.values())
-    return whole - times["idle"] - times.get("iowait", 0.0), whole
+    for included_in_others in ("guest", "guest_nice"):
+        times.pop(included_in_others, None)
+    total = sum(times.values())
+    return total - times["idle"] - times.get("iowait", 0.0), total
 
 
 class DeviceWatch:
-    """Writes a `device` event beside a step event, at most one every ten seconds.
+    """Writes a `device` event after a step event, at most one every `every_s` seconds.
 
     Args:
-        folder: the run's, whose disk is watched.
-        write: appends one event.
-        device: what this process trains on; its neighbours on this machine have the indices around.
+        folder: the run folder, whose disk is watched.
+        write: appends one event to the log.
+        device: the device that this process trains on; the GPUs of all local ranks are reported.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class DeviceWatch:
         self._cpu = cpu_seconds()
 
     def event(self, event: str, fields: dict[str, Any]) -> None:
-        """Told of each event of the run."""
+        """Receives each event of the run."""
         now = time.monotonic()
         if event != "step" or now - self._last < self._every_s:
             return
@@ -95,10 +94,10 @@ class DeviceWatch:
         )
 
     def _cpu_percent(self) -> float | None:
-        # psutil's own figure is since anybody's last call, and several runs share a process
+        # psutil measures since anyone's last call, and several runs share a process
         (busy_before, before), (busy, now) = self._cpu, cpu_seconds()
         if now <= before:
             return None
         self._cpu = busy, now
-        # of the time spent waiting for disks less may be told than before
+        # the time spent waiting for disks may decrease, so the quotient needs bounds
         return round(100 * min(max((busy - busy_before) / (now - before), 0.0), 1.0), 1)

@@ -3,8 +3,8 @@
     accelerate launch -m lastkd.train --model last_v2_base --data data/ntu60
     accelerate launch -m lastkd.distill --variant large --data data/ntu60 --teacher T.safetensors
 
-Views, order, dropout and learning rate are functions of place (seed, epoch, step, rank), so the
-loop carries nothing along but weights and momentum, and goes on from any step where it was stopped.
+Views, clip order, dropout masks and the learning rate are functions of (seed, epoch, step, rank).
+The loop therefore carries no state but weights and momentum, and can resume from any step.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ from lastkd.training.student import Student
 
 
 class TrainingRun:
-    """One or several models trained on the same views of one store, with a teacher or without.
+    """Trains one or several models on the same views of one store, with or without a teacher.
 
     Args:
-        settings: one for each model; they differ in what concerns the model and its loss alone.
-        folders: the run folder of each.
+        settings: one per model; they may differ only in the model and its loss.
+        soft_labels: the teacher's logits, live or cached; None in standalone training.
+        folders: one run folder per model.
     """
 
     def __init__(
@@ -68,54 +69,54 @@ class TrainingRun:
         self.clock = StepTimer(accelerator.device)
         self.position = Position(0, 0)
         self.resumed_at = 0  # steps done by earlier processes
-        self.kept_labels: Tensor | None = None  # of the epoch in which an earlier process stopped
+        self.kept_labels: Tensor | None = None  # soft labels of an epoch that was interrupted
         self.compile_refusal: str | None = None
         if self.settings.compile:
             self.compile_refusal = compile_refusal(accelerator.device)
             allow_compiled(len(settings))
         compiled = self.settings.compile and self.compile_refusal is None
         self.students = [
-            Student(own, store, soft_labels, accelerator, folder, self.schedule, compiled=compiled)
-            for own, folder in zip(settings, folders, strict=True)
+            Student(one, store, soft_labels, accelerator, folder, self.schedule, compiled=compiled)
+            for one, folder in zip(settings, folders, strict=True)
         ]
         self.control = RunControl(
             self.settings, self.students, soft_labels, accelerator, self.clip_names
         )
 
-    # --- what is trained on -----------------------------------------------------------------
+    # --- clips and views --------------------------------------------------------------------
 
     def clips(self, clip_order: NDArray[np.int64], step: int, pass_: int) -> NDArray[np.int64]:
-        """This rank's clips of one forward pass: the processes share out one global order."""
+        """This rank's clips of one forward pass; all ranks partition one global order."""
         size, world = self.settings.batch_size, self.accelerator.num_processes
         start = step * self.schedule.global_batch + pass_ * size * world
         start += self.accelerator.process_index * size
         return clip_order[start : start + size]
 
     def clip_order(self, epoch: int) -> NDArray[np.int64]:
-        """The training clips as an epoch takes them."""
+        """The training clips in the order of an epoch."""
         count = len(self.train_clips)
         return self.train_clips[rng.permutation(self.settings.seed, "order", epoch, count=count)]
 
     def clip_names(self, step: int) -> list[str]:
-        """The clips of a step's global batch; steps are counted from 1."""
+        """The names of the clips in the global batch of a step, counted from 1."""
         epoch, step_of_epoch = divmod(step - 1, self.schedule.steps_per_epoch)
         start = step_of_epoch * self.schedule.global_batch
         clips = self.clip_order(epoch + 1)[start : start + self.schedule.global_batch]
         return [self.store.names[clip] for clip in clips]
 
     def view(self, clips: NDArray[np.int64], draws: Tensor) -> Batch:
-        """The epoch's training views of some clips, on the training device."""
+        """The training views of `clips` for an epoch's draws, on the training device."""
         return Batch.of(clips, self.views, draws, self.accelerator.device)
 
     # --- the loop ---------------------------------------------------------------------------
 
     def run(self) -> list[Path]:
-        """Trains to the end and returns the best checkpoints.
+        """Trains to the end and returns the best checkpoint of each model.
 
         Raises:
-            Stopped: it was asked to stop; a checkpoint is written.
-            UserError: the folders hold something else, ten steps in a row had numbers that aren't
-                finite, the disk is full, or another rank is lost; what was saved stays.
+            Stopped: the run was asked to stop; a checkpoint has been written.
+            UserError: the folders hold something else, ten steps in a row weren't finite, the disk
+                is full, or another rank is lost. Earlier checkpoints stay.
         """
         name = ", ".join(student.name for student in self.students)
         shown = self.accelerator.is_main_process
@@ -129,23 +130,23 @@ class TrainingRun:
         return [student.best_path for student in self.students]
 
     def begin(self, progress: Progress) -> bool:
-        """Begins the run or takes up the one that the folders hold; False if that is finished."""
+        """Begins or resumes the run of the folders; False if it is already finished."""
         tensors: list[dict[str, Tensor]] = []
 
         def decide() -> Start:
-            records = [student.logger for student in self.students]
+            loggers = [student.logger for student in self.students]
             identities = [student.logger.identity(student.model) for student in self.students]
-            folders = [record.run_folder for record in records]
+            folders = [logger.run_folder for logger in loggers]
             start = find_start(folders, identities, self.settings, tensors)
             if start != "finished":
-                for record in records:
-                    record.open()
+                for logger in loggers:
+                    logger.open()
             return start
 
         start = decide_on_main_process(self.accelerator, decide)
         if start == "finished":
             for student in self.students:
-                progress.echo(f"{student.folder}: the run is finished; there is nothing left to do")
+                progress.echo(f"{student.folder}: the run is finished; nothing left to do")
             return False
         where = "the device" if self.views.device.type == "cuda" else "main memory"
         for student in self.students:
@@ -158,32 +159,31 @@ class TrainingRun:
             for student in self.students:
                 student.logger.event("warning", text=self.compile_refusal)
         if isinstance(start, Resumed):
-            self.take_up(start, tensors)
+            self.restore(start, tensors)
             progress.resume_at(start.position.step)
         return True
 
-    def take_up(self, start: Resumed, tensors: list[dict[str, Tensor]]) -> None:
-        """Goes on where a run stopped."""
+    def restore(self, start: Resumed, tensors: list[dict[str, Tensor]]) -> None:
+        """Restores the state of a stopped run; `tensors` is empty on all ranks but rank 0."""
 
-        def put_back() -> None:
+        def restore_files() -> None:
             for student in self.students:
                 checkpoints = student.logger.checkpoints
                 checkpoints.restore_files(start.position, (BEST, LAST))
                 checkpoints.drop_after(start.position)
 
-        decide_on_main_process(self.accelerator, put_back)
+        decide_on_main_process(self.accelerator, restore_files)
         self.position = start.position
         self.resumed_at = start.position.step
         for number, (student, state) in enumerate(
             zip(self.students, start.states or (), strict=False)
         ):
-            own = tensors[number] if tensors else {}
-            student.load(state, own)
+            student.load(state, tensors[number] if tensors else {})
             self.control.reported = state.reported
         self.kept_labels = tensors[0].get(SOFT_LABELS) if tensors else None
 
     def train_on(self, progress: Progress) -> None:
-        """From the run's place to its end, which is recorded, whichever it is."""
+        """Trains from the current position on, and records how the run ends."""
         with self.control.requests, RankWatch(self.accelerator, self.record_failure) as watch:
             try:
                 while (epoch := self.position.epochs + 1) <= self.settings.epochs:
@@ -204,7 +204,7 @@ class TrainingRun:
                     student.logger.end(state="stopped", reason=stop.reason)
                 progress.echo(
                     f"Stopped after step {self.position.step} of {self.schedule.total_steps}: "
-                    f"{stop.reason}. Start it again, and it goes on there."
+                    f"{stop.reason}. Run the same command again to resume."
                 )
                 raise
             except KeyboardInterrupt:
@@ -219,38 +219,38 @@ class TrainingRun:
                 raise
 
     def record_failure(self, reason: str) -> None:
+        """Records that every run of this process failed."""
         for student in self.students:
             student.logger.end(state="failed", reason=reason)
 
     def finish(self, progress: Progress) -> None:
+        """Records the end of every run, then removes the resumable checkpoints."""
         for student in self.students:
             student.finish(progress)
 
         def conclude() -> None:
             for student in self.students:
                 student.logger.sync()
-            for student in self.students:  # once every end is safe
+            for student in self.students:  # only once every end event is on disk
                 student.logger.checkpoints.clear()
 
         decide_on_main_process(self.accelerator, conclude)
 
     def train_epoch(self, epoch: int, progress: Progress) -> None:
-        """The epoch's steps from the run's place on."""
+        """Trains the remaining steps of an epoch."""
         settings, schedule, soft_labels = self.settings, self.schedule, self.soft_labels
         draws = self.views.draw(settings.seed, epoch)
         clip_order = self.clip_order(epoch)
-        before = (
-            self.position.step - (epoch - 1) * schedule.steps_per_epoch
-        )  # this epoch's steps done
+        steps_done = self.position.step - (epoch - 1) * schedule.steps_per_epoch
         if soft_labels:
             soft_labels.begin_epoch(epoch)
-            soft_labels.go_on(self.kept_labels)
-        since, passes = time.perf_counter(), before * settings.accumulation
+            soft_labels.restore(self.kept_labels)
+        since, passes = time.perf_counter(), steps_done * settings.accumulation
         for student in self.students:
             student.wrapped.train()
         passes_left = (
             (s, p)
-            for s in range(before, schedule.steps_per_epoch)
+            for s in range(steps_done, schedule.steps_per_epoch)
             for p in range(settings.accumulation)
         )
         batches = (self.view(self.clips(clip_order, *at), draws) for at in passes_left)
@@ -278,25 +278,27 @@ class TrainingRun:
                 since = time.perf_counter()
             self.control.check(self.position)
         if soft_labels:
-            self.label_the_rest(soft_labels, clip_order, draws, before)
+            self.complete_labels(soft_labels, clip_order, draws, steps_done)
             soft_labels.end_epoch()
         self.kept_labels = None
 
-    def label_the_rest(
-        self, soft_labels: SoftLabels, clip_order: NDArray[np.int64], draws: Tensor, before: int
+    def complete_labels(
+        self, soft_labels: SoftLabels, clip_order: NDArray[np.int64], draws: Tensor, skipped: int
     ) -> None:
-        """Computes the soft labels that are to be cached and that no step has computed.
+        """Computes the soft labels that the cache needs and that no step of the epoch computed.
 
         Args:
-            before: steps of the epoch that an earlier process did.
+            skipped: steps of the epoch that an earlier process did.
         """
         size = self.schedule.global_batch
         rest = clip_order[self.schedule.steps_per_epoch * size :]
-        if before and soft_labels.filling:
+        if skipped and soft_labels.filling:
             kept = decide_on_main_process(self.accelerator, lambda: self.kept_labels is not None)
-            rest = rest if kept else np.concatenate((clip_order[: before * size], rest))
+            rest = rest if kept else np.concatenate((clip_order[: skipped * size], rest))
         view = partial(self.view, draws=draws)
-        for _ in soft_labels.compute(rest, self.settings.batch_size, lambda some: view(some)[1:3]):
+        for _ in soft_labels.compute(
+            rest, self.settings.batch_size, lambda clips: view(clips)[1:3]
+        ):
             pass
 
     def report(
@@ -307,19 +309,19 @@ class TrainingRun:
         rates: list[float],
         progress: Progress,
     ) -> None:
-        """A step event for each student, for the steps since the last one.
+        """Records a step event for each student, covering the steps since the last one.
 
-        Losses are means over all these steps, times over those that this process did.
+        Losses are means over all those steps; times are means over the steps of this process.
         """
-        steps = done - max(self.control.reported, self.resumed_at)  # those of this process
+        steps = done - max(self.control.reported, self.resumed_at)
         self.control.reported = done
-        sums = [student.take_sums() for student in self.students]  # waits for the device
+        sums = [student.take_sums() for student in self.students]  # blocks until the device is done
         elapsed = time.perf_counter() - since
         spent = {part: ms / steps for part, ms in self.clock.take().items()}
         clips_per_s = steps * self.schedule.global_batch / elapsed
         losses = [
-            student.report(done, epoch, own, rate, clips_per_s, spent)
-            for student, own, rate in zip(self.students, sums, rates, strict=True)
+            student.report(done, epoch, its_sums, rate, clips_per_s, spent)
+            for student, its_sums, rate in zip(self.students, sums, rates, strict=True)
         ]
         shown = " ".join(f"{loss:.3f}" for loss in losses)
         at = f"epoch {epoch}/{self.settings.epochs} | loss {shown} | {clips_per_s:.0f} clips/s"
@@ -334,18 +336,22 @@ def train(
     folder: Path | Sequence[Path],
     accelerator: Accelerator,
 ) -> list[Path]:
-    """Opens what a run needs and trains; returns the best checkpoint of each model.
+    """Opens store and soft labels, trains, and returns the best checkpoint of each model.
 
     Args:
-        settings, folder: one, or one for each of several students.
+        settings, folder: a single one, or one per student.
+        data: path of the store.
+        teacher: path of the teacher's checkpoint; None in standalone training, or where a teacher
+            cache holds every epoch.
 
     Raises:
-        Stopped, UserError: data or teacher are missing or don't fit, and as in `TrainingRun.run`.
+        Stopped: as `TrainingRun.run` raises it.
+        UserError: the store or the teacher is missing or doesn't fit, or as in `TrainingRun.run`.
     """
     several = [settings] if isinstance(settings, RunSettings) else list(settings)
     folders = [folder] if isinstance(folder, Path) else list(folder)
     store = ClipStore.open(data)
-    distilled = [own for own in several if isinstance(own, DistillSettings)]
+    distilled = [one for one in several if isinstance(one, DistillSettings)]
     soft_labels = open_soft_labels(distilled, store, teacher, accelerator) if distilled else None
     started = time.perf_counter()
     best = TrainingRun(several, store, soft_labels, accelerator, folders).run()

@@ -1,4 +1,4 @@
-"""Steps that are not taken since a number in them isn't finite."""
+"""Skips optimiser steps whose loss or gradient isn't finite."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 IN_A_ROW = 10
-"""So many skipped steps stop a run."""
+"""Skipped steps in a row that end a run."""
 HALVINGS = 24
-"""As often can fp16's loss scale be halved until it can't be the reason any more."""
+"""After so many halvings, fp16's loss scale can no longer be the cause of an overflow."""
 
 
 class RunningStatistics:
-    """A model's running means and variances, to be given back after a step that wasn't taken.
+    """A snapshot of a model's running means and variances, restored after a skipped step.
 
-    One forward pass with a number that isn't finite would leave them unusable for good.
+    A single forward pass with non-finite values would otherwise spoil them for good.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,15 +29,15 @@ class RunningStatistics:
         ]
         self._kept: Tensor | None = None
 
-    def keep(self) -> None:
-        """Notes them as they are."""
+    def snapshot(self) -> None:
+        """Takes the snapshot."""
         if self._buffers:
             self._kept = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
 
-    def give_back(self, skipped: Tensor) -> None:
-        """Takes them back to the last `keep` where `skipped` (a truth value) says so.
+    def restore(self, skipped: Tensor) -> None:
+        """Restores the last snapshot if `skipped` (a boolean scalar) is true.
 
-        On a GPU nobody waits to learn which it is.
+        On a GPU this happens on the device, without waiting for the value.
         """
         if self._kept is None:
             return
@@ -50,9 +50,9 @@ class RunningStatistics:
 
 
 class DelayedFlags:
-    """Truth values of past steps, read from a device without making it wait.
+    """Boolean flags of past steps, read back without blocking the device.
 
-    On a GPU they are read two steps later, at the same step on every rank.
+    On a GPU they are read two steps late, at the same step on every rank.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -71,7 +71,7 @@ class DelayedFlags:
         self._queue.append((step, host, copied))
 
     def take(self, *, all_: bool = False) -> tuple[int, list[int]] | None:
-        """The oldest step that may be read by now, with its flags."""
+        """The oldest step whose flags may be read by now, with its flags."""
         if len(self._queue) <= (0 if all_ else self._lag):
             return None
         step, flags, copied = self._queue.popleft()
@@ -104,28 +104,28 @@ class NonFiniteClips:
 
 
 class SkippedSteps:
-    """Counts a model's skipped steps and tells their reasons apart."""
+    """Counts a model's skipped steps and classifies why they were skipped."""
 
     def __init__(self, *, scaled: bool) -> None:
         """
         Args:
-            scaled: whether the loss is scaled for fp16, where a gradient may just overflow.
+            scaled: whether the loss is scaled for fp16, where gradients overflow now and then.
         """
         self.scaled = scaled
         self.count = self.in_a_row = self.overflows_in_a_row = 0
 
-    def tell(self, *, loss: bool, gradient: bool) -> str | None:
-        """Takes note of a step, and returns why it was skipped; None if it was taken.
+    def record(self, *, loss: bool, gradient: bool) -> str | None:
+        """Counts one step and returns why it was skipped, or None if it was taken.
 
         Args:
-            loss, gradient: whether it wasn't finite, on any rank.
+            loss, gradient: whether it was non-finite on any rank.
         """
         if not (loss or gradient):
             self.in_a_row = self.overflows_in_a_row = 0
             return None
         self.count += 1
         if self.scaled and not loss and self.overflows_in_a_row < HALVINGS:
-            # fp16's way to find its scale, and no sign that anything is wrong
+            # how fp16 finds its loss scale; not a sign that anything is wrong
             self.overflows_in_a_row += 1
             return "overflow"
         self.in_a_row += 1

@@ -1,4 +1,4 @@
-"""Whether a start begins a run, goes on with one, or finds it finished."""
+"""Decides whether a start begins a new run, resumes one, or finds it finished."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run goes on.
+    """The point at which a run is resumed.
 
     Attributes:
-        states: a state for each run folder; None where the run begins again at its first step.
-        notes: what the user should know.
-        ended: how the last process ended, in words.
+        position: steps and epochs done.
+        states: one state per run folder; None if the run begins again at its first step.
+        ended: how the previous process ended, as text.
+        notes: messages for the user.
     """
 
     position: Position
@@ -42,47 +43,48 @@ def find_start(
     settings: RunSettings,
     tensors: list[Tensors],
 ) -> Start:
-    """Locks the folders and says how to start; for the first rank.
+    """Locks the run folders and decides how to start. Only rank 0 calls it.
 
     Args:
-        tensors: where the state goes on, the tensors for each folder are put in here.
+        identities: the identity of each run, by `lastkd.runs.identity`.
+        tensors: filled with the tensors of each folder's checkpoint if the run is resumed.
 
     Raises:
-        UserError: the folders are being written, hold other runs, or can't be gone on with.
+        UserError: the folders are in use, hold other runs, or can't be resumed together.
     """
-    known = [folder.read() for folder in folders]
-    for folder, found in zip(folders, known, strict=True):
-        if found is None and settings.resume == "must":
+    earlier = [folder.read() for folder in folders]
+    for folder, run in zip(folders, earlier, strict=True):
+        if run is None and settings.resume == "must":
             raise UserError(
-                f"{folder.path}: holds no run to go on with, and --resume is must; check --run"
+                f"{folder.path}: holds no run to resume, and --resume is must; check --run"
             )
-        if found is not None and settings.resume == "never":
+        if run is not None and settings.resume == "never":
             raise UserError(
                 f"{folder.path}: holds a run already, and --resume is never; choose another --run "
                 "or remove it"
             )
-    for found, own in zip(known, identities, strict=True):
-        if found:
-            refuse_another_run(found, own)
-    if all(found and found.finished for found in known):
-        return "finished"  # which is also said of a folder that can't be written
+    for run, identity in zip(earlier, identities, strict=True):
+        if run:
+            refuse_another_run(run, identity)
+    if all(run and run.finished for run in earlier):
+        return "finished"  # before locking: a finished run may lie in a read-only folder
     for folder in folders:
         folder.lock()
-    known = [folder.read() for folder in folders]  # another process may have gone on until now
-    begun = [(folder, found) for folder, found in zip(folders, known, strict=True) if found]
+    earlier = [folder.read() for folder in folders]  # another process may have written until now
+    begun = [(folder, run) for folder, run in zip(folders, earlier, strict=True) if run]
     if not begun:
         return "new"
-    for folder, found in begun:
-        if found.finished and not positions(folder.path):
+    for folder, run in begun:
+        if run.finished and not positions(folder.path):
             raise UserError(
-                f"{folder.path}: holds a finished run, and others of these aren't; start those by "
-                "themselves"
+                f"{folder.path}: holds a finished run, but others of these runs aren't finished; "
+                "start those by themselves"
             )
     return _newest(folders, begun[0][1].ended, tensors)
 
 
 def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) -> Resumed:
-    """The newest position of which every folder has a whole checkpoint, or the run's beginning."""
+    """The newest position with an intact checkpoint in every folder, or the start of the run."""
     everywhere = [set(positions(folder.path)) for folder in folders]
     notes: list[str] = []
     for position in sorted(set.intersection(*everywhere), reverse=True):
@@ -90,13 +92,13 @@ def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) ->
         read: list[Tensors] = []
         for folder in folders:
             try:
-                state, own = Checkpoints(folder.path).read(position)
+                state, checkpoint = Checkpoints(folder.path).read(position)
             except DamagedError as error:
                 notes.append(f"{error}; it is set aside as damaged-{position.name}")
                 Checkpoints(folder.path).set_aside(position)
                 break
             states.append(state)
-            read.append(own)
+            read.append(checkpoint)
         else:
             tensors.extend(read)
             return Resumed(position, states, ended, notes)
@@ -104,8 +106,8 @@ def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) ->
         paths = ", ".join(str(folder.checkpoint_folder) for folder in folders)
         why = "; ".join(notes) or "they are of different steps"
         raise UserError(
-            f"{paths}: no checkpoint is whole in every folder ({why}); remove these folders to "
-            "begin the run again"
+            f"{paths}: no position has an intact checkpoint in every folder ({why}); remove these "
+            "folders to begin the run again"
         )
-    # at most a first checkpoint was under way
+    # at most the first checkpoint was being written
     return Resumed(Position(0, 0), None, ended)

@@ -1,6 +1,6 @@
-"""What is seen to between two steps: skipped steps, checkpoints that are due, requests to stop.
+"""What happens between two steps: skipped steps, due checkpoints, requests to stop.
 
-All of it is decided by all ranks alike, one step after it came up on any of them.
+All ranks decide alike, one step after something came up on any of them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SOFT_LABELS = "soft_labels"
 
 
 class RunControl:
-    """Stands between the steps of one run.
+    """Checks one run between its steps, and stops or checkpoints it.
 
     Args:
-        clip_names: the names of the clips of a step's global batch, for the error about bad ones.
+        clip_names: gives the names of the clips in a step's global batch, for error messages.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class RunControl:
     # --- between steps ----------------------------------------------------------------------
 
     def check(self, position: Position) -> None:
-        """Between two steps, or two batches of an evaluation.
+        """Called between two steps, or between two batches of an evaluation.
 
         Raises:
-            Stopped: the run was asked to stop; its checkpoint is written.
-            UserError: ten steps in a row were skipped, a soft label isn't finite, or the record
-                can't be written.
+            Stopped: the run was asked to stop; its checkpoint has been written.
+            UserError: too many steps in a row were skipped, a soft label isn't finite, or the event
+                log can't be written.
         """
         agreed = self._agreement.exchange(*self._numbers())
         if agreed is not None:
-            self._hear(*agreed)
+            self._apply(*agreed)
         if self._stop:
             if self._saved != position:
                 self.save(position)
@@ -73,40 +73,40 @@ class RunControl:
             self.save(position)
 
     def _numbers(self, *, all_: bool = False) -> tuple[list[int], int | None]:
-        """What this rank says: stop, checkpoint, failed record, number of a clip without a finite
-        soft label counted from 1, then each student's two flags.
+        """This rank's requests: stop, checkpoint, log failed, the index + 1 of a clip whose soft
+        label isn't finite, then two flags per student.
 
         Args:
-            all_: read the newest flags too, for which a device has to be waited for.
+            all_: whether to read the newest flags too, which blocks until the device has them.
         """
         clip = self.soft_labels.take_nonfinite(all_=all_) if self.soft_labels else None
         flags = [student.flags.take(all_=all_) for student in self.students]
-        record_failed = any(student.logger.failure for student in self.students)
+        log_failed = any(student.logger.failure for student in self.students)
         due = self.accelerator.is_main_process and (
             time.monotonic() - self._saved_at > self._every_s
         )
-        numbers = [self.requests.code(), int(due), int(record_failed)]
+        numbers = [self.requests.code(), int(due), int(log_failed)]
         numbers.append(0 if clip is None else clip + 1)
         step: int | None = None
-        for read in flags:
-            if read is not None:
-                step = read[0]
-            numbers += read[1] if read is not None else [0, 0]
+        for flag in flags:
+            if flag is not None:
+                step = flag[0]
+            numbers += flag[1] if flag is not None else [0, 0]
         return numbers, step
 
-    def _hear(self, numbers: list[int], step: int | None) -> None:
-        """What all ranks said one exchange ago."""
-        stop, due, record_failed, clip, *flags = numbers
+    def _apply(self, numbers: list[int], step: int | None) -> None:
+        """Acts on the maximum over all ranks of one exchange ago."""
+        stop, due, log_failed, clip, *flags = numbers
         self._stop, self._due = max(self._stop, stop), max(self._due, due)
-        if record_failed:
+        if log_failed:
             failures = [student.logger.failure for student in self.students]
-            raise next(filter(None, failures), UserError("the first rank can't write its record"))
+            raise next(filter(None, failures), UserError("rank 0 can't write its event log"))
         if clip and self.soft_labels:
             raise self.soft_labels.nonfinite_error(clip - 1)
         if step is None:
             return
         for student, loss, gradient in zip(self.students, flags[::2], flags[1::2], strict=True):
-            reason = student.skips.tell(loss=bool(loss), gradient=bool(gradient))
+            reason = student.skips.record(loss=bool(loss), gradient=bool(gradient))
             if reason is None:
                 continue
             epoch = (step - 1) // student.schedule.steps_per_epoch + 1
@@ -115,9 +115,9 @@ class RunControl:
             if student.skips.in_a_row >= IN_A_ROW:
                 names = ", ".join(self.clip_names(step))
                 raise UserError(
-                    f"{student.folder}: {IN_A_ROW} steps in a row had a {reason} that is no finite "
-                    f"number, up to step {step} with the clips {names}; try a smaller --lr, or "
-                    "look at these clips"
+                    f"{student.folder}: {IN_A_ROW} steps in a row had a {reason} that isn't "
+                    f"finite, the last of them step {step} with the clips {names}; try a smaller "
+                    "--lr, or check these clips"
                 )
 
     # --- checkpoints ------------------------------------------------------------------------
@@ -126,24 +126,24 @@ class RunControl:
         """Writes a checkpoint of every student; every rank must call it.
 
         Raises:
-            UserError: the disk is full or the folder can't be written; what was there stays.
+            UserError: the disk is full or the folder can't be written; earlier checkpoints stay.
         """
         self.settle()
         started = time.perf_counter()
         states = [student.state(position, self.reported) for student in self.students]
-        labels = self.soft_labels.so_far() if self.soft_labels else None
+        labels = self.soft_labels.collected() if self.soft_labels else None
         if labels is not None:
             states[0][1][SOFT_LABELS] = labels
 
         def write() -> list[int]:
             sizes: list[int] = []
             for student, (state, tensors) in zip(self.students, states, strict=True):
-                student.logger.sync()  # the log is never behind a checkpoint
+                student.logger.sync()  # the log must not lag behind a checkpoint
                 files = (student.folder / name for name in (BEST, LAST))
                 beside = [path for path in files if path.exists()]
                 checkpoints = student.logger.checkpoints
                 sizes.append(checkpoints.write(state, tensors, beside))
-            for student in self.students:  # only now that all have the new one
+            for student in self.students:  # only once every student has its new one
                 student.logger.checkpoints.prune()
             return sizes
 
@@ -162,13 +162,13 @@ class RunControl:
         self._saved, self._saved_at, self._due = position, time.monotonic(), 0
 
     def settle(self) -> None:
-        """Hears all that is still under way, so that nothing of it is lost with this process."""
+        """Waits for pending exchanges and flags, so that a checkpoint accounts for all of them."""
         if (agreed := self._agreement.settle()) is not None:
-            self._hear(*agreed)
+            self._apply(*agreed)
         step: int | None = 0
         while step is not None:
             numbers, step = self._numbers(all_=True)
             before = self._agreement.exchange(numbers, step)
             agreed = self._agreement.settle() or before
             if agreed is not None:
-                self._hear(*agreed)
+                self._apply(*agreed)

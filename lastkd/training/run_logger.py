@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: settings, events and checkpoints."""
+"""Writes a run's folder: settings, events and checkpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 
 
 class RunLogger:
-    """One run's folder, written by the first rank alone."""
+    """The folder of one run, written by rank 0 only."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class RunLogger:
     ) -> None:
         """
         Raises:
-            UserError: the tracker that was asked for isn't installed.
+            UserError: the configured tracker isn't installed.
         """
         require_tracker(settings.log_with)
         self.settings = settings
@@ -66,7 +66,7 @@ class RunLogger:
         self._listeners: list[DeviceWatch | RunTracker] = []
 
     def open(self) -> None:
-        """Begins to record; for the first rank, which has locked the folder.
+        """Opens the event log. Only rank 0 calls it, after locking the folder.
 
         Raises:
             UserError: the folder can't be written.
@@ -77,7 +77,7 @@ class RunLogger:
             self._listeners.append(RunTracker(self.settings, self.folder, self._log))
 
     def close(self) -> None:
-        """Leaves the folder to others."""
+        """Closes the event log and releases the folder."""
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -85,7 +85,7 @@ class RunLogger:
 
     @property
     def begun(self) -> bool:
-        """Whether an earlier process recorded the start; known to the first rank."""
+        """Whether an earlier process recorded the start; known on rank 0."""
         return self._log is not None and self._log.begun
 
     @property
@@ -95,8 +95,8 @@ class RunLogger:
     def event(self, event: str, **fields: Any) -> None:
         """Records an event.
 
-        A log that can't be written is noted as `failure`: all ranks must hear of it, and end at the
-        same place.
+        If the log can't be written, the error is kept as `failure` rather than raised, so that all
+        ranks learn of it and end at the same step.
         """
         if self._log is None or self.failure is not None:
             return
@@ -104,14 +104,15 @@ class RunLogger:
             self._log.write(event, **fields)
         except UserError as error:
             self.failure = error
-        self._tell(event, fields)
+        self._notify(event, fields)
 
-    def _tell(self, event: str, fields: dict[str, Any]) -> None:
+    def _notify(self, event: str, fields: dict[str, Any]) -> None:
         for listener in self._listeners:
             listener.event(event, fields)
 
     def sync(self) -> None:
-        """
+        """Flushes the event log to disk.
+
         Raises:
             UserError: the log can't be written.
         """
@@ -121,18 +122,22 @@ class RunLogger:
             self._log.sync()
 
     def end(self, **fields: Any) -> None:
-        """Records the end as far as that is still possible."""
+        """Records the end of the run if the log can still be written."""
         if self._log is None:
             return
         with contextlib.suppress(UserError):
             self._log.write("end", **fields)
             self._log.sync()
-        self._tell("end", fields)
+        self._notify("end", fields)
 
     def save(
         self, model: SkeletonModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str
     ) -> None:
-        """Writes a checkpoint of `model` as it is after `epoch`; every rank must call it.
+        """Saves `model` as it is after `epoch`. Every rank must call it.
+
+        Args:
+            accuracy: of this epoch, if it was evaluated.
+            chosen_by: why this epoch was saved, as text.
 
         Raises:
             UserError: the disk is full or the folder can't be written.
@@ -147,7 +152,7 @@ class RunLogger:
             epoch=epoch,
             chosen_by=chosen_by,
             settings={
-                # how often the run was stopped doesn't make another checkpoint
+                # a checkpoint doesn't depend on how often its run was stopped
                 **self.settings.model_dump(mode="json", exclude={"resume", "time_budget"}),
                 "mixed_precision": self.precision,
             },
@@ -159,7 +164,7 @@ class RunLogger:
         )
 
     def identity(self, model: SkeletonModel) -> dict[str, Any]:
-        """What the run is known by."""
+        """What identifies the run, to refuse resuming another one in its folder."""
         return identity(
             self.settings.model_dump(mode="json"),
             data=self.store.content_hash,
@@ -170,7 +175,7 @@ class RunLogger:
         )
 
     def conditions(self) -> dict[str, str | int]:
-        """On which the rounding depends."""
+        """What rounding depends on: device, process count, versions."""
         device = self.accelerator.device
         conditions: dict[str, str | int] = {
             "processes": self.accelerator.num_processes,
@@ -185,25 +190,25 @@ class RunLogger:
         return conditions
 
     def resume(self, resumed: Resumed, progress: Progress) -> None:
-        """The resume event, and the same for the one who watches."""
-        place, accelerator = resumed.position, self.accelerator
+        """Records the resume event and prints its gist."""
+        position, accelerator = resumed.position, self.accelerator
         notes = list(resumed.notes)
         if resumed.states:
-            there = resumed.states[0].conditions
+            before = resumed.states[0].conditions
             differing = [
-                f"{name} {there[name]} before and {value} now"
+                f"{name} {before[name]} before and {value} now"
                 for name, value in self.conditions().items()
-                if there.get(name, value) != value
+                if before.get(name, value) != value
             ]
             if differing:
                 notes.append(
-                    f"goes on under other conditions ({'; '.join(differing)}): the result will not "
-                    "be byte for byte that of an undisturbed run"
+                    f"resumes under other conditions ({'; '.join(differing)}): the result will not "
+                    "be byte for byte that of an uninterrupted run"
                 )
         self.event(
             "resume",
-            step=place.step,
-            epoch=place.epochs + 1,
+            step=position.step,
+            epoch=position.epochs + 1,
             processes=accelerator.num_processes,
             device={
                 "type": accelerator.device.type,
@@ -213,18 +218,18 @@ class RunLogger:
             reason=resumed.ended,
         )
         progress.echo(
-            f"{self.folder.name}: goes on after step {place.step} of {self.schedule.total_steps} "
-            f"(the last process ended: {resumed.ended})"
+            f"{self.folder.name}: resumes after step {position.step} of "
+            f"{self.schedule.total_steps} (the last process ended: {resumed.ended})"
         )
         for note in notes:
             self.event("warning", text=note)
             progress.echo(f"  {note}")
 
     def start(self, model: SkeletonModel, store_place: str, progress: Progress) -> None:
-        """The start event, and its gist for the one who watches.
+        """Records the start event and prints its gist.
 
         Args:
-            store_place: where the clips are held, in words.
+            store_place: where the clips are held, as text.
         """
         settings, schedule, store, accelerator = (
             self.settings,
@@ -293,5 +298,5 @@ class RunLogger:
         if left_out:
             self.event(
                 "warning",
-                text=f"{left_out} clips an epoch don't fill a global batch and wait for the next",
+                text=f"{left_out} clips per epoch don't fill a global batch and are left out",
             )

@@ -1,4 +1,4 @@
-"""The sizes of a run that follow from its settings, its data and the number of processes."""
+"""Steps and learning rate of a run, as functions of its settings, data and process count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from lastkd.settings.runs import RunSettings
 
 @dataclass(frozen=True)
 class Schedule:
-    """The sizes that follow from settings, data and number of processes."""
+    """The number of steps of a run.
+
+    Attributes:
+        global_batch: clips per step, over all processes and accumulation passes.
+    """
 
     global_batch: int
     steps_per_epoch: int
@@ -19,12 +23,13 @@ class Schedule:
 
 
 def make_schedule(settings: RunSettings, clips: int, processes: int) -> Schedule:
-    """
+    """The schedule for `clips` training clips on `processes` processes.
+
     Raises:
         UserError: there are fewer training clips than one global batch holds.
     """
     global_batch = settings.batch_size * processes * settings.accumulation
-    steps = clips // global_batch  # a last partial batch would upset the norms: it is left out
+    steps = clips // global_batch  # a partial last batch would disturb batch norm: it is dropped
     if steps == 0:
         raise UserError(
             f"--batch-size {settings.batch_size}: a global batch of {global_batch} clips is more "
@@ -34,11 +39,13 @@ def make_schedule(settings: RunSettings, clips: int, processes: int) -> Schedule
 
 
 def learning_rate(settings: RunSettings, global_batch: int, progress: float) -> float:
-    """The rate at a point of the run: a function of place, so nothing needs to be resumed.
+    """The learning rate: a linear warm-up, then a cosine down to `final_lr`.
+
+    A pure function of the position in the run, so there is no scheduler state to resume.
 
     Args:
-        global_batch: clips a step over all processes; every rate scales with it.
-        progress: epochs done, as a fraction.
+        global_batch: clips per step over all processes; the rate scales linearly with it.
+        progress: epochs done, with a fraction.
     """
     factor = global_batch / settings.reference_batch
     warmup = min(settings.warmup_epochs, settings.epochs)

@@ -1,4 +1,4 @@
-"""Where a run's soft labels come from: the live teacher, or a cache that an earlier run filled."""
+"""A run's soft labels, from the live teacher or from a cache that an earlier run filled."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 View = Callable[[NDArray[np.int64]], tuple[Streams, Tensor]]
-"""Clips to their streams and numbers of bodies in this epoch."""
+"""Maps clip indices to their streams and body counts `(B,)` in the current epoch."""
 
 
 def rounded(logits: Tensor) -> Tensor:
-    """Logits as a cache would give them back: so that live and replayed runs are the same."""
+    """Logits rounded as in a cache, so that live and replayed runs give the same result."""
     return logits.half().float()
 
 
 class SoftLabels:
-    """Soft labels by clip, one epoch at a time.
+    """The teacher's logits of every training view, one epoch at a time.
 
     Args:
-        identity: the teacher that they are of.
-        load: makes the live teacher; called only if an epoch isn't cached.
-        cache: where they are read from or, if an epoch is missing, written to.
+        identity: identifies the teacher.
+        load: loads the live teacher; called only if an epoch isn't cached.
+        clips: the training clips, as indices into the store.
+        cache: read for the epochs that it holds, and written for those that it lacks.
     """
 
     def __init__(
@@ -66,43 +67,46 @@ class SoftLabels:
 
     @property
     def filling(self) -> bool:
-        """Whether this epoch's labels are kept to be written."""
+        """Whether this epoch's labels are collected for the cache."""
         return self._filled is not None
 
-    def so_far(self) -> Tensor | None:
-        """The labels kept of this epoch, float16 on the CPU; zero where there are none yet.
+    def collected(self) -> Tensor | None:
+        """This epoch's labels so far, float16 on the CPU; rows not computed yet are zero.
 
         Every rank must call it.
         """
         if self._filled is None:
             return None
         filled = self._filled
-        if self._accelerator.num_processes > 1:  # a row is one rank's, and zero on the others
+        if (
+            self._accelerator.num_processes > 1
+        ):  # each row is set on one rank and zero on the others
             filled = self._accelerator.reduce(filled, reduction="sum")
         return filled.half().cpu()
 
-    def go_on(self, labels: Tensor | None) -> None:
-        """Takes over the labels of this epoch that a stopped run had kept; on the first rank."""
+    def restore(self, labels: Tensor | None) -> None:
+        """Restores this epoch's labels from a checkpoint; only rank 0 passes them."""
         if self._filled is not None and labels is not None:
             self._filled.copy_(labels)
 
     def agree(self, value: bool) -> bool:
-        """The first rank's answer, on all ranks: another run may be filling the cache just now."""
+        """Rank 0's `value` on all ranks, since another run may be filling the cache right now."""
         if self._accelerator.num_processes == 1:
             return value
-        said = torch.tensor(float(value and self._accelerator.is_main_process))
-        said = said.to(self._accelerator.device)
-        return bool(self._accelerator.reduce(said, reduction="sum").item())
+        vote = torch.tensor(float(value and self._accelerator.is_main_process))
+        vote = vote.to(self._accelerator.device)
+        return bool(self._accelerator.reduce(vote, reduction="sum").item())
 
     @property
     def live(self) -> bool:
-        """Whether this epoch's labels are computed and not read."""
+        """Whether this epoch's labels come from the live teacher."""
         return self._replayed is None
 
     def begin_epoch(self, epoch: int) -> None:
-        """
+        """Reads the epoch's labels from the cache, or loads the teacher to compute them.
+
         Raises:
-            UserError: the epoch is in the cache, but damaged, or the teacher can't be loaded.
+            UserError: the cached epoch is damaged, or the teacher can't be loaded.
         """
         device = self._accelerator.device
         self._epoch = epoch
@@ -116,20 +120,20 @@ class SoftLabels:
             self._filled = torch.zeros(shape, dtype=torch.float32, device=device)
 
     def describe(self, epochs: int) -> str:
-        """Where the labels of a run of so many epochs come from, to follow the teacher's name."""
+        """How many of a run's epochs are cached, as text that follows the teacher's name."""
         if self.cache is None:
             return ""
         missing = len(self.cache.missing(epochs))
         return f"; {epochs - missing} of {epochs} epochs in {self.cache.folder}"
 
     def teacher(self) -> FrozenTeacher:
-        """The live teacher."""
+        """The live teacher, loaded on first use."""
         if self._teacher is None:
             self._teacher = self._load()
         return self._teacher
 
     def __call__(self, clips: NDArray[np.int64], streams: Streams, bodies: Tensor) -> Tensor:
-        """Logits `(B, K)` in float32 of this epoch's views of `clips`."""
+        """The teacher's logits `(B, K)`, float32, for this epoch's views of `clips`."""
         rows = to_device(self._row[torch.from_numpy(clips)], self._accelerator.device)
         if self._replayed is not None:
             return self._replayed[rows].float()
@@ -155,33 +159,33 @@ class SoftLabels:
         )
 
     def compute(self, clips: NDArray[np.int64], batch_size: int, view: View) -> Iterator[int]:
-        """Computes labels that are to be cached outside a training step, shared out by rank.
+        """Computes labels for the cache outside a training step, divided among the ranks.
 
         Args:
-            clips: those that no batch of the epoch held, on every rank the same.
-            batch_size: clips a process and forward pass.
-            view: gives their views.
+            clips: clips that no batch of the epoch contained; the same on every rank.
+            batch_size: clips per forward pass of a process.
+            view: makes the views of a batch.
 
         Yields:
-            How many of `clips` are done, after each of this rank's batches.
+            The number of `clips` done after each batch of this rank.
         """
         if self._filled is None:
             return
         world, rank = self._accelerator.num_processes, self._accelerator.process_index
         for start in range(rank * batch_size, len(clips), world * batch_size):
-            some = clips[start : start + batch_size]
-            self(some, *view(some))
+            batch = clips[start : start + batch_size]
+            self(batch, *view(batch))
             yield min(start + batch_size, len(clips))
 
     def end_epoch(self) -> None:
-        """Writes the epoch, if it is to be cached and isn't yet.
+        """Writes the epoch to the cache if it was computed for one.
 
         Raises:
             UserError: the cache can't be written, or a label isn't finite: it is never cached.
         """
         if self.cache is None or self._filled is None:
             return
-        filled, self._filled = self.so_far(), None
+        filled, self._filled = self.collected(), None
         cache = self.cache
         assert filled is not None
 
@@ -194,7 +198,7 @@ class SoftLabels:
         decide_on_main_process(self._accelerator, write)
 
     def about(self) -> dict[str, Any]:
-        """What an event says of the teacher."""
+        """The teacher's entry in a start event."""
         identity = self.identity
         return {
             "model": identity.name,
@@ -210,24 +214,25 @@ def open_soft_labels(
     teacher: Path | None,
     accelerator: Accelerator,
 ) -> SoftLabels:
-    """The soft labels that a run's settings ask for.
+    """The soft labels for students trained together.
 
     Args:
-        teacher: its checkpoint; None where a cache is to hold all epochs.
+        settings: one per student; they agree in all that soft labels depend on.
+        teacher: path of the teacher's checkpoint; None if the cache must hold every epoch.
 
     Raises:
-        UserError: teacher or cache are missing, damaged or don't fit, or the cache lacks epochs and
-            no teacher was named.
+        UserError: the teacher or the cache is missing, damaged or doesn't fit, or the cache lacks
+            epochs and no teacher was named.
     """
     common = settings[0]
     folder = common.teacher_cache
     if teacher is not None:
         identity = TeacherIdentity.of(teacher, store)
     else:
-        about = TeacherCache.read_about(folder) if folder else None
-        if about is None:
+        metadata = TeacherCache.read_about(folder) if folder else None
+        if metadata is None:
             raise UserError(f"{folder}: holds no soft labels yet, and no teacher was named")
-        identity = about.identity
+        identity = metadata.identity
     clips, _ = store.split(common.split)
     cache: TeacherCache | None = None
     if folder is not None:
@@ -242,7 +247,7 @@ def open_soft_labels(
 
     def load() -> FrozenTeacher:
         if teacher is None:
-            raise UserError(f"{folder}: an epoch has vanished, and no teacher was named")
+            raise UserError(f"{folder}: an epoch has been removed, and no teacher was named")
         return FrozenTeacher(teacher, store, accelerator.device)
 
     return SoftLabels(identity, load, store, clips, accelerator, cache)

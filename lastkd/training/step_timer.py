@@ -1,4 +1,4 @@
-"""Time spent in the parts of a step, measured without making the device wait."""
+"""Time spent in each part of a step, measured without blocking the device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class StepTimer:
-    """Adds up milliseconds by part; on a GPU between events, which are read at `take` alone."""
+    """Sums milliseconds by part; on a GPU with events that are only read in `take`."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -37,13 +37,13 @@ class StepTimer:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """The time spent inside, added to `part`."""
+        """Adds the time spent inside the block to `part`."""
         self.start(part)
         yield
         self.stop(part)
 
     def take(self) -> dict[str, float]:
-        """Milliseconds by part since the last call; the device must be done with them."""
+        """Milliseconds by part since the last call; the device must have finished those parts."""
         for part, spans in self._spans.items():
             self._sums[part] = sum(a.elapsed_time(b) for a, b in spans)
         taken, self._sums, self._spans = self._sums, {}, {}

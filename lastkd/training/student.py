@@ -1,4 +1,4 @@
-"""One model in training: weights, optimiser, loss and record."""
+"""One model in training: its weights, optimiser, loss and event log."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ from lastkd.training.soft_loss import soft_label_loss
 
 
 class Student:
-    """A model with all that is its own, so that in company it trains as it would alone.
+    """One student with its own weights, optimiser, scaler and dropout stream.
 
-    A teacher in standalone training is a student too: what makes a run is the loss.
+    Training several together gives each the result that it would get alone. A model trained without
+    a teacher, be it a LAST-v2 teacher, is a `Student` too: only the loss differs.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Student:
         self.wrapped: nn.Module = accelerator.prepare(self.model)
         self.compute = torch.compile(self.wrapped) if compiled else self.wrapped
         self.optimizer = make_optimizer(self.model, settings)
-        # its own, not Accelerate's one for all: no student's overflow may change another's steps
+        # Accelerate shares one scaler; here no student's overflow may change another's steps
         half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler("cuda", enabled=half)
         self.epochs_done = 0.0
@@ -75,7 +76,7 @@ class Student:
         self.statistics = RunningStatistics(self.model)
         self.flags = DelayedFlags(accelerator.device)
         self.skips = SkippedSteps(scaled=half)
-        self._loss_fine = torch.ones((), dtype=torch.bool, device=accelerator.device)
+        self._loss_finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
         self.logger = RunLogger(settings, store, soft_labels, accelerator, folder, schedule)
 
     @property
@@ -84,7 +85,7 @@ class Student:
 
     @property
     def part(self) -> str:
-        """The name of its time in the clock; students of a sweep share model and variant."""
+        """Its key in the step timer; students of a sweep may share everything but the folder."""
         return f"student {self.folder}"
 
     @property
@@ -92,6 +93,12 @@ class Student:
         return self.folder / BEST
 
     def loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> LossParts:
+        """The configured loss of one batch.
+
+        Args:
+            logits, soft: the student's and the teacher's logits `(B, K)`.
+            labels: class indices `(B,)`.
+        """
         settings = self.settings
         if soft is not None and isinstance(settings, DistillSettings):
             done = self.epochs_done / settings.epochs
@@ -100,7 +107,7 @@ class Student:
         return standalone_loss(logits, labels, label_smoothing=smoothing)
 
     def set_rate(self, epochs_done: float) -> float:
-        """Sets and returns the learning rate of a point of the run."""
+        """Sets and returns the learning rate after `epochs_done` epochs."""
         self.epochs_done = epochs_done
         rate = learning_rate(self.settings, self.schedule.global_batch, epochs_done)
         for group in self.optimizer.param_groups:
@@ -108,34 +115,42 @@ class Student:
         return rate
 
     def forward_backward(
-        self, streams: Streams, bodies: Tensor, labels: Tensor, soft: Tensor | None, place: int
+        self, streams: Streams, bodies: Tensor, labels: Tensor, soft: Tensor | None, micro_step: int
     ) -> None:
-        """One forward pass and its gradients, with the dropout masks of this place in the run."""
+        """One forward and backward pass.
+
+        Args:
+            streams: views `(B, 3, T, V, M)` by stream.
+            bodies: body counts `(B,)`.
+            soft: the teacher's logits `(B, K)`.
+            micro_step: forward passes before this one; with seed and rank, it decides the dropout
+                masks.
+        """
         settings, rank = self.settings, self.accelerator.process_index
         torch.manual_seed(
-            rng.derive_seed(settings.seed, "dropout", settings.model_name, place, rank)
+            rng.derive_seed(settings.seed, "dropout", settings.model_name, micro_step, rank)
         )
-        if place % settings.accumulation == 0:
-            self.statistics.keep()
+        if micro_step % settings.accumulation == 0:
+            self.statistics.snapshot()
         logits = self.compute(streams, bodies)
         parts = self.loss(logits, soft, labels)
         total = parts.total.detach()
-        # 1 for a finite loss; for another NaN, so that every rank gets its gradient and skips
-        fine = 1 + 0 * total
-        self.scaler.scale(parts.total * fine / settings.accumulation).backward()
+        # 1 for a finite loss, else NaN: the gradient is NaN on every rank, and every rank skips
+        one_or_nan = 1 + 0 * total
+        self.scaler.scale(parts.total * one_or_nan / settings.accumulation).backward()
         kl = parts.kl if parts.kl is not None else torch.zeros_like(parts.ce)
         finite = total.isfinite()
-        self._loss_fine = self._loss_fine & finite
+        self._loss_finite = self._loss_finite & finite
         sums = torch.stack((parts.ce, kl, parts.total, torch.ones_like(kl))).detach()
         self.sums += torch.where(finite, sums, 0)
 
     def step(self, number: int) -> None:
-        """Clips the gradients and moves the weights, unless a loss or gradient isn't finite.
+        """Clips the gradients and updates the weights, unless a loss or gradient isn't finite.
 
-        Whether it was is known later (`flags`): only the device need know at once.
+        The decision is made on the device; the host learns of it later, through `flags`.
 
         Args:
-            number: the step's, counted from 1.
+            number: the number of the step, counted from 1.
         """
         self.scaler.unscale_(self.optimizer)
         self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
@@ -147,9 +162,9 @@ class Student:
             self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad()
-        self.statistics.give_back(skipped)
-        self.flags.put(number, torch.stack((~self._loss_fine, skipped)))
-        self._loss_fine = torch.ones_like(self._loss_fine)
+        self.statistics.restore(skipped)
+        self.flags.put(number, torch.stack((~self._loss_finite, skipped)))
+        self._loss_finite = torch.ones_like(self._loss_finite)
 
     def take_sums(self) -> Tensor:
         """Sums of ce, kl, total and passes over all ranks since the last call, on the CPU."""
@@ -170,10 +185,10 @@ class Student:
         """Records one step event with the means of `sums`, and returns the mean loss.
 
         Args:
-            spent: milliseconds a step by part.
+            spent: milliseconds per step, by part.
         """
         ce, kl, total, passes = sums.tolist()
-        passes = passes or math.nan  # every step was skipped: there is no mean
+        passes = passes or math.nan  # there is no mean if every step was skipped
         fields: dict[str, Any] = {"step": step, "epoch": epoch, "ce": ce / passes}
         if "teacher" in spent:
             fields |= {"kl": kl / passes, "teacher_ms": round(spent["teacher"], 3)}
@@ -195,9 +210,10 @@ class Student:
         progress: Progress,
         between: Callable[[], None],
     ) -> None:
-        """Evaluates, records and saves.
+        """Evaluates, records the epoch and saves checkpoints.
 
         Args:
+            clips: the test clips, as indices into the store.
             between: called before each batch of the evaluation.
         """
         self.share_buffers()
@@ -233,11 +249,11 @@ class Student:
                 self.logger.save(self.model, BEST, epoch, accuracy, chosen_by)
         self.logger.save(self.model, LAST, epoch, accuracy, "the last epoch")
 
-    def state(self, place: Position, reported: int) -> tuple[RunState, dict[str, Tensor]]:
-        """All that training goes on from, but for the soft labels; every rank must call it.
+    def state(self, position: Position, reported: int) -> tuple[RunState, dict[str, Tensor]]:
+        """Everything needed to resume, except the soft labels. Every rank must call it.
 
         Args:
-            reported: steps done at the last step event.
+            reported: steps done when the last step event was written.
         """
         sums = self.sums[None]
         if self.accelerator.num_processes > 1:
@@ -250,8 +266,8 @@ class Student:
             tensors["best.confusion"] = torch.from_numpy(accuracy.confusion)
         state = RunState(
             run_id=self.logger.run_id,
-            step=place.step,
-            epochs=place.epochs,
+            step=position.step,
+            epochs=position.epochs,
             reported=reported,
             skipped=self.skips.state(),
             best=best,
@@ -261,21 +277,21 @@ class Student:
         return state, {key: x.detach().to("cpu", copy=True) for key, x in tensors.items()}
 
     def load(self, state: RunState, tensors: dict[str, Tensor]) -> None:
-        """Takes over a state; every rank must call it, and only the first needs the tensors."""
+        """Restores a state. Every rank must call it, but only rank 0 needs the tensors."""
         accelerator = self.accelerator
         for key, tensor in self._carried().items():
             if accelerator.is_main_process:
                 tensor.copy_(tensors[key])
             if accelerator.num_processes > 1:
                 tensor.copy_(broadcast(tensor, from_process=0))
-        few = ("sums", "best.confusion")
+        needed = ("sums", "best.confusion")
         shared = decide_on_main_process(
-            accelerator, lambda: {k: tensors[k] for k in few if k in tensors}
+            accelerator, lambda: {k: tensors[k] for k in needed if k in tensors}
         )
         sums = shared["sums"]
         if len(sums) == accelerator.num_processes:
             self.sums.copy_(sums[accelerator.process_index])
-        elif accelerator.is_main_process:  # what each had can't be given back to others
+        elif accelerator.is_main_process:  # another number of processes: rank 0 takes the total
             self.sums.copy_(sums.sum(dim=0))
         self.skips.load(state.skipped)
         self.scaler.load_state_dict(state.scaler)
@@ -284,7 +300,7 @@ class Student:
             self.best = state.best.epoch, Accuracy(confusion, state.best.top5_hits)
 
     def _carried(self) -> dict[str, Tensor]:
-        """The tensors that training carries along, as they are: weights, buffers, momentum."""
+        """The live tensors of the training state: weights, buffers, momentum."""
         carried = {f"model.{key}": tensor for key, tensor in self.model.state_dict().items()}
         if self.settings.momentum:
             for name, parameter in self.model.named_parameters():
@@ -292,7 +308,7 @@ class Student:
         return carried
 
     def finish(self, progress: Progress) -> None:
-        """Records the end and says what was best."""
+        """Records the end of the run and reports the best epoch."""
         assert self.best is not None  # the last epoch is always evaluated
         epoch, accuracy = self.best
         self.logger.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
@@ -302,7 +318,7 @@ class Student:
         )
 
     def share_buffers(self) -> None:
-        """Gives all ranks the first one's running statistics, which is what is saved."""
+        """Broadcasts rank 0's running statistics, which are the ones that are saved."""
         if self.accelerator.num_processes > 1:
             for buffer in self.model.buffers():
                 broadcast(buffer, from_process=0)

@@ -1,9 +1,9 @@
-"""Soft labels on disk: a teacher's logits of each epoch's views, to be replayed by later runs.
+"""Soft labels on disk: a teacher's logits of each epoch's views, replayed by later runs.
 
 A view is a function of (seed, epoch, clip), so a run with the same teacher, data, view settings and
-seed sees the very views that an earlier one saw, and may read the logits instead of computing them.
-A cache is a folder with `cache.json`, which says what it was made from, and one file an epoch:
-float16 logits `(clips, K)`, a row for each training clip of the split in the store's order.
+seed sees exactly the views of an earlier one and may read its logits instead of computing them.
+A cache is a folder with `cache.json`, which records what it was made from, and one file per epoch:
+float16 logits `(clips, K)`, one row per training clip of the split in the store's order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lastkd.training.teacher import TeacherIdentity
 
 FORMAT = 1
 ABOUT_FILE = "cache.json"
-_IN_WORDS = {
+_DESCRIPTIONS = {
     "teacher": "teacher's weights (hash)",
     "body_average": "teacher's average over bodies",
     "data": "data (content hash)",
@@ -43,7 +43,7 @@ _IN_WORDS = {
 
 
 class CacheKey(BaseModel):
-    """All that a training view's soft labels depend on."""
+    """Everything that the soft labels of a training view depend on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,7 +86,7 @@ class CacheKey(BaseModel):
 
 
 class CacheAbout(BaseModel):
-    """`cache.json`: the key, and what is said of the teacher where it isn't at hand."""
+    """`cache.json`: the key, and what describes the teacher if its checkpoint isn't at hand."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,36 +108,37 @@ class TeacherCache:
 
     @classmethod
     def open(cls, folder: Path, key: CacheKey, identity: TeacherIdentity) -> TeacherCache:
-        """Opens a cache or begins one; safe where several processes do so at once.
+        """Opens or creates a cache; several processes may do so at once.
 
         Raises:
             UserError: the folder holds logits of something else (naming what differs), holds
-                something that is no cache, or can't be written.
+                something that isn't a cache, or can't be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                found = cls.read_about(folder)
-                if found is None:
+                existing = cls.read_about(folder)
+                if existing is None:
                     about = CacheAbout(key=key, model=identity.name, accuracy=identity.accuracy)
                     with replacing(folder / ABOUT_FILE) as part:
                         part.write_text(about.model_dump_json(indent=1), encoding="utf-8")
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-        if found is not None:
-            cls.check(folder, found.key, key)
+        if existing is not None:
+            cls.check(folder, existing.key, key)
         return cls(folder, key)
 
     @staticmethod
-    def check(folder: Path, found: CacheKey, key: CacheKey) -> None:
-        """
+    def check(folder: Path, stored: CacheKey, key: CacheKey) -> None:
+        """Compares a cache's key with the key that a run needs.
+
         Raises:
-            UserError: the two keys differ, naming in what.
+            UserError: the keys differ, naming the fields.
         """
         differing = [
-            f"{_IN_WORDS[name]} {getattr(found, name)} there and {getattr(key, name)} here"
+            f"{_DESCRIPTIONS[name]} {getattr(stored, name)} there and {getattr(key, name)} here"
             for name in CacheKey.model_fields
-            if getattr(found, name) != getattr(key, name)
+            if getattr(stored, name) != getattr(key, name)
         ]
         if differing:
             raise UserError(
@@ -147,7 +148,7 @@ class TeacherCache:
 
     @staticmethod
     def read_about(folder: Path) -> CacheAbout | None:
-        """What a cache was made from; None where there is none yet.
+        """What a cache was made from; None if there isn't one yet.
 
         Raises:
             UserError: `cache.json` is damaged.
@@ -169,11 +170,11 @@ class TeacherCache:
         return self.path(epoch).exists()
 
     def missing(self, epochs: int) -> list[int]:
-        """The epochs from 1 to `epochs` that aren't there yet."""
+        """The epochs from 1 to `epochs` that aren't cached."""
         return [epoch for epoch in range(1, epochs + 1) if not self.has(epoch)]
 
     def read(self, epoch: int) -> Tensor:
-        """An epoch's logits `(clips, K)`, float16.
+        """Reads an epoch's logits `(clips, K)`, float16, on the CPU.
 
         Raises:
             UserError: the file is damaged or belongs to another cache.
@@ -201,7 +202,7 @@ class TeacherCache:
         return logits
 
     def write(self, epoch: int, logits: Tensor) -> None:
-        """Writes an epoch, whole or not at all; one that is there already stays.
+        """Writes an epoch atomically; an existing one is kept.
 
         Raises:
             UserError: the disk is full or the folder can't be written.

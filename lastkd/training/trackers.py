@@ -1,7 +1,7 @@
-"""A run's events told to TensorBoard, Weights & Biases or trackio as well.
+"""Forwards a run's events to TensorBoard, Weights & Biases or trackio.
 
-Through Accelerate's trackers, but made here: Accelerate drops one that isn't installed without a
-word, and holds one run where several students are trained at once.
+Uses Accelerate's tracker classes but not its registry, which silently drops a tracker that isn't
+installed and keeps a single run where several students are trained at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _OF_AN_EPOCH = ("top1", "top5", "mean_class")
 
 
 def require_tracker(name: str | None) -> None:
-    """
+    """Checks that a tracker can be used.
+
     Raises:
         UserError: the tracker is unknown or its package isn't installed.
     """
@@ -42,11 +43,11 @@ def require_tracker(name: str | None) -> None:
         )
 
 
-def _made(name: str, folder: Path, run_id: str, config: dict[str, Any]) -> GeneralTracker:
+def _make_tracker(name: str, folder: Path, run_id: str, config: dict[str, Any]) -> GeneralTracker:
     if name == "tensorboard":
         return TensorBoardTracker("tensorboard", logging_dir=str(folder))
     if name == "wandb":
-        # several students of one process each have a run of their own; a resumed one goes on in its
+        # each student of a process gets its own run, and a resumed student continues its run
         return WandBTracker(
             PROJECT,
             name=folder.name,
@@ -60,14 +61,14 @@ def _made(name: str, folder: Path, run_id: str, config: dict[str, Any]) -> Gener
 
 
 class RunTracker:
-    """Tells one run's events to one tracker.
+    """Forwards the events of one run to one tracker.
 
-    A tracker that breaks down in the middle of a run becomes a warning in the event log, for a
-    dashboard is no reason to lose a training.
+    A tracker that fails in the middle of a run is dropped with a warning in the event log: a
+    dashboard is no reason to lose a training run.
 
     Args:
-        settings: of the run; `log_with` names the tracker.
-        log: the run's own.
+        settings: the run's settings; `log_with` names the tracker.
+        log: the run's event log.
     """
 
     def __init__(self, settings: RunSettings, folder: Path, log: EventLog) -> None:
@@ -78,7 +79,7 @@ class RunTracker:
         self._tracker: GeneralTracker | None = None
 
     def event(self, event: str, fields: dict[str, Any]) -> None:
-        """Told of each event of the run.
+        """Receives each event of the run.
 
         Raises:
             UserError: the tracker can't be started.
@@ -88,32 +89,32 @@ class RunTracker:
         if self._tracker is None:
             return
         try:
-            self._tell(self._tracker, event, fields)
+            self._forward(self._tracker, event, fields)
         except Exception as error:
             self._tracker = None
-            self._log.write("warning", text=f"{self._name} failed and is told no more: {error}")
+            self._log.write("warning", text=f"{self._name} failed and gets no more events: {error}")
 
     def _start(self) -> None:
         settings = self._settings.model_dump(mode="json")
         config = {key: value if value is not None else "none" for key, value in settings.items()}
         try:
-            tracker = _made(self._name, self._folder, self._log.run_id, config)
+            tracker = _make_tracker(self._name, self._folder, self._log.run_id, config)
             tracker.start()
             if isinstance(tracker, TensorBoardTracker):
                 tracker.store_init_configuration(config)
         except Exception as error:
             raise UserError(
-                f"--log-with {self._name}: could not be started ({error}); mend that or leave the "
+                f"--log-with {self._name}: could not be started ({error}); fix that or leave the "
                 "option out"
             ) from error
         self._tracker = tracker
 
     @staticmethod
-    def _tell(tracker: GeneralTracker, event: str, fields: dict[str, Any]) -> None:
-        known = {"step": _OF_A_STEP, "epoch": _OF_AN_EPOCH}.get(event, ())
+    def _forward(tracker: GeneralTracker, event: str, fields: dict[str, Any]) -> None:
+        forwarded = {"step": _OF_A_STEP, "epoch": _OF_AN_EPOCH}.get(event, ())
         part = "train" if event == "step" else "test"
         values = {
-            f"{part}/{key}": float(fields[key]) for key in known if fields.get(key) is not None
+            f"{part}/{key}": float(fields[key]) for key in forwarded if fields.get(key) is not None
         }
         if values:
             tracker.log(values, step=fields["step"])
