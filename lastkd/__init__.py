@@ -27,10 +27,12 @@ _PLACES = {
     "evaluate_checkpoint": "lastkd.evaluation.checkpoint",
     "predict_clips": "lastkd.evaluation.predict",
     "Predictor": "lastkd.evaluation.predict",
+    "StreamPredictor": "lastkd.live.predictor",
     "export_checkpoint": "lastkd.export.checkpoint",
 }
 __all__ = [
     "Predictor",
+    "StreamPredictor",
     "__version__",
     "build_model",
     "distill_model",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from lastkd.evaluation.checkpoint import evaluate_checkpoint
     from lastkd.evaluation.predict import Predictor, predict_clips
     from lastkd.export.checkpoint import export_checkpoint
+    from lastkd.live.predictor import StreamPredictor
     from lastkd.models import load_model
     from lastkd.models.registry import build_model
     from lastkd.train import train_model

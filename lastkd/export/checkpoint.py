@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lastkd.errors import UserError
+from lastkd.evaluation.calibration import KEY, checkpoint_calibration
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.export.clips import ExampleClips
 from lastkd.export.formats import ExportFormat, Runner, get_format
@@ -235,7 +236,7 @@ def _beside(checkpoint: Path, target: ExportFormat, int8: bool) -> Path:
 
 
 def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
-    info = read.info
+    info, calibration = read.info, checkpoint_calibration(read.path)
     return {
         "lastkd": __version__,
         "model": info.architecture.name,
@@ -244,7 +245,13 @@ def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
         "output": f"logits float32 (1, {info.num_classes})",
         "layout": info.layout.name,
         "joints": list(info.layout.joints),
+        "skeleton": {
+            "parents": list(info.layout.parents),
+            "mirror": [list(pair) for pair in info.layout.mirror],
+            "dimensions": info.layout.dimensions,
+        },
         "classes": list(info.class_names),
+        **({KEY: calibration.to_dict()} if calibration.fitted else {}),
     }
 
 

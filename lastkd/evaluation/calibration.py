@@ -1,0 +1,185 @@
+"""What makes a model's probabilities honest, and how it is best run on a stream.
+
+A calibration travels with the model: in the metadata of a checkpoint, or in an exported ONNX file.
+Reading one needs neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd.errors import UserError
+from lastkd.files.atomic import replacing
+from lastkd.files.json_text import parse_json
+
+KEY = "calibration"
+"""Where a checkpoint's metadata, or an exported file's description, hold it."""
+_LONGEST_HEADER = 100_000_000  # the limit of safetensors itself
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature, threshold and timing; the defaults are those of a model without calibration.
+
+    Attributes:
+        temperature: logits are divided by it before the softmax (Guo et al., ICML 2017).
+        threshold: smoothed top probability below which a stream shows "nothing".
+        window_s: seconds of a stream that are classified at once, the median training clip.
+        shortest_s: seconds after which a first prediction makes sense, the training clips' lowest
+            decile.
+        step_s: seconds between two predictions.
+        rate: frames per second of the training clips.
+        split: whose test part it was fitted on; empty for the defaults.
+        clips: how many of them.
+        data_hash: content hash of their store.
+        ece_before, ece: expected calibration error in percent (15 bins), at temperature 1 and now.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.0
+    window_s: float = 2.5
+    shortest_s: float = 1.25
+    step_s: float = 1 / 6
+    rate: float = 30.0
+    split: str = ""
+    clips: int = 0
+    data_hash: str = ""
+    ece_before: float | None = None
+    ece: float | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted to data, and isn't the default."""
+        return self.clips > 0
+
+    def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probabilities of logits `(..., K)`, same shape."""
+        return softmax(logits, self.temperature)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they are stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: object) -> Calibration:
+        """
+        Raises:
+            ValueError: a value is missing its type or out of range.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError("a calibration is a mapping")
+        known = {field.name for field in fields(cls)}
+        read = cls(**{name: value for name, value in values.items() if name in known})
+        numbers = {
+            name: getattr(read, name)
+            for name in ("temperature", "window_s", "shortest_s", "step_s", "rate")
+        }
+        for name, value in {**numbers, "threshold": read.threshold}.items():
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"{name} is {value!r}, not a number")
+        if min(numbers.values()) <= 0 or not 0 <= read.threshold <= 1:
+            raise ValueError("a number is out of range")
+        return read
+
+    def with_clips(self, frames: NDArray[np.integer], rate: float) -> Calibration:
+        """The same with window, step and rate as training clips of these lengths suggest."""
+        shortest = float(np.percentile(frames, 10))
+        return replace(
+            self,
+            window_s=round(float(np.median(frames)) / rate, 4),
+            shortest_s=round(shortest / rate, 4),
+            step_s=round(max(shortest / 10, 1.0) / rate, 4),
+            rate=rate,
+        )
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities over the last axis, in float64."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    total: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return total
+
+
+def calibration_error(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], bins: int = 15
+) -> float:
+    """Expected calibration error in percent: confidence against accuracy, over equal bins.
+
+    Args:
+        probabilities: `(N, K)`.
+        labels: `(N,)`.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(index, weights=right - confidence, minlength=bins)
+    return 100 * float(np.abs(gaps).sum()) / len(labels)
+
+
+def parse_calibration(text: str | bytes | None, path: Path) -> Calibration:
+    """A stored calibration, or the defaults where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not text:
+        return Calibration()
+    try:
+        return Calibration.from_dict(parse_json(text))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: its calibration is damaged ({error}); run lastkd calibrate on it again"
+        ) from None
+
+
+def checkpoint_calibration(path: Path) -> Calibration:
+    """The calibration of a safetensors checkpoint; errors as in `parse_calibration`."""
+    try:
+        with path.open("rb") as file:
+            metadata = _header(file).get("__metadata__", {})
+    except (OSError, ValueError, struct.error) as error:
+        raise UserError(f"{path}: is damaged or no safetensors file ({error})") from None
+    return parse_calibration(metadata.get(KEY) if isinstance(metadata, dict) else None, path)
+
+
+def store_in_checkpoint(path: Path, calibration: Calibration) -> None:
+    """Writes a calibration into a checkpoint's metadata; its tensors stay byte for byte.
+
+    Raises:
+        UserError: the file is no checkpoint, the disk is full or the folder can't be written.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header(file)
+            tensors = file.read()
+    except (OSError, ValueError, struct.error) as error:
+        raise UserError(f"{path}: is damaged or no safetensors file ({error})") from None
+    header["__metadata__"] = {
+        **header.get("__metadata__", {}),
+        KEY: json.dumps(calibration.to_dict()),
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    with replacing(path) as part:
+        part.write_bytes(struct.pack("<Q", len(text)) + text + tensors)
+
+
+def _header(file: BinaryIO) -> dict[str, Any]:
+    """The JSON header of a safetensors file, which is left at its first tensor."""
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > _LONGEST_HEADER:
+        raise ValueError("its header has no end")
+    header = parse_json(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    return header

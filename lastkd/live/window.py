@@ -1,0 +1,141 @@
+"""The frames of a window as one clip: unseen joints filled, actors chosen, frames evenly spaced."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd.data.bodies import BodyTrack, choose_bodies
+from lastkd.live.buffer import ABSENT, MOST_FRAMES
+from lastkd.live.classifier import ModelFacts
+
+EVEN = 0.02
+"""Largest part of a frame's time by which frames may be off an even grid and count as even."""
+
+
+def window_clip(
+    times: NDArray[np.float64],
+    joints: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    facts: ModelFacts,
+    *,
+    given: bool = False,
+) -> NDArray[np.float32] | None:
+    """A clip as `lastkd predict` would read it, or None where nobody is in two frames of it.
+
+    Args:
+        times: `(T,)` seconds, ascending.
+        joints: `(T, P, V, 3)`, NaN where a joint wasn't seen; P bodies at most.
+        ids: `(T, P)`, `ABSENT` where there is no body.
+        facts: of the model; its number of bodies is that of the clip.
+        given: ids 0 and 1 are actor 1 and actor 2. Otherwise the actors are chosen among all ids
+            as `lastkd prepare` chooses them.
+
+    Returns:
+        `(T', M, V, 3)`, zeros where a body is absent; T' is T where the frames come evenly and
+        somebody is in each.
+    """
+    grid = even_times(times)
+    tracks = [
+        _track(body, times, grid, joints, ids, facts) for body in np.unique(ids[ids != ABSENT])
+    ]
+    frames = len(times) if grid is None else len(grid)
+    M, V = facts.bodies, len(facts.joints)
+    if given:
+        chosen = np.zeros((frames, 2, V, 3), np.float32)
+        for track in tracks:
+            if int(track.body_id) < 2:
+                chosen[track.frames, int(track.body_id)] = track.joints
+        chosen = chosen[chosen.any(axis=(1, 2, 3))]
+    else:
+        chosen = choose_bodies(tracks, frames, V).joints
+    if len(chosen) < 2:
+        return None
+    clip = np.zeros((len(chosen), M, V, 3), np.float32)
+    clip[:, : min(M, chosen.shape[1])] = chosen[:, :M]
+    return clip
+
+
+def even_times(times: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Evenly spaced times for frames that come unevenly; None where they are even already."""
+    if len(times) < 3:
+        return None
+    frame = float(np.median(np.diff(times)))
+    first, last = float(times[0]), float(times[-1])
+    count = min(round((last - first) / frame) + 1, MOST_FRAMES)
+    grid = np.linspace(first, last, max(count, 2))
+    if len(grid) == len(times) and np.abs(grid - times).max() <= EVEN * frame:
+        return None
+    return grid
+
+
+def _track(
+    body: int,
+    times: NDArray[np.float64],
+    grid: NDArray[np.float64] | None,
+    joints: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    facts: ModelFacts,
+) -> BodyTrack:
+    """One body over the frames, or over the grid's."""
+    frames, places = np.nonzero(ids == body)
+    points = fill_unseen(joints[frames, places], times[frames], facts)
+    if grid is None:
+        return BodyTrack(frames, points, str(body))
+    seen = times[frames]
+    # between two frames of it that are next to each other it is interpolated; where it comes or
+    # goes, the nearer frame counts, as in a training view
+    after = np.searchsorted(seen, grid).clip(1, max(len(seen) - 1, 1))
+    if len(seen) == 1:
+        near = np.abs(grid - seen[0]).argmin()
+        return BodyTrack(np.array([near]), points, str(body))
+    before = after - 1
+    adjacent = frames[after] - frames[before] == 1
+    weight = ((grid - seen[before]) / (seen[after] - seen[before])).clip(0, 1)
+    weight = np.where(adjacent, weight, weight.round())
+    nearest = np.where(weight < 0.5, before, after)
+    reach = 0.75 * float(np.median(np.diff(times)))
+    there = np.flatnonzero(
+        (adjacent & (grid >= seen[before]) & (grid <= seen[after]))
+        | (np.abs(grid - seen[nearest]) <= reach)
+    )
+    share = weight[there, None, None].astype(np.float32)
+    moved = points[before[there]] * (1 - share) + points[after[there]] * share
+    return BodyTrack(there, moved, str(body))
+
+
+def fill_unseen(
+    points: NDArray[np.float32], times: NDArray[np.float64], facts: ModelFacts
+) -> NDArray[np.float32]:
+    """One body's `(T, V, 3)` without NaN.
+
+    In space, a joint is interpolated between the frames in which it was seen, and held before the
+    first and after the last; one that was never seen lies at its parent. In the image plane,
+    unseen joints are zeros with score 0, as in a store.
+    """
+    unseen = np.isnan(points).any(axis=2)
+    if not unseen.any():
+        return points
+    filled = points.copy()
+    if facts.dimensions == 2:
+        filled[unseen] = 0
+        return filled
+    never = unseen.all(axis=0)
+    for joint in np.flatnonzero(unseen.any(axis=0) & ~never):
+        seen = ~unseen[:, joint]
+        for axis in range(3):
+            filled[:, joint, axis] = np.interp(times, times[seen], points[seen, joint, axis])
+    if never.all():
+        return np.zeros_like(points)
+    for joint in np.flatnonzero(never):
+        filled[:, joint] = filled[:, _nearest_seen(int(joint), never, facts.parents)]
+    return filled
+
+
+def _nearest_seen(joint: int, never: NDArray[np.bool_], parents: tuple[int, ...]) -> int:
+    """The first joint on the way to the root that was seen, else any that was."""
+    while joint >= 0:
+        if not never[joint]:
+            return joint
+        joint = parents[joint]
+    return int((~never).argmax())
