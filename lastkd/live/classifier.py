@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.errors import UserError
 from lastkd.evaluation.calibration import Calibration
 
 
@@ -47,28 +45,3 @@ class Classifier(Protocol):
 
     def __call__(self, joints: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits `(K,)` of `(T, M, V, 3)`: T at least 2, M as `facts.bodies`, actor 1 first."""
-
-
-def open_classifier(model: str | Path, *, factory: str | None = None) -> Classifier:
-    """A checkpoint's model, or that of an exported ONNX file; on one thread of the CPU.
-
-    Args:
-        factory: `package.module:factory`, where a checkpoint's model isn't one of lastkd's.
-
-    Raises:
-        UserError: the file is missing, damaged or of another kind.
-    """
-    path = Path(model)
-    if not path.is_file():
-        raise UserError(f"{path}: no such model; give a checkpoint or an exported .onnx file")
-    if path.suffix == ".onnx":
-        from lastkd.live.onnx_classifier import OnnxClassifier
-
-        return OnnxClassifier(path)
-    if path.suffix in (".pt", ".pt2"):
-        raise UserError(
-            f"{path}: a stream runs on a checkpoint or an .onnx file; export it with --format onnx"
-        )
-    from lastkd.live.checkpoint_classifier import CheckpointClassifier  # torch takes seconds
-
-    return CheckpointClassifier(path, factory)

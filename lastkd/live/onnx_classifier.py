@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from lastkd.errors import UserError
@@ -21,14 +22,10 @@ class OnnxClassifier:
     """A `Classifier` on one thread.
 
     Raises:
-        UserError: ONNX Runtime isn't installed, or the file isn't one of `lastkd export`.
+        UserError: the file is damaged, or isn't one of `lastkd export`.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UserError(f"{path}: needs ONNX Runtime; pip install onnxruntime") from None
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -46,11 +43,13 @@ class OnnxClassifier:
             described = parse_json(about)
             if "skeleton" not in described:
                 raise UserError(
-                    f"{path}: was exported by an older lastkd, without its skeleton; export it again"
+                    f"{path}: was exported by an older lastkd, which left out its skeleton; export it"
                 )
             self.facts = _facts(described, self._session.get_inputs()[0].shape)
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise UserError(f"{path}: its description is damaged ({error}); export it again") from None
+            raise UserError(
+                f"{path}: its description is damaged ({error}); export it again"
+            ) from None
 
     def __call__(self, joints: NDArray[np.float32]) -> NDArray[np.float32]:
         (logits,) = self._session.run(None, {"joints": joints})

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import softmax
 from lastkd.live.buffer import FrameBuffer
-from lastkd.live.classifier import Classifier, open_classifier
+from lastkd.live.classifier import Classifier
+from lastkd.live.open_model import open_classifier
 from lastkd.live.prediction import StreamPrediction
 from lastkd.live.tracking import Tracker
 from lastkd.live.window import window_clip
@@ -80,7 +81,9 @@ class StreamPredictor:
         self.smoothing = _at_least_0(
             "smoothing", self.window / 8 if smoothing is None else smoothing
         )
-        self.threshold = _at_least_0("threshold", known.threshold if threshold is None else threshold)
+        self.threshold = _at_least_0(
+            "threshold", known.threshold if threshold is None else threshold
+        )
         # a first answer after the same part of the window as in the training clips
         self.shortest = min(known.shortest_s * self.window / known.window_s, self.window)
         self._given = bodies == "given"
@@ -224,13 +227,17 @@ class StreamPredictor:
             return np.zeros((0, V, 3), np.float32)
         if points.ndim == 2:
             points = points[None]
-        if points.ndim != 3 or points.shape[1] != V or points.shape[2] not in ((2, 3) if flat else (3,)):
+        if (
+            points.ndim != 3
+            or points.shape[1] != V
+            or points.shape[2] not in ((2, 3) if flat else (3,))
+        ):
             needed = f"(bodies, {V}, {'2 or 3' if flat else '3'})"
             raise UserError(
                 f"a frame has joints of shape {points.shape}, and {self.facts.name} needs {needed} "
                 f"of layout {self.facts.layout}"
             )
-        seen = np.isfinite(points).all(axis=2)
+        seen: NDArray[np.bool_] = np.isfinite(points).all(axis=2)
         if not seen.all():
             self.skipped[UNSEEN] += 1
         if points.shape[2] == 2:

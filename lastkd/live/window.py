@@ -113,20 +113,21 @@ def fill_unseen(
     first and after the last; one that was never seen lies at its parent. In the image plane,
     unseen joints are zeros with score 0, as in a store.
     """
-    unseen = np.isnan(points).any(axis=2)
+    unseen: NDArray[np.bool_] = np.isnan(points).any(axis=2)
     if not unseen.any():
         return points
-    filled = points.copy()
+    filled: NDArray[np.float32] = points.copy()
     if facts.dimensions == 2:
         filled[unseen] = 0
         return filled
-    never = unseen.all(axis=0)
+    never: NDArray[np.bool_] = unseen.all(axis=0)
     for joint in np.flatnonzero(unseen.any(axis=0) & ~never):
         seen = ~unseen[:, joint]
         for axis in range(3):
             filled[:, joint, axis] = np.interp(times, times[seen], points[seen, joint, axis])
     if never.all():
-        return np.zeros_like(points)
+        filled[:] = 0
+        return filled
     for joint in np.flatnonzero(never):
         filled[:, joint] = filled[:, _nearest_seen(int(joint), never, facts.parents)]
     return filled
