@@ -28,7 +28,7 @@ class CheckpointClassifier:
     def __init__(self, path: Path, factory: str | None = None) -> None:
         read = read_checkpoint(path)
         info = read.info
-        self._model = ClipClassifier(read.build(factory), info.layout, view_settings(info))
+        self._model = ClipClassifier(read.build(factory), view_settings(info))
         self.facts = ModelFacts(
             name=info.architecture.name,
             layout=info.layout.name,

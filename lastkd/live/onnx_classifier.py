@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import KEY, Calibration
+from lastkd.export.formats import ABOUT
 from lastkd.files.json_text import parse_json
 from lastkd.live.classifier import ModelFacts
-
-ABOUT = "lastkd.json"
-"""Key of the metadata under which `lastkd export` describes the file."""
 
 
 class OnnxClassifier:
@@ -43,7 +41,7 @@ class OnnxClassifier:
             described = parse_json(about)
             if "skeleton" not in described:
                 raise UserError(
-                    f"{path}: was exported by an older lastkd, which left out its skeleton; export it"
+                    f"{path}: was exported by an older lastkd, without its skeleton; export it"
                 )
             self.facts = _facts(described, self._session.get_inputs()[0].shape)
         except (ValueError, KeyError, TypeError, IndexError) as error:

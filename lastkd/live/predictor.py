@@ -237,7 +237,7 @@ class StreamPredictor:
                 f"a frame has joints of shape {points.shape}, and {self.facts.name} needs {needed} "
                 f"of layout {self.facts.layout}"
             )
-        seen: NDArray[np.bool_] = np.isfinite(points).all(axis=2)
+        seen: NDArray[np.bool_] = np.all(np.isfinite(points), axis=2)
         if not seen.all():
             self.skipped[UNSEEN] += 1
         if points.shape[2] == 2:
@@ -255,7 +255,7 @@ class StreamPredictor:
         if flat:
             seen &= points[..., 2] > 0
         # of a body in space all joints at 0 are none; a single joint may well lie there
-        seen &= points.any(axis=(1, 2))[:, None]
+        seen &= np.any(points, axis=(1, 2), keepdims=True)[..., 0]
         points[~seen] = np.nan
         if self._given:
             return points  # its place in the frame says who it is

@@ -58,7 +58,7 @@ class Tracker:
             track = self._tracks[number]
             self._follow(track, joints[body], time)
             ids[body] = track.body
-        for body in np.flatnonzero(ids < 0):
+        for body in np.flatnonzero(ids < 0).tolist():
             pose = joints[body]
             self._tracks.append(
                 _Track(self._next, pose.copy(), np.zeros(3, np.float32), _height(pose), time)
@@ -85,7 +85,7 @@ class Tracker:
 
     @staticmethod
     def _follow(track: _Track, pose: NDArray[np.float32], time: float) -> None:
-        seen = np.isfinite(pose).all(axis=1)
+        seen: NDArray[np.bool_] = np.all(np.isfinite(pose), axis=1)
         before = track.pose
         common = seen & np.isfinite(before).all(axis=1)
         passed = time - track.time

@@ -113,14 +113,14 @@ def fill_unseen(
     first and after the last; one that was never seen lies at its parent. In the image plane,
     unseen joints are zeros with score 0, as in a store.
     """
-    unseen: NDArray[np.bool_] = np.isnan(points).any(axis=2)
+    unseen: NDArray[np.bool_] = np.any(np.isnan(points), axis=2)
     if not unseen.any():
         return points
     filled: NDArray[np.float32] = points.copy()
     if facts.dimensions == 2:
         filled[unseen] = 0
         return filled
-    never: NDArray[np.bool_] = unseen.all(axis=0)
+    never: NDArray[np.bool_] = np.all(unseen, axis=0)
     for joint in np.flatnonzero(unseen.any(axis=0) & ~never):
         seen = ~unseen[:, joint]
         for axis in range(3):
