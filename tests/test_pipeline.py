@@ -26,12 +26,12 @@ from lastkd.distributed.launch import Launch, environment_alone
 from lastkd.distributed.stop_requests import Stopped, StopRequests
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
-from lastkd.pipeline import measure, runner
+from lastkd.pipeline import measure
 from lastkd.pipeline.child import run_child
 from lastkd.pipeline.estimate import order, seconds_left
-from lastkd.pipeline.runner import PipelineRunner
+from lastkd.pipeline.runner import PipelineRunner, pipeline_state
 from lastkd.pipeline.settings import SequenceSettings, sequence_settings
-from lastkd.pipeline.steps import Distillation, Evaluation, Training, make_steps
+from lastkd.pipeline.steps import DistillationStep, EvaluationStep, TrainingStep, make_steps
 from lastkd.runs.events import FILE_NAME, EventLog, read_events
 from lastkd.runs.log import PREDICTIONS
 from lastkd.runs.predictions import Predictions
@@ -50,12 +50,12 @@ def sequence(tmp_path: Path, store_path: Path) -> SequenceSettings:
 
 
 def write_run(
-    step: Training, folder: Path, *, ended: str | None = "finished", done: int = TOTAL
+    step: TrainingStep, folder: Path, *, ended: str | None = "finished", done: int = TOTAL
 ) -> None:
     """The run folder of a step, as its command would leave it; only the weights lack."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = step.settings()[step.folders.index(folder)]
-    taught = isinstance(step, Distillation)
+    taught = isinstance(step, DistillationStep)
     log = EventLog(folder / FILE_NAME)
     log.write(
         "start",
@@ -86,8 +86,8 @@ def write_run(
         (folder / "checkpoints" / f"step-{done:08d}-epoch-0001").mkdir(parents=True)
 
 
-def trainings(sequence: SequenceSettings) -> list[Training]:
-    return [step for step in make_steps(sequence) if isinstance(step, Training)]
+def trainings(sequence: SequenceSettings) -> list[TrainingStep]:
+    return [step for step in make_steps(sequence) if isinstance(step, TrainingStep)]
 
 
 def test_the_steps_in_their_order(sequence: SequenceSettings) -> None:
@@ -107,17 +107,34 @@ def test_the_steps_in_their_order(sequence: SequenceSettings) -> None:
     assert not any("teacher" in step.title for step in make_steps(given))
 
 
+def test_some_kinds_of_runs_alone_and_later_seeds(sequence: SequenceSettings) -> None:
+    def titles(**given: Any) -> list[str]:
+        return [step.title for step in make_steps(sequence.model_copy(update=given))]
+
+    assert titles(only=("standalone",), first_seed=2) == [
+        "last_e_nano standalone, seed 2",
+        "last_e_small standalone, seed 2",
+        "evaluation of seed-2/standalone/nano",
+        "evaluation of seed-2/standalone/small",
+        "report",
+    ]
+    assert titles(only=("teacher",)) == ["last_v2_tiny, teacher", "evaluation of teacher", "report"]
+    assert "nano, small distilled, seed 0" in titles(only=("teacher", "distilled"))
+    with pytest.raises(UserError, match=r"teacher/best.safetensors: no such teacher to distil"):
+        sequence.model_copy(update={"only": ("distilled",)}).check()
+
+
 def test_a_step_is_to_do_goes_on_or_is_done(sequence: SequenceSettings) -> None:
     teacher, nano, *_ = trainings(sequence)
-    assert teacher.standing().words == "to do"
+    assert teacher.status().text == "to do"
     write_run(teacher, teacher.folders[0], ended="time budget", done=6)
-    standing = teacher.standing()
-    assert (standing.done, standing.share) == (False, 0.75)
-    assert standing.words == "goes on after step 6 of 8 (time budget)"
+    status = teacher.status()
+    assert (status.done, status.share) == (False, 0.75)
+    assert status.text == "goes on after step 6 of 8 (time budget)"
     with FileLock(teacher.folders[0] / ".lock"):
-        assert teacher.standing().words == "at work, after step 6 of 8"
+        assert teacher.status().text == "at work, after step 6 of 8"
     write_run(nano, nano.folders[0])
-    assert nano.standing().done
+    assert nano.status().done
 
 
 def test_a_run_of_other_settings_is_refused_and_not_passed_over(
@@ -127,13 +144,13 @@ def test_a_run_of_other_settings_is_refused_and_not_passed_over(
     write_run(teacher, teacher.folders[0])
     longer = sequence.model_copy(update={"settings": sequence.settings | {"epochs": 9}})
     with pytest.raises(UserError, match=r"--epochs 2 there and 9 here.*another --out"):
-        trainings(longer)[0].standing()
+        trainings(longer)[0].status()
     larger = sequence.model_copy(update={"settings": sequence.settings | {"batch_size": 16}})
     with pytest.raises(UserError, match="global batch 8 there and 16 here"):
-        trainings(larger)[0].standing()
+        trainings(larger)[0].status()
     # how a run is conducted doesn't make it another one
     other = sequence.model_copy(update={"settings": sequence.settings | {"log_every": 1}})
-    assert trainings(other)[0].standing().done
+    assert trainings(other)[0].status().done
 
 
 def test_distillation_takes_all_students_on_one_pass_as_far_as_they_are_equally_far(
@@ -141,7 +158,7 @@ def test_distillation_takes_all_students_on_one_pass_as_far_as_they_are_equally_
 ) -> None:
     *_, distillation = trainings(sequence)
     command = distillation.command()
-    said = dict(zip(command.words[::2], command.words[1::2], strict=True))
+    said = dict(zip(command.arguments[::2], command.arguments[1::2], strict=True))
     above = sequence.folder / "seed-0" / "distilled"
     assert (said["--variant"], said["--run"]) == ("nano,small", str(above))
     assert said["--teacher"] == str(sequence.folder / "teacher" / "best.safetensors")
@@ -150,7 +167,7 @@ def test_distillation_takes_all_students_on_one_pass_as_far_as_they_are_equally_
 
     write_run(distillation, above / "nano", ended="SIGTERM", done=2)
     command = distillation.command()  # the one that was begun goes on by itself, in its folder
-    said = dict(zip(command.words[::2], command.words[1::2], strict=True))
+    said = dict(zip(command.arguments[::2], command.arguments[1::2], strict=True))
     assert (said["--variant"], said["--run"]) == ("nano", str(above / "nano"))
 
 
@@ -158,7 +175,7 @@ def test_tau_auto_goes_by_the_standalone_runs_of_the_seed(sequence: SequenceSett
     auto = sequence.model_copy(update={"settings": sequence.settings | {"tau": "auto"}})
     auto.check()
     *_, distillation = trainings(auto)
-    words = distillation.command().words
+    words = distillation.command().arguments
     assert words[words.index("--tau") + 1] == "auto"
     standalone = str(sequence.folder / "seed-0" / "standalone")
     assert words[words.index("--standalone") + 1] == standalone
@@ -199,6 +216,7 @@ def test_the_sequences_that_come_along(name: str) -> None:
         (("--data", "STORE", "--teacher-model", "last_v3"), "unknown"),
         (("--data", "STORE", "--launch-config", "t4"), "no such launch config"),
         (("--data", "STORE", "--time-budget", "soon"), "is no duration"),
+        (("--data", "STORE", "--only", "teachers"), "did you mean 'teacher'?"),
         (("--data", "STORE", "--loss", "dkd", "--alpha", "0.5"), "no setting of the loss dkd"),
         (("--data", "STORE", "--config", "typo.yaml"), "unknown key 'epoch'; did you mean"),
         (("--data", "STORE", "--config", "run.yaml"), "the sequence decides it for each run"),
@@ -235,27 +253,27 @@ def test_under_a_launcher_it_says_that_it_starts_one_itself(
     assert "start it without" in str(error)
 
 
-# --- conducting -----------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------
 
 
 class Machine:
     """Stands for processes: writes what a command would leave behind, or fails."""
 
-    def __init__(self, conductor: PipelineRunner) -> None:
-        self.conductor = conductor
-        self.words: list[list[str]] = []
+    def __init__(self, runner: PipelineRunner) -> None:
+        self.runner = runner
+        self.commands: list[list[str]] = []
         self.does: Callable[[Any], int | None] = lambda step: None
 
-    def __call__(self, command: list[str], requests: Any, *, until: float | None = None) -> int:
-        self.words.append(command)
-        step = next(step for step in self.conductor.steps if not step.standing().done)
+    def __call__(self, argv: list[str], requests: Any, *, deadline: float | None = None) -> int:
+        self.commands.append(argv)
+        step = next(step for step in self.runner.steps if not step.status().done)
         code = self.does(step)
         if code is not None:
             return code
-        if isinstance(step, Training):
+        if isinstance(step, TrainingStep):
             for folder in step.command().folders:
                 write_run(step, folder)
-        elif isinstance(step, Evaluation):
+        elif isinstance(step, EvaluationStep):
             labels = np.zeros(1, np.int64)
             logits = np.zeros((1, 2), np.float32)
             Predictions(("c",), labels, logits, ("a", "b")).save(step.run / PREDICTIONS)
@@ -271,44 +289,47 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def machine(
-    sequence: SequenceSettings, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> Machine:
-    machine = Machine(PipelineRunner(sequence, LAUNCH, said.append))
-    monkeypatch.setattr(runner, "run_child", machine)
+def machine(sequence: SequenceSettings, said: list[str]) -> Machine:
+    runner = PipelineRunner(make_steps(sequence), sequence.folder, LAUNCH, echo=said.append)
+    machine = runner.child = Machine(runner)
     return machine
 
 
-def test_every_step_runs_once_and_never_again(machine: Machine, said: list[str]) -> None:
-    machine.conductor.run()
-    modules = [next(word for word in words if word.startswith("lastkd")) for words in machine.words]
+def test_every_step_runs_once_and_never_again(
+    machine: Machine, sequence: SequenceSettings, said: list[str]
+) -> None:
+    machine.runner.run()
+    modules = [
+        next(word for word in words if word.startswith("lastkd")) for words in machine.commands
+    ]
     assert modules == [
         *("lastkd.train", "lastkd", "lastkd.train", "lastkd.train", "lastkd.distill"),
         *["lastkd"] * 5,
     ]
-    launched = ["accelerate.commands.launch" in words for words in machine.words]
+    launched = ["accelerate.commands.launch" in words for words in machine.commands]
     assert launched == [True] * 9 + [False]
-    assert said[-1].endswith("07_Experiments.md")
-    machine.words.clear()
-    machine.conductor.run()
-    assert machine.words == []
+    assert said[0].endswith("10 steps, 10 of them to do")
+    assert pipeline_state(sequence.folder) == "done"
+    machine.commands.clear()
+    machine.runner.run()
+    assert machine.commands == []
 
 
 def test_a_failed_step_ends_it_and_the_next_start_begins_there(machine: Machine) -> None:
-    machine.does = lambda step: 2 if isinstance(step, Distillation) else None
+    machine.does = lambda step: 2 if isinstance(step, DistillationStep) else None
     with pytest.raises(UserError, match=r"\[5/10\] nano, small distilled.* ended with exit code 2"):
-        machine.conductor.run()
-    machine.words.clear()
+        machine.runner.run()
+    machine.commands.clear()
     machine.does = lambda step: None
-    machine.conductor.run()
-    assert "lastkd.distill" in machine.words[0]
+    machine.runner.run()
+    assert "lastkd.distill" in machine.commands[0]
 
 
 def test_a_command_that_leaves_its_step_undone_isnt_repeated_for_ever(machine: Machine) -> None:
     machine.does = lambda step: 0
     with pytest.raises(UserError, match="ended well but isn't done"):
-        machine.conductor.run()
-    assert len(machine.words) == 1
+        machine.runner.run()
+    assert len(machine.commands) == 1
 
 
 def test_the_time_budget_is_handed_on_and_ends_it(
@@ -316,18 +337,18 @@ def test_the_time_budget_is_handed_on_and_ends_it(
 ) -> None:
     left = iter([1000.0] * 4 + [500.0] * 1000)
     monkeypatch.setattr(PipelineRunner, "left_s", property(lambda self: next(left)))
-    machine.conductor.budget_s = 1000.0
+    machine.runner.budget_s = 1000.0
 
     def stops(step: Any) -> int | None:
-        if isinstance(step, Training) and len(machine.words) > 2:
+        if isinstance(step, TrainingStep) and len(machine.commands) > 2:
             write_run(step, step.folders[0], ended="time budget", done=4)
             return 0
         return None
 
     machine.does = stops
     with pytest.raises(Stopped, match="time budget"):
-        machine.conductor.run()
-    first, _, third = machine.words
+        machine.runner.run()
+    first, _, third = machine.commands
     assert first[-2:] == ["--time-budget", "1000s"]
     assert third[-2:] == ["--time-budget", "500s"]
 
@@ -336,16 +357,16 @@ def test_no_step_begins_when_hardly_any_time_is_left(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PipelineRunner, "left_s", property(lambda self: 30.0))
-    machine.conductor.budget_s = 36000.0
+    machine.runner.budget_s = 36000.0
     with pytest.raises(Stopped, match="time budget"):
-        machine.conductor.run()
-    assert machine.words == []
+        machine.runner.run()
+    assert machine.commands == []
 
 
 def test_a_run_that_a_killed_sequence_left_at_work_is_waited_for(
     machine: Machine, said: list[str]
 ) -> None:
-    teacher = next(step for step in machine.conductor.steps if isinstance(step, Training))
+    teacher = next(step for step in machine.runner.steps if isinstance(step, TrainingStep))
     write_run(teacher, teacher.folders[0], ended=None, done=2)
     lock = FileLock(teacher.folders[0] / ".lock", thread_local=False)
     lock.acquire()
@@ -358,10 +379,10 @@ def test_a_run_that_a_killed_sequence_left_at_work_is_waited_for(
 
     timer = threading.Timer(0.5, ends)
     timer.start()
-    machine.conductor.run()
+    machine.runner.run()
     timer.join()
     assert f"{teacher.folders[0]}: a run is at work there; waiting for its end" in said
-    assert not any("last_v2_tiny" in words for words in machine.words)  # it was finished already
+    assert not any("last_v2_tiny" in words for words in machine.commands)  # it was finished already
 
 
 def test_two_sequences_in_one_folder_are_refused(
@@ -369,12 +390,12 @@ def test_two_sequences_in_one_folder_are_refused(
 ) -> None:
     def second(step: Any) -> int | None:
         with pytest.raises(UserError, match="another sequence is at work there"):
-            PipelineRunner(sequence, LAUNCH, print).run()
+            PipelineRunner(make_steps(sequence), sequence.folder, LAUNCH).run()
         return 1
 
     machine.does = second
     with pytest.raises(UserError, match="exit code 1"):
-        machine.conductor.run()
+        machine.runner.run()
 
 
 # --- processes ------------------------------------------------------------------------------
@@ -417,7 +438,7 @@ def test_a_command_without_a_budget_of_its_own_is_stopped_in_time(tmp_path: Path
     started = time.monotonic()
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with StopRequests() as requests, pytest.raises(Stopped, match="time budget"):
-        run_child(command, requests, until=started + 0.5)
+        run_child(command, requests, deadline=started + 0.5)
     assert time.monotonic() - started < 20
     with StopRequests() as requests:
         assert run_child([sys.executable, "-c", "raise SystemExit(3)"], requests) == 3
@@ -431,14 +452,14 @@ def test_times_are_those_of_what_is_left(sequence: SequenceSettings) -> None:
     part = {"step_s": 2.0, "steps_per_epoch": 4, "test_clips": 32, "eval_s": {"last_v2_tiny": 0.5}}
     found = {"start_s": 7.0, "parts": {"teacher": part}}
     whole = 2 * 4 * 2.0 + 2 * 32 * 0.5  # two epochs of steps and evaluations
-    assert seconds_left(teacher, teacher.standing(), found) == 7 + whole
+    assert seconds_left(teacher, teacher.status(), found) == 7 + whole
     write_run(teacher, teacher.folders[0], ended="SIGTERM", done=6)
-    assert seconds_left(teacher, teacher.standing(), found) == 7 + whole / 4
+    assert seconds_left(teacher, teacher.status(), found) == 7 + whole / 4
     evaluation = make_steps(sequence)[1]
-    assert seconds_left(evaluation, evaluation.standing(), found) == 7 + 32 * 0.5
+    assert seconds_left(evaluation, evaluation.status(), found) == 7 + 32 * 0.5
     write_run(distillation, distillation.folders[0])
     write_run(distillation, distillation.folders[1])
-    assert seconds_left(distillation, distillation.standing(), found) == 0
+    assert seconds_left(distillation, distillation.status(), found) == 0
 
 
 def test_a_measurement_is_of_real_steps_and_leaves_nothing(

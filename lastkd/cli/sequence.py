@@ -10,8 +10,12 @@ from typing import Any
 import click
 
 from lastkd.cli.options import Temperature, Variants, setting_options
+from lastkd.distributed.launch import Launch
+from lastkd.distributed.stop_requests import Stopped
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
+from lastkd.pipeline.runner import PipelineRunner
+from lastkd.settings.durations import in_seconds
 from lastkd.settings.runs import DistillSettings, TrainSettings
 
 TEXT = """Runs the whole way, from a store to a report, and goes on wherever it was cut.
@@ -54,6 +58,7 @@ def _own() -> list[click.Parameter]:
         "variant": Variants(),
         "teacher_epoch": click.Choice(["best", "last"]),
         "seeds": click.IntRange(1),
+        "first_seed": click.IntRange(0),
         **dict.fromkeys(("data", "out", "teacher", "launch_config"), PATH),
     }
     options: list[click.Parameter] = []
@@ -87,8 +92,7 @@ def _own() -> list[click.Parameter]:
 
 
 def run(config: Path | None, plan: bool, **given: Any) -> None:
-    from lastkd.distributed.launch import Launch
-    from lastkd.pipeline.settings import sequence_settings
+    from lastkd.pipeline.settings import sequence_settings, without_missing_figures
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
@@ -98,25 +102,34 @@ def run(config: Path | None, plan: bool, **given: Any) -> None:
     said = {name: value for name, value in given.items() if value is not None}
     sequence = sequence_settings(said, config)
     sequence.check()
-    launch = Launch.of(sequence.launch_config) if sequence.launch_config else Launch.usual()
+    launch = Launch.find(sequence.launch_config) if sequence.launch_config else Launch.default()
 
-    from lastkd.distributed.stop_requests import Stopped
     from lastkd.pipeline.plan import print_plan
-    from lastkd.pipeline.runner import PipelineRunner
+    from lastkd.pipeline.steps import make_steps
 
     try:
         if plan:
             print_plan(sequence, launch)
-        else:
-            PipelineRunner(sequence, launch, say).run()
+            return
+        sequence = without_missing_figures(sequence, echo)
+        budget = sequence.time_budget
+        PipelineRunner(
+            make_steps(sequence),
+            sequence.folder,
+            launch,
+            budget_s=in_seconds(budget) if budget else None,
+            echo=echo,
+        ).run()
+        report = sequence.folder / "report" / "07_Experiments.md"
+        echo(f"{sequence.folder}: done; the report is {report}")
     except Stopped as stop:
-        say(f"\nStopped: {stop.reason}. The same command goes on from there.")
+        echo(f"\nStopped: {stop.reason}. The same command goes on from there.")
         if stop.exit_code:
             sys.exit(stop.exit_code)
 
 
-def say(text: str) -> None:
-    # at once, so that it stands before what the step's process says
+def echo(text: str) -> None:
+    # flushed, so that it stands before the output of the step's process
     print(text, flush=True)
 
 

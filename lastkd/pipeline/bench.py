@@ -1,14 +1,13 @@
-"""What distilling costs on this machine: each part of it timed in turn, round by round.
+"""What distillation costs on this machine: its parts are timed in turn, round by round.
 
-Everything that is timed is the real thing: a store, views, a teacher's checkpoint, the training
-loop, a cache of soft labels. Only the clips are made up: random walks of NTU's shape, about 75
+The store, the views, the teacher's checkpoint, the training loop and the cache of soft labels are
+those of real runs. Only the clips are generated: random walks with NTU's 25 joints, about 75
 frames long, one in five with two bodies.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,23 +25,20 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.writer import StoreWriter
 from lastkd.data.views import Views
 from lastkd.distributed.device import device_name, view_device
-from lastkd.models.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
-from lastkd.models.registry import build_model
+from lastkd.models.checkpoint import read_checkpoint
+from lastkd.pipeline.measure import UNRECORDED, TimedRun, elapsed_s, save_stand_in
 from lastkd.settings.architecture import get_architecture
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.settings.views import ViewSettings
-from lastkd.terminal import Progress
 from lastkd.training.batches import Batch
-from lastkd.training.loop import TrainingRun
-from lastkd.training.soft_labels import open_soft_labels
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 LAYOUT = "ntu25"
 NTU60_CLASSES, NTU60_TRAIN, RECIPE_EPOCHS = 60, 40_091, 70
 VIEW_CLIPS = 256
-"""Clips a call when views are timed by themselves."""
+"""Clips a call when only views are timed."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +46,13 @@ class BenchSettings:
     """What is measured.
 
     Attributes:
-        teacher: model of the teacher, a LAST-v2.
-        variants: of the students.
+        teacher: the teacher's model.
+        variants: the students.
         batch_size: clips a step.
-        frames: of a view, T.
-        rounds: how often everything is timed; medians are over them.
-        steps: steps of a student without a live teacher that are timed together.
-        compile: whether the students' steps are compiled.
+        frames: frames of a view, T.
+        rounds: how often everything is timed; the figures are medians over the rounds.
+        steps: steps of a student that are timed together, if no live teacher slows them down.
+        compile: whether the students are compiled.
     """
 
     teacher: str
@@ -70,7 +66,15 @@ class BenchSettings:
 
 @dataclass
 class BenchResult:
-    """Milliseconds a step (of `batch_size` clips) by part and round, and what was compared."""
+    """The measurements.
+
+    Attributes:
+        ms: milliseconds a step, by part and round.
+        views_clips_per_s: by round.
+        largest_difference: between the logits of the plain and the lean teacher, relative to the
+            largest logit.
+        cache_mb: size of the soft labels of NTU 60 for the recipe's epochs.
+    """
 
     device: str
     ms: dict[str, list[float]] = field(default_factory=dict)
@@ -82,7 +86,7 @@ class BenchResult:
         return statistics.median(self.ms[part])
 
     def ratio(self, part: str, *to: str) -> float:
-        """Median over the rounds of a part's time over the sum of others' in the same round."""
+        """Median over the rounds of a part's time relative to the sum of others'."""
         rounds = zip(self.ms[part], *(self.ms[other] for other in to), strict=True)
         return float(statistics.median(first / sum(rest) for first, *rest in rounds))
 
@@ -106,7 +110,7 @@ class BenchResult:
         }
 
 
-def made_up_store(out: Path, train_clips: int, *, classes: int = NTU60_CLASSES) -> ClipStore:
+def random_store(out: Path, train_clips: int, *, classes: int = NTU60_CLASSES) -> ClipStore:
     """A store of random walks of NTU's shape; one clip in five has two bodies."""
     rng = np.random.Generator(np.random.Philox(key=0))
     layout = get_layout(LAYOUT)
@@ -126,27 +130,6 @@ def made_up_store(out: Path, train_clips: int, *, classes: int = NTU60_CLASSES) 
     return ClipStore.open(out)
 
 
-def made_up_teacher(path: Path, name: str, store: ClipStore, frames: int) -> Path:
-    """An untrained teacher whose norms fit its features, averaging over both bodies as the public
-    design does, so that the plain formulation computes what the design says."""
-    torch.manual_seed(0)
-    architecture = get_architecture(name)
-    model = build_model(architecture, store.num_classes, store.layout)
-    views = Views(store, view_settings(frames), torch.device("cpu"))
-    clips = np.arange(min(4, len(store)))
-    with torch.no_grad():
-        for _ in range(2):
-            model(views.evaluation(clips), views.bodies(clips))
-    info = CheckpointInfo(
-        architecture=architecture,
-        num_classes=store.num_classes,
-        layout=store.layout,
-        class_names=store.class_names,
-    )
-    save_checkpoint(path, model.state_dict(), info)
-    return path
-
-
 def view_settings(frames: int) -> ViewSettings:
     """The recipe's views at another length."""
     recipe = resolve(TrainSettings, {"model": "last_e_nano", "frames": frames})
@@ -154,10 +137,10 @@ def view_settings(frames: int) -> ViewSettings:
 
 
 class Bench:
-    """The parts of distilling, made once and run in turn.
+    """The parts of distillation, made once and timed in turn.
 
     Args:
-        folder: for the store, the teacher, the runs and the cache.
+        folder: for the store, the teacher and the cache.
     """
 
     def __init__(self, settings: BenchSettings, folder: Path, accelerator: Accelerator) -> None:
@@ -165,37 +148,27 @@ class Bench:
         self.folder = folder
         self.accelerator = accelerator
         self.device = accelerator.device
-        # a CPU spends minutes on a teacher's step, so there an epoch beside it is one step long
-        live_steps = settings.steps if self.device.type == "cuda" else 1
-        self.steps = {"short": live_steps, "long": settings.steps}
-        self.stores = {
-            size: made_up_store(folder / size, steps * settings.batch_size)
-            for size, steps in self.steps.items()
-        }
-        self.teacher = made_up_teacher(
-            folder / "teacher.safetensors", settings.teacher, self.stores["long"], settings.frames
+        # a CPU spends minutes on a teacher's step, so a single one has to do there
+        self.live_steps = settings.steps if self.device.type == "cuda" else 1
+        self.store = random_store(folder / "store", settings.steps * settings.batch_size)
+        views = view_settings(settings.frames)
+        torch.manual_seed(0)
+        self.teacher = save_stand_in(
+            folder / "teacher.safetensors",
+            get_architecture(settings.teacher),
+            self.store,
+            Views(self.store, views, torch.device("cpu")),
         )
+        self.views = Views(self.store, views, view_device(self.store, self.device))
         self.result = BenchResult(f"{device_name(self.device)}, {torch.get_num_threads()} threads")
-        self.progress = Progress("bench", 1, shown=False)
-        self.epoch = 0
         self.parts = self._parts()
-
-    def _training(self, settings: Sequence[RunSettings], size: str, name: str) -> TrainingRun:
-        store = self.stores[size]
-        distilled = [own for own in settings if isinstance(own, DistillSettings)]
-        labels = (
-            open_soft_labels(distilled, store, self.teacher, self.accelerator)
-            if distilled
-            else None
-        )
-        folders = [self.folder / "runs" / f"{name} {own.model_name}" for own in settings]
-        return TrainingRun(settings, store, labels, self.accelerator, folders)
 
     def _cache(self, name: str, clips: int) -> TeacherCache:
         settings = resolve(DistillSettings, self._given(variant=self.settings.variants[0]))
-        store = self.stores["long"]
-        identity = TeacherIdentity.of(self.teacher, store)
-        key = CacheKey.of(identity, store, split=settings.split, seed=settings.seed, views=settings)
+        identity = TeacherIdentity.of(self.teacher, self.store)
+        key = CacheKey.of(
+            identity, self.store, split=settings.split, seed=settings.seed, views=settings
+        )
         key = key.model_copy(update={"clips": clips})
         return TeacherCache.open(self.folder / name, key, identity)
 
@@ -205,44 +178,38 @@ class Bench:
             "batch_size": settings.batch_size,
             "frames": settings.frames,
             "epochs": settings.rounds + 1,
-            "log_every": 10**6,  # one report an epoch, as its end
-            "checkpoint_minutes": 10**6,
             "compile": settings.compile,
+            **UNRECORDED,
             **more,
         }
 
     def _parts(self) -> dict[str, Callable[[], float]]:
-        """By name, what gives the milliseconds of one step; in the order of a round."""
+        """By name and in the order of a round, what returns the milliseconds of one step."""
         settings = self.settings
-        clips = len(self.stores["long"].split("xsub")[0])
+        clips = len(self.store.split("xsub")[0])
         cache = self._cache("cache", clips)
         for epoch in range(1, settings.rounds + 2):
-            # as a run before would have left them; what they say doesn't matter
+            # as an earlier run would have left them; the values don't matter
             cache.write(epoch, torch.randn(clips, NTU60_CLASSES).half())
         distilled = {v: resolve(DistillSettings, self._given(variant=v)) for v in settings.variants}
         parts = self._teacher_parts()
         for variant, live in distilled.items():
             alone = resolve(TrainSettings, self._given(model=live.model_name))
             replay = live.model_copy(update={"teacher_cache": cache.folder})
-            parts[f"{variant} alone"] = self._epoch([alone], "long", "alone")
-            parts[f"{variant} replay"] = self._epoch([replay], "long", "replay")
-            parts[f"{variant} live"] = self._epoch([live], "short", "live")
-        parts["together"] = self._epoch(list(distilled.values()), "short", "together")
+            parts[f"{variant} alone"] = self._step([alone], settings.steps)
+            parts[f"{variant} replay"] = self._step([replay], settings.steps)
+            parts[f"{variant} live"] = self._step([live], self.live_steps)
+        parts["together"] = self._step(list(distilled.values()), self.live_steps)
         return parts
 
-    def _epoch(self, settings: Sequence[RunSettings], size: str, name: str) -> Callable[[], float]:
-        run = self._training(settings, size, name)
-
-        return lambda: (
-            self._ms(lambda: run.train_epoch(self.epoch, self.progress)) / self.steps[size]
-        )
+    def _step(self, settings: Sequence[RunSettings], steps: int) -> Callable[[], float]:
+        run = TimedRun(settings, self.store, self.teacher, self.accelerator, self.folder / "runs")
+        return lambda: 1000 * run.steps_s(steps) / steps
 
     def _teacher_parts(self) -> dict[str, Callable[[], float]]:
-        store = self.stores["long"]
-        views = self._views()
         clips = np.arange(self.settings.batch_size)
-        _, streams, bodies, _ = Batch.of(clips, views, views.draw(0, 1), self.device)
-        lean = FrozenTeacher(self.teacher, store, self.device)
+        _, streams, bodies, _ = Batch.of(clips, self.views, self.views.draw(0, 1), self.device)
+        lean = FrozenTeacher(self.teacher, self.store, self.device)
         plain = read_checkpoint(self.teacher).build().requires_grad_(False).to(self.device)
         expected = plain(streams, bodies)
         difference = (lean(streams, bodies) - expected).abs().max() / expected.abs().max()
@@ -254,19 +221,11 @@ class Bench:
             "lean teacher": lambda: self._ms(lambda: lean(streams, bodies)),
         }
 
-    def _views(self) -> Views:
-        store = self.stores["long"]
-        return Views(store, view_settings(self.settings.frames), view_device(store, self.device))
-
-    def _ms(self, call: Callable[[], Any]) -> float:
-        started = time.perf_counter()
-        call()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return 1000 * (time.perf_counter() - started)
+    def _ms(self, work: Callable[[], object]) -> float:
+        return 1000 * elapsed_s(self.device, work)
 
     def _cache_mb(self) -> float:
-        """What the cache of a whole recipe on NTU 60 takes, from an epoch's file as written."""
+        """Size of the cache of the whole recipe on NTU 60, from one epoch's file."""
         cache = self._cache("size", NTU60_TRAIN)
         cache.write(1, torch.zeros(NTU60_TRAIN, NTU60_CLASSES).half())
         return RECIPE_EPOCHS * cache.path(1).stat().st_size / 1e6
@@ -276,27 +235,27 @@ class Bench:
         """How many `run` makes."""
         return (self.settings.rounds + 1) * (len(self.parts) + 1)
 
-    def run(self, done: Callable[[int, str], None]) -> BenchResult:
-        """Times everything in turn, `rounds` times after one round that isn't counted.
+    def run(self, on_progress: Callable[[int, str], None]) -> BenchResult:
+        """Times everything in turn, `rounds` times after a round that isn't counted.
 
         Args:
-            done: called with the number of measurements made, and with which one is next.
+            on_progress: called with the number of measurements made and the name of the next one.
         """
-        views = self._views()
-        some = np.resize(np.arange(len(self.stores["long"])), VIEW_CLIPS)
+        clips = np.resize(np.arange(len(self.store)), VIEW_CLIPS)
         made = 0
         for epoch in range(1, self.settings.rounds + 2):
-            self.epoch, counted = epoch, epoch > 1
+            counted = epoch > 1
             for name, part in self.parts.items():
-                done(made, name)
-                spent = part()
+                on_progress(made, name)
+                ms = part()
                 made += 1
                 if counted:
-                    self.result.ms.setdefault(name, []).append(spent)
-            draws = views.draw(0, epoch)
-            spent = min(self._ms(partial(views.training, some, draws)) for _ in range(3))
+                    self.result.ms.setdefault(name, []).append(ms)
+            on_progress(made, "views")
+            cut = partial(self.views.training, clips, self.views.draw(0, epoch))
+            ms = min(self._ms(cut) for _ in range(3))
             made += 1
             if counted:
-                self.result.views_clips_per_s.append(1000 * VIEW_CLIPS / spent)
+                self.result.views_clips_per_s.append(1000 * VIEW_CLIPS / ms)
         self.result.cache_mb = self._cache_mb()
         return self.result

@@ -1,33 +1,61 @@
-"""The embedded synthetic set and its teacher, made once and kept in the user's cache directory.
+"""The built-in synthetic set with its tiny teacher, and the short sequence of the demo.
 
-Both are made by the ordinary commands in a process of their own, so they come out the same whether
-one process or eight ask for them; a file lock lets one process work and the others wait.
+Store and teacher are made once, kept in the user's cache directory, and made by the ordinary
+commands in processes of their own, so that they come out the same whether one process or eight
+ask for them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from lastkd.data.store.prepare import SYNTHETIC, open_source, prepare
-from lastkd.data.synthetic.settings import builtin_set
-from lastkd.distributed.launch import environment_alone
-from lastkd.errors import UserError
+from lastkd.distributed.stop_requests import Stopped
 from lastkd.files.shipped import CONFIGS
+from lastkd.files.yaml_files import read_mapping
+from lastkd.pipeline.runner import PipelineRunner
+from lastkd.pipeline.settings import SequenceSettings
+from lastkd.pipeline.steps import PreparationStep, SequenceStep, TrainingStep, make_steps
+from lastkd.runs.log import Run
 from lastkd.version import __version__
 
 TEACHER_MODEL = "last_v2_tiny"
 TEACHER_EPOCHS = 12
-"""Twice the students': a teacher is worth its time, which is spent once."""
+"""Twice the students'."""
+
+
+def builtin_sequence(folder: Path, seed: int = 0) -> SequenceSettings:
+    """A sequence of minutes on the built-in set: teacher, nano standalone, nano distilled.
+
+    Args:
+        folder: holds the store and all runs.
+        seed: of all three runs.
+    """
+    return SequenceSettings(
+        data=folder / "store",
+        out=folder,
+        teacher_model=TEACHER_MODEL,
+        teacher_epoch="last",
+        variant=("nano",),
+        first_seed=seed,
+        settings=read_mapping(CONFIGS / "training" / "synthetic.yaml"),
+        teacher_settings={"epochs": TEACHER_EPOCHS, "seed": seed},
+    )
+
+
+def builtin_steps(sequence: SequenceSettings) -> list[SequenceStep]:
+    """The steps of a sequence on the built-in set: the store and the runs, no report."""
+    runs = [step for step in make_steps(sequence) if isinstance(step, TrainingStep)]
+    return [PreparationStep(sequence.data), *runs]
 
 
 def cache_folder() -> Path:
-    """The cache of this version with these configs: a change of either starts afresh."""
+    """The cache of this version and these configs: a change of either starts afresh."""
     digest = hashlib.sha256(__version__.encode())
     for file in ("data/synthetic", "training/recipe", "training/synthetic"):
         digest.update((CONFIGS / f"{file}.yaml").read_bytes())
@@ -36,32 +64,38 @@ def cache_folder() -> Path:
 
 
 def builtin_store() -> Path:
-    """The embedded set as a prepared store."""
-    out = cache_folder() / "store"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(out.with_suffix(".lock")):
-        if not out.exists():
-            prepare(open_source(SYNTHETIC, synthetic=builtin_set()), out)
-    return out
+    """The built-in set as a prepared store."""
+    store = cache_folder() / "store"
+    _make(store.exists, steps=1)
+    return store
 
 
 def builtin_teacher() -> Path:
-    """A `tiny` LAST-v2 trained on the embedded set.
+    """The checkpoint of a tiny LAST-v2 trained on the built-in set.
 
     Raises:
-        UserError: its training failed (which shows above the error).
+        UserError: its training failed; its output stands above the error.
     """
-    data = builtin_store()
-    run = cache_folder() / "teacher"
-    best = run / "best.safetensors"
-    with FileLock(run.with_suffix(".lock")):
-        if not best.exists():
-            unfinished = run.with_name("teacher.part")  # one that was stopped goes on
-            command = [sys.executable, "-m", "lastkd.train", "--model", TEACHER_MODEL]
-            command += ["--data", str(data), "--run", str(unfinished)]
-            command += ["--config", str(CONFIGS / "training" / "synthetic.yaml")]
-            command += ["--epochs", str(TEACHER_EPOCHS)]
-            if subprocess.run(command, env=environment_alone(), check=False).returncode:
-                raise UserError(f"{unfinished}: the embedded teacher could not be trained")
-            unfinished.rename(run)
-    return best
+
+    def trained() -> bool:
+        run = Run.find(folder)
+        return run is not None and run.finished
+
+    folder = cache_folder() / "teacher"
+    _make(trained, steps=2)
+    return folder / "best.safetensors"
+
+
+def _make(done: Callable[[], bool], steps: int) -> None:
+    """Does the first steps of the sequence in the cache; one process works, the others wait."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "builtin.lock"):
+        if done():
+            return
+        pending = builtin_steps(builtin_sequence(folder))[:steps]
+        try:
+            # plain processes: a launcher may have started this one already
+            PipelineRunner(pending, folder, launch=None).run()
+        except Stopped as stop:
+            sys.exit(stop.exit_code)

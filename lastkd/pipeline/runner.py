@@ -149,9 +149,9 @@ class CommandRunner:
         if code := self.requests.code():
             raise Stopped(REASONS[code])
         left = self.left_s
-        if left is not None and self.budget_s is not None:
-            if left < min(MIN_LEFT_S, MIN_LEFT_SHARE * self.budget_s):
-                raise Stopped("time budget")
+        needed = min(MIN_LEFT_S, MIN_LEFT_SHARE * (self.budget_s or 0.0))
+        if left is not None and left < needed:
+            raise Stopped("time budget")
 
     def start(self, command: Command) -> int:
         """Runs a command to its end and returns its exit code.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -176,12 +178,12 @@ class SequenceSettings(BaseModel):
             raise UserError(
                 f"{self.teacher}: no such teacher; leave --teacher away, and one is trained"
             )
-        if self.teacher is None and "distilled" in self.only and not self.trains_teacher:
-            if not self.teacher_checkpoint.exists():
-                raise UserError(
-                    f"{self.teacher_checkpoint}: no such teacher to distil; add teacher to --only, "
-                    "or name one with --teacher"
-                )
+        distils_existing = "distilled" in self.only and not (self.teacher or self.trains_teacher)
+        if distils_existing and not self.teacher_checkpoint.exists():
+            raise UserError(
+                f"{self.teacher_checkpoint}: no such teacher to distil; add teacher to --only, or "
+                "name one with --teacher"
+            )
         get_architecture(self.teacher_model)
         self.resolved_train(self.teacher_model, 0, self.teacher_folder, teacher=True)
         for variant in self.variant:
@@ -209,6 +211,19 @@ def model_of(variant: str) -> str:
 
 def _fitting(said: dict[str, Any], kind: type[TrainSettings | DistillSettings]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name in kind.model_fields}
+
+
+def without_missing_figures(
+    sequence: SequenceSettings, echo: Callable[[str], None]
+) -> SequenceSettings:
+    """The sequence without figures if matplotlib is missing, rather than a failure hours later."""
+    if not sequence.figures or importlib.util.find_spec("matplotlib") is not None:
+        return sequence
+    echo(
+        "matplotlib isn't installed, so the report will have no figures; pip install "
+        "'lastkd[plots]', and the same command adds them, also later"
+    )
+    return sequence.model_copy(update={"figures": False})
 
 
 def config_file(said: Path) -> Path:

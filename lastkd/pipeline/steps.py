@@ -121,11 +121,11 @@ class StandaloneStep(TrainingStep):
         return [self.sequence.resolved_train(self.model, self.seed, folder, teacher=self.teacher)]
 
     def command(self) -> Command:
-        said = self.sequence.train_words(
+        options = self.sequence.train_words(
             self.model, self.seed, self.folders[0], teacher=self.teacher
         )
-        words = tuple(option_words(said))
-        return Command("lastkd.train", words, budgeted=True, folders=tuple(self.folders))
+        arguments = tuple(option_words(options))
+        return Command("lastkd.train", arguments, budgeted=True, folders=tuple(self.folders))
 
 
 class DistillationStep(TrainingStep):
@@ -146,15 +146,15 @@ class DistillationStep(TrainingStep):
         return self.sequence.likely_distill(self.sequence.variant[0])
 
     def command(self) -> Command:
-        found = group_by_progress(self.folders)
-        numbers = found.begun or found.new
+        groups = group_by_progress(self.folders)
+        numbers = groups.begun or groups.new
         variants = tuple(self.sequence.variant[number] for number in numbers)
         folders = tuple(self.folders[number] for number in numbers)
         above = self.sequence.distilled_folder(self.seed)
-        # its --run is the run's folder for one student, and that above for more
+        # --run is the run folder of one student, and the parent of several
         folder = above if len(folders) > 1 else folders[0]
-        words = option_words(self.sequence.distill_words(variants, self.seed, folder))
-        return Command("lastkd.distill", tuple(words), budgeted=True, folders=folders)
+        arguments = option_words(self.sequence.distill_words(variants, self.seed, folder))
+        return Command("lastkd.distill", tuple(arguments), budgeted=True, folders=folders)
 
 
 class EvaluationStep(SequenceStep):
@@ -171,14 +171,14 @@ class EvaluationStep(SequenceStep):
         return _all_or_nothing((self.run / PREDICTIONS).exists())
 
     def command(self) -> Command:
-        words = [
+        arguments = [
             *("evaluate", str(self.run / "last.safetensors")),
             *("--data", str(self.sequence.data), "--split", self.sequence.split),
             *("--predictions", str(self.run / PREDICTIONS)),
         ]
         if is_factory(self.model):
-            words += ["--model", self.model]
-        return Command("lastkd", tuple(words))
+            arguments += ["--model", self.model]
+        return Command("lastkd", tuple(arguments))
 
 
 class ReportStep(SequenceStep):
@@ -204,10 +204,10 @@ class ReportStep(SequenceStep):
         return _all_or_nothing(done)
 
     def command(self) -> Command:
-        words = ["report", str(self.sequence.folder), "--out", str(self.out)]
+        arguments = ["report", str(self.sequence.folder), "--out", str(self.out)]
         if not self.sequence.figures:
-            words.append("--no-figures")
-        return Command("lastkd", tuple(words), launched=False)
+            arguments.append("--no-figures")
+        return Command("lastkd", tuple(arguments), launched=False)
 
 
 def make_steps(sequence: SequenceSettings) -> list[SequenceStep]:
