@@ -15,6 +15,12 @@ from lastkd.distributed.stop_requests import Stopped
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
 from lastkd.pipeline.runner import PipelineRunner
+from lastkd.pipeline.settings import (
+    OF_ANY_RUN,
+    SequenceSettings,
+    sequence_settings,
+    without_missing_figures,
+)
 from lastkd.settings.durations import in_seconds
 from lastkd.settings.runs import DistillSettings, TrainSettings
 
@@ -37,8 +43,6 @@ Further options are settings of every run; a file can also give some to one kind
 
 def _of_runs() -> list[click.Option]:
     """Options that are handed on to the runs."""
-    from lastkd.pipeline.settings import OF_ANY_RUN
-
     found = {option.name: option for option in setting_options(TrainSettings)}
     found |= {o.name: o for o in setting_options(DistillSettings, tau=Temperature())}
     ours = [option for name, option in found.items() if name in OF_ANY_RUN]
@@ -52,8 +56,6 @@ _OF_DISTILLED = set(DistillSettings.model_fields) - set(TrainSettings.model_fiel
 
 
 def _own() -> list[click.Parameter]:
-    from lastkd.pipeline.settings import SequenceSettings
-
     types: dict[str, Any] = {
         "variant": Variants(),
         "teacher_epoch": click.Choice(["best", "last"]),
@@ -92,8 +94,6 @@ def _own() -> list[click.Parameter]:
 
 
 def run(config: Path | None, plan: bool, **given: Any) -> None:
-    from lastkd.pipeline.settings import sequence_settings, without_missing_figures
-
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
             "lastkd sequence starts accelerate launch itself; start it without, and name the "
