@@ -1,4 +1,4 @@
-"""What every command shares: how a path is taken, and how a user's mistake ends it."""
+"""Runs a command, and turns a user's mistake into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PATH = click.Path(path_type=Path)
 def run_command(command: click.Command, program: str) -> None:
     """Runs a command; a `UserError` ends it with one sentence and exit code 2.
 
-    A lost rank is told by each of the others: nobody knows which of them will be heard.
+    A lost rank is reported by every remaining rank, since any of them may be the last one running.
     """
     try:
         command.main(prog_name=program)
     except LostRankError as error:
         click.echo(f"Error: {error}", err=True)
         sys.stdout.flush()
-        # not sys.exit: the group's threads would wait for the lost one
+        # not sys.exit: the process group's threads would wait for the lost rank
         os._exit(error.exit_code)
     except UserError as error:
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-            # one rank speaks for all; wait, or the launcher stops it before it has spoken
+            # rank 0 prints the error; if this rank exited first, the launcher would kill rank 0
             time.sleep(2)
         else:
             click.echo(f"Error: {error}", err=True)

@@ -1,4 +1,4 @@
-"""When this process began and who started it, noted before anything slow is imported."""
+"""Start time and parent of this process, recorded before anything slow is imported."""
 
 from __future__ import annotations
 

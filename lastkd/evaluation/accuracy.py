@@ -1,4 +1,4 @@
-"""Accuracy and confusion of a model over a set of clips."""
+"""Accuracy and confusion of a model on a set of clips."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a model got right.
+    """Top-1, top-5 and per-class accuracy, from a confusion matrix.
 
     Attributes:
         confusion: `(K, K)` counts, true class by predicted class.
-        top5_hits: clips whose class is among the five likeliest.
+        top5_hits: number of clips whose class is among the five with the largest logits.
     """
 
     confusion: NDArray[np.int64]
@@ -24,7 +24,7 @@ class Accuracy:
 
     @classmethod
     def of(cls, logits: Tensor, labels: NDArray[np.int64]) -> Accuracy:
-        """From logits `(N, K)` and true classes `(N,)`."""
+        """The accuracy of logits `(N, K)` against true classes `(N,)`."""
         K = logits.shape[1]
         best = logits.topk(min(5, K), dim=1).indices.numpy()
         confusion = np.bincount(labels * K + best[:, 0], minlength=K * K).reshape(K, K)
@@ -36,17 +36,17 @@ class Accuracy:
 
     @property
     def top1(self) -> float:
-        """Percent of clips."""
+        """Top-1 accuracy in percent."""
         return 100 * float(np.trace(self.confusion)) / self.clips
 
     @property
     def top5(self) -> float:
-        """Percent of clips."""
+        """Top-5 accuracy in percent."""
         return 100 * self.top5_hits / self.clips
 
     @property
     def by_class(self) -> NDArray[np.float64]:
-        """Percent of each class's clips, NaN for a class without clips."""
+        """Accuracy of each class in percent, `(K,)`; NaN for a class without clips."""
         count = self.confusion.sum(axis=1)
         share = np.full(len(count), np.nan)
         np.divide(100 * np.diag(self.confusion), count, out=share, where=count > 0)
@@ -54,10 +54,11 @@ class Accuracy:
 
     @property
     def mean_class(self) -> float:
-        """Mean of the classes' accuracies, in percent."""
+        """Mean of the per-class accuracies, in percent."""
         return float(np.nanmean(self.by_class))
 
     def summary(self) -> dict[str, Any]:
+        """The figures that event logs and checkpoints record."""
         return {
             "top1": round(self.top1, 4),
             "top5": round(self.top5, 4),
@@ -66,14 +67,14 @@ class Accuracy:
         }
 
     def most_confused(self, count: int) -> list[tuple[int, int, int, float]]:
-        """The pairs (true, predicted, clips, percent of the true class) that are mixed up most."""
-        off = self.confusion.copy()
-        np.fill_diagonal(off, 0)
+        """The most frequent confusions, as (true, predicted, clips, percent of the true class)."""
+        errors = self.confusion.copy()
+        np.fill_diagonal(errors, 0)
         total = self.confusion.sum(axis=1)
-        pairs = np.argsort(-off, axis=None, kind="stable")[:count]
-        rows = [(int(i) // len(off), int(i) % len(off)) for i in pairs]
+        largest = np.argsort(-errors, axis=None, kind="stable")[:count]
+        pairs = [divmod(int(cell), len(errors)) for cell in largest]
         return [
-            (true, said, int(off[true, said]), 100 * float(off[true, said] / total[true]))
-            for true, said in rows
-            if off[true, said] > 0
+            (true, predicted, int(clips), 100 * float(clips / total[true]))
+            for true, predicted in pairs
+            if (clips := errors[true, predicted]) > 0
         ]

@@ -1,4 +1,4 @@
-"""Evaluating a checkpoint on a split: the same numbers as during training."""
+"""Evaluates a checkpoint on a split, with the same result as during training."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from lastkd.settings.views import ViewSettings
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checkpoint on the test part of a split.
+    """The result of evaluating a checkpoint on the test part of a split.
 
     Attributes:
         accuracy: over all test clips.
-        predictions: each clip's logits.
-        views_per_clip: 1, the centre view; more are averaged.
+        predictions: the logits of each clip.
+        views_per_clip: 1 for the centre view; the probabilities of several views are averaged.
     """
 
     accuracy: Accuracy
@@ -39,7 +39,7 @@ class Evaluation:
     views_per_clip: int
 
     def against(self, reference: Evaluation) -> PairedComparison:
-        """This one beside another on the same clips."""
+        """Compares this result with another one on the same clips."""
         return compare(self.predictions.right, reference.predictions.right)
 
     @property
@@ -49,10 +49,10 @@ class Evaluation:
         return f"{self.views_per_clip} views each, their probabilities averaged"
 
     def to_dict(self, confused: int = 5) -> dict[str, Any]:
-        """Plain values.
+        """The result as JSON-ready values.
 
         Args:
-            confused: how many of the most confused pairs to name.
+            confused: how many of the most frequent confusions to list.
         """
         names = self.predictions.class_names
         by_class = self.accuracy.by_class
@@ -64,19 +64,24 @@ class Evaluation:
                 for name, share in zip(names, by_class, strict=True)
             },
             "most_confused": [
-                {"class": names[true], "taken_for": names[said], "clips": count, "percent": percent}
-                for true, said, count, percent in self.accuracy.most_confused(confused)
+                {
+                    "class": names[true],
+                    "taken_for": names[predicted],
+                    "clips": clips,
+                    "percent": percent,
+                }
+                for true, predicted, clips, percent in self.accuracy.most_confused(confused)
             ],
         }
 
 
 def known_settings(info: CheckpointInfo) -> dict[str, Any]:
-    """A checkpoint's settings, with the defaults for what it doesn't say (a converted one)."""
+    """A checkpoint's settings; defaults for those that it lacks, as a converted one does."""
     return defaults(RunSettings) | info.settings
 
 
 def view_settings(info: CheckpointInfo) -> ViewSettings:
-    """How the views were cut that a checkpoint was trained for."""
+    """The view settings that a checkpoint was trained with."""
     known = known_settings(info)
     return ViewSettings.model_validate({name: known[name] for name in ViewSettings.model_fields})
 
@@ -91,16 +96,19 @@ def evaluate_checkpoint(
     accelerator: Accelerator | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """A checkpoint on the test part of a split, with the views that it was trained for.
+    """Evaluates a checkpoint on the test part of a split, with the views that it was trained for.
 
     Args:
-        views_per_clip: 1 for the centre view, as during training; more adds crops of each clip, the
-            same ones every time, and averages the probabilities.
-        factory: `package.module:factory`, where the model isn't one of lastkd's.
-        on_progress: called with the number of this process's views done.
+        checkpoint: path of the checkpoint.
+        data: path of the store.
+        views_per_clip: 1 for the centre view, as during training. Further views are crops of each
+            clip, the same ones every time, whose probabilities are averaged.
+        factory: `package.module:factory` for a model that isn't built into lastkd.
+        accelerator: the process group; None makes one.
+        on_progress: called with the number of views that this process has done.
 
     Raises:
-        UserError: the checkpoint or the store is missing, damaged, or they don't fit each other.
+        UserError: the checkpoint or the store is missing or damaged, or they don't fit each other.
     """
     store = ClipStore.open(data)
     read = read_checkpoint(checkpoint)
@@ -116,7 +124,7 @@ def evaluate_checkpoint(
         batch_size=int(known["eval_batch_size"]),
         accelerator=accelerator,
         views_per_clip=views_per_clip,
-        # that of its training, so that the numbers are the same
+        # the precision of its training, for the same result
         precision=known.get("mixed_precision"),
         on_progress=on_progress,
     )
@@ -141,5 +149,5 @@ def evaluate_checkpoint(
 
 
 def is_own(checkpoint: Path) -> bool:
-    """Whether a checkpoint's model is made by a factory that isn't lastkd's."""
+    """Whether a checkpoint's model comes from a user's factory."""
     return read_info(checkpoint).architecture.factory is not None

@@ -1,4 +1,4 @@
-"""Accuracy over a whole split, shared out among the processes, each clip once."""
+"""Logits and accuracy over a set of clips, each evaluated once on one of the processes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def evaluate(
     accelerator: Accelerator,
     between: Callable[[], None] | None = None,
 ) -> Accuracy:
-    """Evaluates `model` on the centre views of `clips`; every process gets the whole result.
+    """Evaluates `model` on the centre views of `clips`; every process gets the full result.
 
     Args:
-        between: called before each batch, on every rank equally often.
+        between: called before each batch, equally often on every rank.
     """
     logits = clip_logits(
         model, views, clips, batch_size=batch_size, accelerator=accelerator, between=between
@@ -50,18 +50,19 @@ def clip_logits(
     on_progress: Callable[[int], None] = lambda done: None,
     between: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Logits `(N, K)` of `clips` in float32 on the CPU; every process gets all of them.
+    """Logits `(N, K)` of `clips`, float32 on the CPU; every process gets all of them.
 
-    Rank r takes every world-size-th clip from r on. Nothing is padded, so each clip counts once,
-    whatever the number of processes.
+    Rank r takes every world-size-th clip, starting with clip r. Nothing is padded, so each clip
+    counts once, whatever the number of processes.
 
     Args:
-        views_per_clip: 1 for the centre view. Each further one is a crop as training cuts them, not
-            turned or scaled, a function of its number and the clip alone; the result is then the
-            logarithm of the mean probability.
-        precision: `no`, `fp16` or `bf16`; None for that of `accelerator`. fp16 is float32 on a CPU.
-        on_progress: called with the number of this rank's views done.
-        between: called before each batch, on every rank equally often.
+        views_per_clip: 1 for the centre view. Each further view is a crop as in training, neither
+            turned nor scaled, and a function of its number and the clip only. The result is then
+            the logarithm of the mean probability.
+        precision: `no`, `fp16` or `bf16`; None takes that of `accelerator`. On a CPU, fp16 means
+            float32.
+        on_progress: called with the number of views that this rank has done.
+        between: called before each batch, equally often on every rank.
     """
     was_training = model.training
     model.eval()
@@ -75,7 +76,7 @@ def clip_logits(
             if between is not None:
                 between()
             batch = mine[start : start + batch_size]
-            if not len(batch):  # the others have one clip more
+            if not len(batch):  # other ranks have one clip more
                 continue
             cut = views.evaluation(batch) if number == 0 else views.training(batch, draws)
             streams = {name: stream.to(device) for name, stream in cut.items()}
@@ -85,7 +86,7 @@ def clip_logits(
             rows[places] += logits if views_per_clip == 1 else logits.softmax(dim=1)
             on_progress(number * len(mine) + start + len(batch))
     model.train(was_training)
-    if world > 1:  # a row is one rank's, and zero on the others
+    if world > 1:  # each row is set on one rank and zero on the others
         rows = accelerator.reduce(rows, reduction="sum")
     if views_per_clip > 1:
         rows = (rows / views_per_clip).clamp(min=torch.finfo(rows.dtype).tiny).log()
@@ -93,8 +94,8 @@ def clip_logits(
 
 
 def _crop_draws(views: Views, number: int) -> Tensor:
-    """Draws for `Views.training` that crop and do nothing else, `(clips of the store, 4)`."""
-    draws = np.full((len(views.store), 4), 0.5, np.float32)  # 0.5 turns and scales by nothing
+    """Draws for `Views.training` that only crop, `(clips in the store, 4)`."""
+    draws = np.full((len(views.store), 4), 0.5, np.float32)  # 0.5 means no turn and no scaling
     draws[:, :2] = rng.uniform(0, "test view", number, shape=(len(views.store), 2))
     return torch.from_numpy(draws).to(views.device)
 

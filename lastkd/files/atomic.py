@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes: files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lastkd.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to, which is synced and replaces `path` at the end.
+    """Yields a temporary path beside `path`; what is written there is synced and replaces `path`.
 
     Raises:
         UserError: the disk is full or the folder can't be written; `path` is unchanged.
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yields a folder beside `path` to write files to, which is synced and replaces `path`.
+    """Yields a temporary folder beside `path`, which is synced with its files and replaces `path`.
 
     Raises:
         UserError: the disk is full or the folder can't be written; nothing is left behind, and
@@ -43,7 +43,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         with _errors_of(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(part, ignore_errors=True)  # a process that was killed left it
+            shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
             part.mkdir()
             yield part
             for written in part.iterdir():
@@ -59,7 +59,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turns what the system says about `path` into a `UserError`."""
+    """Turns an `OSError` about `path` into a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -76,11 +76,11 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Flushes the names in a folder to the disk, where the system can."""
+    """Flushes a folder's entries to the disk, where the system supports it."""
     if os.name == "nt":
         return
-    opened = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""JSON that others may have written, or that was damaged since."""
+"""Parsing of JSON that may be foreign or damaged."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What the text says.
+    """Parses JSON text.
 
     Raises:
-        ValueError: it isn't JSON, or nests deeper than Python's parser goes.
+        ValueError: the text isn't JSON, or nests deeper than Python's parser can follow.
     """
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("JSON that nests too deep") from None
+        raise ValueError("JSON nested too deeply") from None

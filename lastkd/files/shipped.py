@@ -1,4 +1,4 @@
-"""Where the YAML that comes with lastkd lies: inside the wheel, or at the top of a checkout."""
+"""The folders of files shipped with lastkd: inside the package, or at the top of a checkout."""
 
 from __future__ import annotations
 

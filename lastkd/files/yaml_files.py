@@ -1,4 +1,4 @@
-"""Reading YAML into typed models, with errors that a user can act on."""
+"""Reads YAML files into typed models, with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pydantic import BaseModel, ValidationError
 from lastkd.errors import UserError, nearest
 
 LARGEST_FILE = 2**16
-"""Bytes; no file of settings comes near."""
+"""In bytes; far more than any settings file needs."""
 DEEPEST = 50
-"""Nested levels; Python's parser runs out of stack at some hundreds."""
+"""Nested levels; the YAML parser recurses and runs out of stack at some hundreds."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _ShallowLoader(yaml.SafeLoader):
-    """The safe loader, up to `DEEPEST` nested levels."""
+    """The safe loader, limited to `DEEPEST` nested levels."""
 
     level = 0
 
@@ -34,7 +34,7 @@ class _ShallowLoader(yaml.SafeLoader):
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, read by the safe loader.
+    """Reads a mapping from a YAML file with the safe loader.
 
     Raises:
         UserError: the file is missing, isn't YAML, or holds something other than a mapping.
@@ -45,25 +45,28 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if len(text) > LARGEST_FILE:
-        raise UserError(f"{path}: is too large for a file of settings; check the path")
+        raise UserError(f"{path}: is too large for a settings file; check the path")
     try:
         content = yaml.load(text.decode("utf-8"), _ShallowLoader)
-    # not YAMLError alone: its constructors of numbers and dates raise others
+    # the constructors of numbers and dates raise other errors than YAMLError
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path}: is not valid YAML ({reason})") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path}: must hold 'key: value' lines, one setting each")
+        raise UserError(f"{path}: must contain 'key: value' lines, one per setting")
     return content
 
 
 def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    """`values` as a `model`, where `where` names their origin in the error.
+    """Validates `values` as a `model`.
+
+    Args:
+        where: the origin of the values, for the error.
 
     Raises:
-        UserError: a key is unknown (the nearest known one is named) or a value doesn't fit.
+        UserError: a key is unknown (the nearest known one is named) or a value is invalid.
     """
     for key in values:
         if key not in model.model_fields:
@@ -79,5 +82,5 @@ def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
 
 
 def read_model(model: type[Model], path: Path) -> Model:
-    """A typed model from a YAML file; errors as in `read_mapping` and `validated`."""
+    """Reads a typed model from a YAML file; raises as `read_mapping` and `validated` do."""
     return validated(model, read_mapping(path), str(path))
