@@ -8,12 +8,12 @@ from typing import ClassVar
 import msgspec
 from rich.table import Table
 from rich.text import Text
+from textual import widgets  # which loads each class when it is first used
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, RichLog, Static, TabbedContent, TabPane
 
 from lastkd.monitor.log.records import Event, Step, decode
 from lastkd.monitor.log.run import Run
@@ -65,28 +65,28 @@ class RunPage(Screen[None]):
         self.raw = False
         self._lines = LogTail(run.tail.path)
         # held here because events also come before the page is composed and while it is removed
-        self._texts = {name: Static() for name in ("overview", "settings", "checkpoints")}
-        self._event_log = RichLog(max_lines=2000, wrap=True, min_width=20, id="events")
+        self._texts = {name: widgets.Static() for name in ("overview", "settings", "checkpoints")}
+        self._event_log = widgets.RichLog(max_lines=2000, wrap=True, min_width=20, id="events")
 
     def compose(self) -> ComposeResult:
         state, run = self.state, self.run
         yield HeaderLine(state)
-        with TabbedContent(initial="overview"):
-            with TabPane(f"1 {run.name}", id="overview"), Horizontal():
+        with widgets.TabbedContent(initial="overview"):
+            with widgets.TabPane(f"1 {run.name}", id="overview"), Horizontal():
                 with VerticalScroll(id="facts"):
                     yield self._texts["overview"]
                 with VerticalScroll(id="page-charts", can_focus=False):
                     yield LossPanel(state, only=run)
                     yield AccuracyPanel(state, only=run)
-            with TabPane("2 settings", id="settings"), VerticalScroll():
+            with widgets.TabPane("2 settings", id="settings"), VerticalScroll():
                 yield self._texts["settings"]
-            with TabPane("3 checkpoints", id="checkpoints"), VerticalScroll():
+            with widgets.TabPane("3 checkpoints", id="checkpoints"), VerticalScroll():
                 yield self._texts["checkpoints"]
-            with TabPane("4 classes", id="classes"):
+            with widgets.TabPane("4 classes", id="classes"):
                 yield ClassesPanel(state, only=run)
-            with TabPane("5 log", id="log"):
+            with widgets.TabPane("5 log", id="log"):
                 yield self._event_log
-        yield Footer(compact=True, show_command_palette=False)
+        yield widgets.Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         self.set_class(not self.state.glyphs.braille, "ascii")
@@ -138,16 +138,16 @@ class RunPage(Screen[None]):
 
     def action_show(self, tab: str) -> None:
         """Opens a tab of `TABS`."""
-        self.query_one(TabbedContent).active = tab
+        self.query_one(widgets.TabbedContent).active = tab
         target = {"overview": "#facts", "log": "#events"}.get(tab)
-        pane = self.query_one(f"#{tab}", TabPane)
+        pane = self.query_one(f"#{tab}", widgets.TabPane)
         (self.query_one(target) if target else pane.children[0]).focus()
         if tab == "log":  # its height isn't known before it is laid out
             self.call_after_refresh(self._event_log.scroll_end, animate=False)
 
     def action_tab(self, by: int) -> None:
         """Opens the next tab or the one before."""
-        active = self.query_one(TabbedContent).active
+        active = self.query_one(widgets.TabbedContent).active
         self.action_show(TABS[(TABS.index(active) + by) % len(TABS)])
 
     def action_raw(self) -> None:
