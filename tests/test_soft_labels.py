@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from safetensors import safe_open
 
 from lastkd.cli.app import cli
+from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distributed.accelerator import make_accelerator
 from lastkd.errors import UserError
@@ -293,7 +294,7 @@ def test_a_cache_without_a_teacher_is_an_input_of_its_own(
 def test_the_key_names_all_that_soft_labels_depend_on(store_path: Path, teacher: Path) -> None:
     store = ClipStore.open(store_path)
     identity = TeacherIdentity.of(teacher, store)
-    key = CacheKey.of(identity, store, split="xsub", seed=0, views=settings())
+    key = CacheKey.of(identity, store, split_parts(store, "xsub"), seed=0, views=settings())
     assert (key.teacher, key.data) == (identity.weights_hash, store.content_hash)
     with pytest.raises(UserError, match="split"):
         TeacherCache.check(Path("soft"), key, key.model_copy(update={"split": "xview"}))

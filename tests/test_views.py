@@ -146,3 +146,93 @@ def test_a_flat_skeleton_keeps_its_score_and_is_not_turned(tmp_path: Path) -> No
     plain = views.training(np.arange(50), torch.full((50, 4), 0.5))["joint"]
     assert ratio.isfinite().all()
     assert plain.shape == (50, 3, 64, 17, 1)
+
+
+AUGMENTED = {
+    "mirror": 0.5,
+    "shear": 0.2,
+    "time_warp": 0.3,
+    "joint_noise": 0.01,
+    "dropped_joints": 0.1,
+}
+
+
+def test_augmentation_leaves_the_draws_of_crop_turn_and_scale_as_they_are(store_path: Path) -> None:
+    store = ClipStore.open(store_path)
+    plain = Views(store, settings(), CPU)
+    further = Views(store, settings(**AUGMENTED), CPU)
+    assert plain.draw(3, 5).shape[1] == 4
+    assert torch.equal(plain.draw(3, 5), further.draw(3, 5)[:, :4])
+    clips = np.arange(6)
+    before, after = (views.training(clips, plain.draw(3, 5)) for views in (plain, further))
+    for name, stream in before.items():
+        assert torch.equal(stream, after[name])  # the four columns alone ask for nothing more
+
+
+@pytest.mark.parametrize("given", [AUGMENTED, *({name: AUGMENTED[name]} for name in AUGMENTED)])
+def test_an_augmented_view_is_a_function_of_seed_epoch_and_clip(
+    store_path: Path, given: dict[str, float]
+) -> None:
+    views = Views(ClipStore.open(store_path), settings(**given), CPU)
+    draws = views.draw(3, 5)
+    whole = views.training(np.arange(20), draws)
+    some = views.training(np.array([11, 2]), draws)
+    plain = Views(ClipStore.open(store_path), settings(), CPU)
+    unchanged = plain.training(np.arange(20), plain.draw(3, 5))
+    for name, stream in some.items():
+        assert torch.equal(stream, whole[name][[11, 2]])
+        assert not torch.equal(whole[name], unchanged[name])
+
+
+def test_the_mirror_swaps_left_and_right_but_not_in_classes_that_name_a_side(
+    tmp_path: Path,
+) -> None:
+    joints = np.random.default_rng(3).normal(size=(12, 1, 25, 3)).astype(np.float32)
+    names = ["wave", "swipe left", "draw circle (counter clockwise)", "upright"]
+    with StoreWriter(tmp_path / "s", get_layout("ntu25")) as writer:
+        for label in range(4):
+            writer.add(Clip(f"c{label}", label, joints))
+        writer.finish(class_names=names, splits={}, source="made up", counts={})
+    store = ClipStore.open(tmp_path / "s")
+    views = Views(store, settings(mirror=1.0, turn_degrees=0, scale=0, crop_min=1), CPU)
+    joint = views.training(np.arange(4), views.draw(0, 1))["joint"]
+    swapped = list(range(25))
+    for left, right in store.layout.mirror:
+        swapped[left], swapped[right] = right, left
+    image = joint[1][:, :, swapped] * torch.tensor([-1.0, 1, 1])[:, None, None, None]
+    for clip, mirrored in enumerate((True, False, False, True)):
+        assert torch.equal(joint[clip], image if mirrored else joint[1])
+
+
+def test_a_time_warp_keeps_both_ends_and_runs_forward(tmp_path: Path) -> None:
+    given = {"crop_min": 1, "turn_degrees": 0, "scale": 0, "time_warp": 0.45}
+    views = views_of(tmp_path, [moving(101)] * 50, **given)
+    x = views.training(np.arange(50), views.draw(0, 1))["joint"][:, 0, :, 0, 0]
+    torch.testing.assert_close(x[:, 0], torch.full((50,), 1.0))
+    torch.testing.assert_close(x[:, -1], torch.full((50,), 101.0))
+    assert (x.diff(dim=1) > 0).all()
+    assert x[:, 32].std() > 2
+
+
+def test_noise_has_the_size_asked_for_and_spares_absent_bodies(tmp_path: Path) -> None:
+    still = np.ones((1, 1, 25, 3)).repeat(30, axis=0)
+    pair = np.ones((30, 2, 25, 3))
+    given = {"turn_degrees": 0, "scale": 0, "joint_noise": 0.02}
+    views = views_of(tmp_path, [still] * 99 + [pair], **given)
+    joint = views.training(np.arange(100), views.draw(0, 1))["joint"]
+    noise = joint[..., 0] - 1
+    assert noise.std().item() == pytest.approx(0.02, rel=0.02)
+    assert noise.mean().abs() < 1e-3
+    assert (joint[:99, ..., 1] == 0).all()
+    flat = torch.corrcoef(noise.flatten(1))
+    assert (flat - torch.eye(100)).abs().max() < 0.1  # each clip has noise of its own
+
+
+def test_a_dropped_joint_takes_its_parents_place_throughout_a_view(tmp_path: Path) -> None:
+    joints = np.random.default_rng(4).normal(size=(1, 1, 25, 3)).repeat(20, axis=0)
+    views = views_of(tmp_path, [joints] * 200, dropped_joints=0.2)
+    bone = views.training(np.arange(200), views.draw(0, 1))["bone"][..., 0]
+    gone = (bone == 0).all(dim=1)  # (B, T, V)
+    assert torch.equal(gone.any(dim=1), gone.all(dim=1))
+    children = [child for child, _ in views.store.layout.bones]
+    assert gone[:, 0, children].float().mean().item() == pytest.approx(0.2, abs=0.03)

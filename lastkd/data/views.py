@@ -10,9 +10,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lastkd import rng
+from lastkd.data.augment import COLUMNS, Augmentation, sided_classes
 from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
 from lastkd.data.transfer import to_device
 from lastkd.settings.views import ViewSettings
+
+_CROPS = 4
+"""Columns of draws for crop, turn and scale; those of the augmentation follow."""
 
 Streams = dict[str, Tensor]
 """The MIB dict: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)`."""
@@ -40,6 +44,9 @@ class Views:
         self._parents = torch.tensor(parents, device=device)
         self._planar = store.layout.dimensions == 2
         self.labels = torch.as_tensor(store.labels, device=device)
+        self._augmentation = Augmentation(
+            settings, store.layout, sided_classes(store.class_names), device
+        )
 
     def index(self, clips: NDArray[np.int64] | Tensor) -> Tensor:
         """Clip numbers `(B,)` on the views' device; a batch needs to bring them there only once."""
@@ -50,16 +57,29 @@ class Views:
         return self._bodies[self.index(clips)]
 
     def draw(self, seed: int, epoch: int) -> Tensor:
-        """The epoch's draws for every clip of the store, `(clips, 4)` float32 in [0, 1)."""
-        table = rng.uniform(seed, "view", epoch, shape=(len(self.store), 4))
+        """The epoch's draws for every clip of the store, float32 in [0, 1).
+
+        `(clips, 4)` for crop, turn and scale; with further augmentation more columns follow, and
+        the four stay what they are.
+        """
+        table = rng.uniform(seed, "view", epoch, shape=(len(self.store), _CROPS))
+        if self.settings.augmented:
+            further = rng.uniform(seed, "augmentation", epoch, shape=(len(self.store), COLUMNS))
+            table = np.concatenate((table, further), axis=1)
         return to_device(torch.from_numpy(table.astype(np.float32)), self.device)
 
     def training(self, clips: NDArray[np.int64] | Tensor, draws: Tensor) -> Streams:
-        """Augmented views of `clips` `(B,)`: crop, turn about y and scale as the epoch drew."""
+        """Augmented views of `clips` `(B,)`: cropped, turned about y, scaled, ... as drawn.
+
+        Args:
+            draws: of the epoch, as `draw` gives them; their first four columns alone ask for crop,
+                turn and scale and nothing else.
+        """
         index = self.index(clips)
-        length, start, turn, size = draws[index].unbind(dim=1)
+        length, start, turn, size = draws[index, :_CROPS].unbind(dim=1)
+        further = draws[index, _CROPS:] if draws.shape[1] > _CROPS else None
         share = self.settings.crop_min + (1 - self.settings.crop_min) * length
-        rows, present = self._resample(index, share, start)
+        rows, present = self._resample(index, share, start, further)
         scale = (1 + self.settings.scale * (2 * size - 1))[:, None, None, None]
         joint = torch.empty_like(rows.movedim(-1, 1), memory_format=torch.contiguous_format)
         x, y, z = rows.unbind(dim=-1)
@@ -68,14 +88,21 @@ class Views:
             torch.mul(x, scale, out=joint[:, 0])
             torch.mul(y, scale, out=joint[:, 1])
             joint[:, 2] = z
-            return self._streams(joint, present)
+            return self._streams(self._augmented(joint, present, further, index), present)
         angle = (2 * turn - 1) * float(np.deg2rad(self.settings.turn_degrees))
         cos = angle.cos()[:, None, None, None] * scale
         sin = angle.sin()[:, None, None, None] * scale
         torch.mul(x, cos, out=joint[:, 0]).addcmul_(z, sin)
         torch.mul(y, scale, out=joint[:, 1])
         torch.mul(z, cos, out=joint[:, 2]).addcmul_(x, sin, value=-1)
-        return self._streams(joint, present)
+        return self._streams(self._augmented(joint, present, further, index), present)
+
+    def _augmented(
+        self, joint: Tensor, present: Tensor, draws: Tensor | None, index: Tensor
+    ) -> Tensor:
+        if draws is None:
+            return joint
+        return self._augmentation.joints(joint, present, draws, self.labels[index])
 
     def evaluation(self, clips: NDArray[np.int64] | Tensor) -> Streams:
         """The centre crop of `clips` `(B,)`, unturned and unscaled."""
@@ -84,17 +111,22 @@ class Views:
         rows, present = self._resample(index, share, torch.full_like(share, 0.5))
         return self._streams(rows.movedim(-1, 1).contiguous(), present)
 
-    def _resample(self, index: Tensor, share: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    def _resample(
+        self, index: Tensor, share: Tensor, start: Tensor, draws: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Linear resampling of a crop: joints `(B, T, M, V, 3)` and presence `(B, T, M)`.
 
         Args:
             index: clips `(B,)`.
             share: of the clip's frames that the crop spans.
             start: 0 puts the crop at the clip's beginning, 1 at its end.
+            draws: those of the augmentation `(B, 10)`, for the time warp.
         """
         last = self._frames[index] - 1
         span = last * share
         steps = torch.linspace(0, 1, self.settings.frames, device=self.device)
+        if draws is not None and self.settings.time_warp:
+            steps = self._augmentation.warp(steps, draws)
         at = ((last - span) * start)[:, None] + span[:, None] * steps
         before = at.floor().long().minimum(last[:, None])
         after = (before + 1).minimum(last[:, None])

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
+from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.writer import StoreWriter
 from lastkd.data.views import Views
@@ -166,9 +167,8 @@ class Bench:
     def _cache(self, name: str, clips: int) -> TeacherCache:
         settings = resolve(DistillSettings, self._given(variant=self.settings.variants[0]))
         identity = TeacherIdentity.of(self.teacher, self.store)
-        key = CacheKey.of(
-            identity, self.store, split=settings.split, seed=settings.seed, views=settings
-        )
+        parts = split_parts(self.store, settings.split)
+        key = CacheKey.of(identity, self.store, parts, seed=settings.seed, views=settings)
         key = key.model_copy(update={"clips": clips})
         return TeacherCache.open(self.folder / name, key, identity)
 

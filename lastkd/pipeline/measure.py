@@ -125,7 +125,7 @@ class TimedRun:
             lambda: evaluate(
                 model,
                 run.views,
-                run.test_clips[:clips],
+                run.parts.evaluated[:clips],
                 batch_size=run.settings.eval_batch_size,
                 accelerator=run.accelerator,
             ),
@@ -160,7 +160,7 @@ class Measurement:
             if self.accelerator.device.type == "cuda" or settings[0].compile:
                 timed.steps_s(1)  # kernels are chosen and compiled
             step_s = self._seconds_a_unit(timed.steps_s, min(MAX_UNITS, steps_per_epoch))
-        tested = len(run.test_clips)
+        tested = len(run.parts.evaluated)
         batch = min(settings[0].eval_batch_size * self.accelerator.num_processes, tested)
         for student in run.students:
 

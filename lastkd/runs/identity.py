@@ -8,7 +8,7 @@ from lastkd.errors import UserError
 from lastkd.runs.log import Run
 from lastkd.settings.runs import RuntimeSettings
 
-_PATHS = ("data", "teacher", "teacher_cache")
+_PATHS = ("data", "teacher", "teacher_cache", "performers")
 """Settings that are paths: their content is part of the identity, not where it lies."""
 
 _SHARES = ("batch_size", "accumulation")
@@ -23,6 +23,7 @@ def identity(
     architecture: dict[str, Any] | None,
     global_batch: int,
     precision: str,
+    validation: str | None = None,
 ) -> dict[str, Any]:
     """Everything that decides a run's result, by the name that users know it by."""
     passed_over = {*RuntimeSettings.model_fields, *_PATHS, *_SHARES}
@@ -33,6 +34,7 @@ def identity(
     }
     return decisive | {
         "the data's content hash": data,
+        "the validation part's hash": validation,
         "the teacher's weights hash": teacher,
         "the model's configuration": architecture,
         "the global batch": global_batch,
@@ -50,6 +52,7 @@ def identity_of(start: dict[str, Any]) -> dict[str, Any]:
         architecture=start.get("architecture"),
         global_batch=start["global_batch"],
         precision=start["device"]["precision"],
+        validation=start["data"].get("validation_hash"),
     )
 
 

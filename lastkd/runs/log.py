@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class Run:
         start: its start event.
         steps, epochs: step and epoch events by number, in order.
         end: its end event; None while it is being trained, or if its process was killed.
+        tests: what a run with a validation part reached on the test part at its end, by checkpoint
+            (`last.safetensors`, `best.safetensors`); empty where the test part chose.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class Run:
     steps: dict[int, dict[str, Any]]
     epochs: dict[int, dict[str, Any]]
     end: dict[str, Any] | None
+    tests: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -61,6 +64,7 @@ class Run:
         end: dict[str, Any] | None = None
         steps: dict[int, dict[str, Any]] = {}
         epochs: dict[int, dict[str, Any]] = {}
+        tests: dict[str, dict[str, Any]] = {}
         for event in read_events(folder / FILE_NAME):
             kind = event["event"]
             if kind == "start":
@@ -69,13 +73,16 @@ class Run:
                 steps[event["step"]] = event
             elif kind == "epoch":
                 epochs[event["epoch"]] = event
+            elif kind == "test":
+                tests[event["checkpoint"]] = event
             if kind == "end":
                 end = event
             elif kind in ("resume", "step"):
                 end = None
         if start is None:
             return None
-        return cls(folder, start, dict(sorted(steps.items())), dict(sorted(epochs.items())), end)
+        by_number = dict(sorted(steps.items())), dict(sorted(epochs.items()))
+        return cls(folder, start, *by_number, end, tests)
 
     @property
     def state(self) -> str:
@@ -122,14 +129,33 @@ class Run:
         return ", ".join([loss, *(f"{name} {settings[name]:g}" for name in own)])
 
     @property
+    def chooser(self) -> str:
+        """The part on which epochs are chosen: `test` or `validation`."""
+        return "validation" if "validation" in self.start["data"] else "test"
+
+    @property
     def last(self) -> dict[str, Any] | None:
-        """The event of the last epoch that was evaluated, which wasn't chosen by accuracy."""
+        """Figures of the last epoch on the test part, which nobody chose.
+
+        None before the end of a run that chooses on a validation part.
+        """
+        if self.chooser == "validation":
+            return self.tests.get("last.safetensors")
         return next(reversed(self.epochs.values()), None)
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The event of the epoch with the best top-1 on the test part, so its figure flatters."""
+        """Figures of the best epoch on the test part, chosen by top-1 on the part that chooses."""
+        if self.chooser == "validation":
+            return self.tests.get("best.safetensors")
         return max(self.epochs.values(), key=lambda event: event["top1"], default=None)
+
+    @property
+    def validated(self) -> dict[str, Any] | None:
+        """Figures of the last epoch on the validation part; None where there is none."""
+        if self.chooser == "test":
+            return None
+        return next(reversed(self.epochs.values()), None)
 
     def mean_over_epoch(self, key: str, epoch: int) -> float | None:
         """Mean of a step figure over an epoch's steps; None where the log has none of it.

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lastkd.settings.architecture import is_factory
 from lastkd.settings.durations import _duration
+from lastkd.settings.validation import checked_performers, checked_rule
 from lastkd.settings.views import ViewSettings
 
 
@@ -20,6 +21,17 @@ class ConfiguredSettings(ViewSettings):
 
     data: Path | None = Field(description="prepared store (made by lastkd prepare)")
     split: str = Field(description="split of the store: xsub, xview, xset, ...")
+    validation: Annotated[str | None, AfterValidator(checked_rule)] = Field(
+        None,
+        description="training clips that are kept out and choose the epoch: 0.2 (of the "
+        "performers), performers:2, fold:1/5, or part (the split's own); without it the test part "
+        "chooses",
+    )
+    performers: Annotated[str | None, AfterValidator(checked_performers)] = Field(
+        None,
+        description="who performs each clip, where the store doesn't know it: a regular expression "
+        "with a group to search in names, or a CSV file of clip,performer",
+    )
     seed: int = Field(ge=0, description="decides weights, order, views and dropout")
     epochs: int = Field(ge=1, description="passes over the training clips")
     batch_size: int = Field(ge=2, description="clips a process and forward pass")
@@ -60,6 +72,12 @@ class RunSettings(ConfiguredSettings, RuntimeSettings):
     momentum: float = Field(ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(ge=0, description="on weights alone, not on norms and biases")
     clip_grad: float = Field(gt=0, description="largest gradient norm")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of the average of the weights that is evaluated and saved; 0: none",
+    )
     compile: bool = Field(
         description="compile the student: faster steps on a GPU, slower ones on a CPU; takes "
         "minutes to start"

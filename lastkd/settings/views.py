@@ -15,3 +15,25 @@ class ViewSettings(BaseModel):
     test_crop: float = Field(gt=0, le=1, description="centre crop in evaluation")
     turn_degrees: float = Field(ge=0, description="largest turn about y to either side")
     scale: float = Field(ge=0, lt=1, description="largest change of size, share")
+    mirror: float = Field(
+        0.0, ge=0, le=1, description="share of training views with left and right swapped"
+    )
+    shear: float = Field(0.0, ge=0, lt=1, description="largest shear of one axis along another")
+    time_warp: float = Field(
+        0.0, ge=0, lt=0.5, description="largest change of pace within a view, share"
+    )
+    joint_noise: float = Field(
+        0.0, ge=0, description="standard deviation of noise on every coordinate, torso lengths"
+    )
+    dropped_joints: float = Field(
+        0.0, ge=0, lt=1, description="share of joints that take their parent's place in a view"
+    )
+
+    @property
+    def augmented(self) -> bool:
+        """Whether training views are changed beyond crop, turn and scale."""
+        return any(getattr(self, name) for name in AUGMENTATIONS)
+
+
+AUGMENTATIONS = ("mirror", "shear", "time_warp", "joint_noise", "dropped_joints")
+"""Settings that are zero in the recipe of LAST."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lastkd import rng
+from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.distributed.device import view_device
@@ -44,11 +45,10 @@ class CacheBuilder:
         self.settings = settings
         self.accelerator = accelerator
         self.store = ClipStore.open(data)
-        self.train_clips, _ = self.store.split(settings.split)
+        parts = split_parts(self.store, settings.split, settings.validation, settings.performers)
+        self.train_clips = parts.train
         identity = TeacherIdentity.of(teacher, self.store)
-        key = CacheKey.of(
-            identity, self.store, split=settings.split, seed=settings.seed, views=settings
-        )
+        key = CacheKey.of(identity, self.store, parts, seed=settings.seed, views=settings)
         self.cache = TeacherCache.open(folder, key, identity)
         self.teacher = FrozenTeacher(teacher, self.store, accelerator.device)
         self.soft_labels = SoftLabels(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lastkd import rng
+from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Views
 from lastkd.distributed.agreement import decide_on_main_process
@@ -61,7 +62,10 @@ class TrainingRun:
         self.store = store
         self.soft_labels = soft_labels
         self.accelerator = accelerator
-        self.train_clips, self.test_clips = store.split(self.settings.split)
+        self.parts = split_parts(
+            store, self.settings.split, self.settings.validation, self.settings.performers
+        )
+        self.train_clips = self.parts.train
         self.schedule = make_schedule(
             self.settings, len(self.train_clips), accelerator.num_processes
         )
@@ -76,7 +80,16 @@ class TrainingRun:
             allow_compiled(len(settings))
         compiled = self.settings.compile and self.compile_refusal is None
         self.students = [
-            Student(one, store, soft_labels, accelerator, folder, self.schedule, compiled=compiled)
+            Student(
+                one,
+                store,
+                self.parts,
+                soft_labels,
+                accelerator,
+                folder,
+                self.schedule,
+                compiled=compiled,
+            )
             for one, folder in zip(settings, folders, strict=True)
         ]
         self.control = RunControl(
@@ -192,7 +205,6 @@ class TrainingRun:
                         student.end_epoch(
                             epoch,
                             self.views,
-                            self.test_clips,
                             progress,
                             between=lambda: self.control.check(self.position),
                         )
@@ -226,7 +238,7 @@ class TrainingRun:
     def finish(self, progress: Progress) -> None:
         """Records the end of every run, then removes the resumable checkpoints."""
         for student in self.students:
-            student.finish(progress)
+            student.finish(self.views, progress, between=lambda: self.control.check(self.position))
 
         def conclude() -> None:
             for student in self.students:

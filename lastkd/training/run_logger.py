@@ -11,13 +11,13 @@ import accelerate
 import torch
 from accelerate import Accelerator
 
+from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distributed.accelerator import precision_in_use
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import device_name
 from lastkd.errors import UserError
-from lastkd.evaluation.accuracy import Accuracy
-from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
+from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, read_checkpoint, save_checkpoint
 from lastkd.models.registry import SkeletonModel
 from lastkd.runs.events import EventLog
 from lastkd.runs.folder import RunFolder
@@ -42,6 +42,7 @@ class RunLogger:
         self,
         settings: RunSettings,
         store: ClipStore,
+        parts: Parts,
         soft_labels: SoftLabels | None,
         accelerator: Accelerator,
         folder: Path,
@@ -54,6 +55,7 @@ class RunLogger:
         require_tracker(settings.log_with)
         self.settings = settings
         self.store = store
+        self.parts = parts
         self.soft_labels = soft_labels
         self.folder = folder
         self.schedule = schedule
@@ -130,8 +132,12 @@ class RunLogger:
             self._log.sync()
         self._notify("end", fields)
 
+    def read(self, file: str) -> Checkpoint:
+        """A checkpoint that `save` wrote, on every rank as the first one has it."""
+        return decide_on_main_process(self.accelerator, lambda: read_checkpoint(self.folder / file))
+
     def save(
-        self, model: SkeletonModel, file: str, epoch: int, accuracy: Accuracy | None, chosen_by: str
+        self, model: SkeletonModel, file: str, epoch: int, accuracy: dict[str, Any], chosen_by: str
     ) -> None:
         """Saves `model` as it is after `epoch`. Every rank must call it.
 
@@ -139,16 +145,18 @@ class RunLogger:
             accuracy: of this epoch, if it was evaluated.
             chosen_by: why this epoch was saved, as text.
 
+        Args:
+            accuracy: what was measured and on which part; empty where nothing was.
+
         Raises:
             UserError: the disk is full or the folder can't be written.
         """
-        measured = {"split": self.settings.split, **accuracy.summary()} if accuracy else {}
         info = CheckpointInfo(
             architecture=model.architecture,
             num_classes=self.store.num_classes,
             layout=self.store.layout,
             class_names=self.store.class_names,
-            accuracy=measured,
+            accuracy=accuracy,
             epoch=epoch,
             chosen_by=chosen_by,
             settings={
@@ -172,7 +180,19 @@ class RunLogger:
             architecture=model.architecture.model_dump(mode="json"),
             global_batch=self.schedule.global_batch,
             precision=self.precision,
+            validation=self.parts.validation_hash,
         )
+
+    def _validation(self) -> dict[str, Any]:
+        """What the start event says of the validation part, where there is one."""
+        parts = self.parts
+        if parts.validation is None:
+            return {}
+        return {
+            "validation": len(parts.validation),
+            "validation_hash": parts.validation_hash,
+            "held_out": parts.held_out,
+        }
 
     def conditions(self) -> dict[str, str | int]:
         """What rounding depends on: device, process count, versions."""
@@ -239,7 +259,7 @@ class RunLogger:
         )
         parameters = sum(p.numel() for p in model.parameters())
         precision = self.precision
-        train_clips, test_clips = store.split(settings.split)
+        parts = self.parts
         device = device_name(accelerator.device)
         peak = settings.lr * schedule.global_batch / settings.reference_batch
         soft_labels = self.soft_labels
@@ -266,8 +286,9 @@ class RunLogger:
                 "hash": store.content_hash,
                 "source": store.source,
                 "classes": store.num_classes,
-                "train": len(train_clips),
-                "test": len(test_clips),
+                "train": len(parts.train),
+                "test": len(parts.test),
+                **self._validation(),
             },
             teacher=soft_labels and soft_labels.about(),
         )
@@ -277,8 +298,8 @@ class RunLogger:
             f"precision {'float32' if precision == 'no' else precision}"
         )
         progress.echo(
-            f"  data: {store.path}, {settings.split}: {len(train_clips):,} training and "
-            f"{len(test_clips):,} test clips, {store.num_classes} classes, "
+            f"  data: {store.path}, {settings.split}: {len(parts.train):,} training and "
+            f"{len(parts.test):,} test clips, {store.num_classes} classes, "
             f"held in {store_place}"
         )
         if soft_labels and isinstance(settings, DistillSettings):
@@ -294,7 +315,13 @@ class RunLogger:
             f"{settings.reference_batch}; {settings.epochs} epochs of "
             f"{schedule.steps_per_epoch} steps"
         )
-        left_out = len(train_clips) - schedule.steps_per_epoch * schedule.global_batch
+        if parts.validation is not None:
+            progress.echo(f"  validation: {parts.held_out}; the test part is used once, at the end")
+        for name in parts.lost:
+            text = f"class {name!r} has validation clips and no training clip"
+            self.event("warning", text=text)
+            progress.echo(f"  {text}")
+        left_out = len(parts.train) - schedule.steps_per_epoch * schedule.global_batch
         if left_out:
             self.event(
                 "warning",

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.transfer import to_device
 from lastkd.data.views import Streams
@@ -233,10 +234,10 @@ def open_soft_labels(
         if metadata is None:
             raise UserError(f"{folder}: holds no soft labels yet, and no teacher was named")
         identity = metadata.identity
-    clips, _ = store.split(common.split)
+    parts = split_parts(store, common.split, common.validation, common.performers)
     cache: TeacherCache | None = None
     if folder is not None:
-        key = CacheKey.of(identity, store, split=common.split, seed=common.seed, views=common)
+        key = CacheKey.of(identity, store, parts, seed=common.seed, views=common)
         cache = TeacherCache.open(folder, key, identity)
         missing = cache.missing(common.epochs)
         if missing and teacher is None:
@@ -250,4 +251,4 @@ def open_soft_labels(
             raise UserError(f"{folder}: an epoch has been removed, and no teacher was named")
         return FrozenTeacher(teacher, store, accelerator.device)
 
-    return SoftLabels(identity, load, store, clips, accelerator, cache)
+    return SoftLabels(identity, load, store, parts.train, accelerator, cache)

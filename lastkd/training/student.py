@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lastkd import rng
+from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.distributed.agreement import decide_on_main_process
@@ -27,6 +29,7 @@ from lastkd.runs.folder import Position
 from lastkd.settings.architecture import get_architecture
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.terminal import Progress
+from lastkd.training.averaging import WeightAverage
 from lastkd.training.checkpoints import Best, RunState
 from lastkd.training.nonfinite import DelayedFlags, RunningStatistics, SkippedSteps
 from lastkd.training.optimiser import make_optimizer
@@ -47,6 +50,7 @@ class Student:
         self,
         settings: RunSettings,
         store: ClipStore,
+        parts: Parts,
         soft_labels: SoftLabels | None,
         accelerator: Accelerator,
         folder: Path,
@@ -55,6 +59,7 @@ class Student:
         compiled: bool = False,
     ) -> None:
         self.settings = settings
+        self.parts = parts
         self.accelerator = accelerator
         self.folder = folder
         self.schedule = schedule
@@ -66,6 +71,7 @@ class Student:
         self.wrapped: nn.Module = accelerator.prepare(self.model)
         self.compute = torch.compile(self.wrapped) if compiled else self.wrapped
         self.optimizer = make_optimizer(self.model, settings)
+        self.average = WeightAverage(self.model, settings.ema) if settings.ema else None
         # Accelerate shares one scaler; here no student's overflow may change another's steps
         half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler("cuda", enabled=half)
@@ -77,7 +83,7 @@ class Student:
         self.flags = DelayedFlags(accelerator.device)
         self.skips = SkippedSteps(scaled=half)
         self._loss_finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
-        self.logger = RunLogger(settings, store, soft_labels, accelerator, folder, schedule)
+        self.logger = RunLogger(settings, store, parts, soft_labels, accelerator, folder, schedule)
 
     @property
     def name(self) -> str:
@@ -87,6 +93,11 @@ class Student:
     def part(self) -> str:
         """Its key in the step timer; students of a sweep may share everything but the folder."""
         return f"student {self.folder}"
+
+    @property
+    def evaluated(self) -> SkeletonModel:
+        """The model that is evaluated and saved: the average of the weights where there is one."""
+        return self.average.model if self.average else self.model
 
     @property
     def best_path(self) -> Path:
@@ -163,6 +174,8 @@ class Student:
         self.scaler.update()
         self.optimizer.zero_grad()
         self.statistics.restore(skipped)
+        if self.average:
+            self.average.update(number)
         self.flags.put(number, torch.stack((~self._loss_finite, skipped)))
         self._loss_finite = torch.ones_like(self._loss_finite)
 
@@ -206,7 +219,6 @@ class Student:
         self,
         epoch: int,
         views: Views,
-        clips: NDArray[np.int64],
         progress: Progress,
         between: Callable[[], None],
     ) -> None:
@@ -222,32 +234,32 @@ class Student:
         accuracy: Accuracy | None = None
         if due:
             started = time.perf_counter()
-            accuracy = evaluate(
-                self.model,
-                views,
-                clips,
-                batch_size=settings.eval_batch_size,
-                accelerator=self.accelerator,
-                between=between,
-            )
+            accuracy = self.evaluate(self.evaluated, views, self.parts.evaluated, between)
             by_class = [None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class]
             self.logger.event(
                 "epoch",
                 epoch=epoch,
                 step=epoch * self.schedule.steps_per_epoch,
                 **accuracy.summary(),
+                **self._part(),
                 by_class=by_class,
                 seconds=round(time.perf_counter() - started, 3),
             )
             progress.echo(
-                f"{self.name} | epoch {epoch}/{settings.epochs} | top-1 {accuracy.top1:.2f} % | "
+                f"{self.name} | epoch {epoch}/{settings.epochs} | {self._shown_part}top-1 "
+                f"{accuracy.top1:.2f} % | "
                 f"top-5 {accuracy.top5:.2f} % | mean class {accuracy.mean_class:.2f} %"
             )
             if self.best is None or accuracy.top1 > self.best[1].top1:
                 self.best = (epoch, accuracy)
-                chosen_by = f"top-1 on the test part of {settings.split}"
-                self.logger.save(self.model, BEST, epoch, accuracy, chosen_by)
-        self.logger.save(self.model, LAST, epoch, accuracy, "the last epoch")
+                self.logger.save(
+                    self.evaluated,
+                    BEST,
+                    epoch,
+                    self._measured(accuracy),
+                    f"top-1 on {self.parts.chooser}",
+                )
+        self.logger.save(self.evaluated, LAST, epoch, self._measured(accuracy), "the last epoch")
 
     def state(self, position: Position, reported: int) -> tuple[RunState, dict[str, Tensor]]:
         """Everything needed to resume, except the soft labels. Every rank must call it.
@@ -305,20 +317,97 @@ class Student:
         if self.settings.momentum:
             for name, parameter in self.model.named_parameters():
                 carried[f"momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        if self.average:
+            carried |= self.average.tensors()
         return carried
 
-    def finish(self, progress: Progress) -> None:
-        """Records the end of the run and reports the best epoch."""
         assert self.best is not None  # the last epoch is always evaluated
         epoch, accuracy = self.best
-        self.logger.event("end", state="finished", best_epoch=epoch, best=accuracy.summary())
-        progress.echo(
-            f"{self.name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on the test "
-            f"part of {self.settings.split}) | {self.best_path}"
+        tested: dict[str, Any] = {}
+        if self.parts.validation is not None:
+            tested = {"test": self._test(views, progress, between)}
+        self.logger.event(
+            "end", state="finished", best_epoch=epoch, best=accuracy.summary(), **tested
         )
+        progress.echo(
+            f"{self.name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on "
+            f"{self.parts.chooser}) | {self.best_path}"
+        )
+
+    def _test(
+        self, views: Views, progress: Progress, between: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Evaluates the best and the last epoch on the test part, once; figures by file name."""
+        assert self.best is not None
+        figures: dict[str, Any] = {}
+        best_epoch, _ = self.best
+        for file, epoch in ((LAST, self.settings.epochs), (BEST, best_epoch)):
+            kept = self.logger.read(file)
+            model = copy.deepcopy(self.evaluated)
+            model.load_state_dict(kept.tensors)
+            accuracy = self.evaluate(model, views, self.parts.test, between)
+            self.logger.event(
+                "test",
+                checkpoint=file,
+                epoch=epoch,
+                step=epoch * self.schedule.steps_per_epoch,
+                **accuracy.summary(),
+                by_class=[None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class],
+            )
+            measured = {
+                "split": self.settings.split,
+                **accuracy.summary(),
+                "validation": kept.info.accuracy.get("validation"),
+            }
+            self.logger.save(model, file, epoch, measured, kept.info.chosen_by or "")
+            figures[file.removesuffix(".safetensors")] = accuracy.summary()
+            which = "last epoch" if file == LAST else f"epoch {epoch}, chosen by validation"
+            progress.echo(
+                f"{self.name} | test part, {which} | top-1 {accuracy.top1:.2f} % | top-5 "
+                f"{accuracy.top5:.2f} % | mean class {accuracy.mean_class:.2f} %"
+            )
+        return figures
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        views: Views,
+        clips: NDArray[np.int64],
+        between: Callable[[], None],
+    ) -> Accuracy:
+        """`model` on the centre views of `clips`.
+
+        Args:
+            between: called before each batch.
+        """
+        return evaluate(
+            model,
+            views,
+            clips,
+            batch_size=self.settings.eval_batch_size,
+            accelerator=self.accelerator,
+            between=between,
+        )
+
+    def _measured(self, accuracy: Accuracy | None) -> dict[str, Any]:
+        """What a checkpoint says of its accuracy, and on which part."""
+        if accuracy is None:
+            return {}
+        if self.parts.validation is None:
+            return {"split": self.settings.split, **accuracy.summary()}
+        return {"split": self.settings.split, "validation": accuracy.summary()}
+
+    def _part(self) -> dict[str, str]:
+        """Names the part in an epoch event where it isn't the test part."""
+        return {} if self.parts.validation is None else {"part": "validation"}
+
+    @property
+    def _shown_part(self) -> str:
+        return "" if self.parts.validation is None else "validation "
 
     def share_buffers(self) -> None:
         """Broadcasts rank 0's running statistics, which are the ones that are saved."""
         if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():
+            average = self.average.model.buffers() if self.average else ()
+            for buffer in (*self.model.buffers(), *average):
                 broadcast(buffer, from_process=0)

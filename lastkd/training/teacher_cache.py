@@ -18,10 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
-from lastkd.settings.views import ViewSettings
+from lastkd.settings.views import AUGMENTATIONS, ViewSettings
 from lastkd.training.teacher import TeacherIdentity
 
 FORMAT = 1
@@ -35,6 +36,12 @@ _DESCRIPTIONS = {
     "crop_min": "shortest crop (--crop-min)",
     "turn_degrees": "turn (--turn-degrees)",
     "scale": "change of size (--scale)",
+    "mirror": "mirrored share (--mirror)",
+    "shear": "shear (--shear)",
+    "time_warp": "time warp (--time-warp)",
+    "joint_noise": "joint noise (--joint-noise)",
+    "dropped_joints": "dropped joints (--dropped-joints)",
+    "validation": "clips kept out (--validation)",
     "frames": "number of frames (--frames)",
     "seed": "seed (--seed)",
     "split": "split (--split)",
@@ -58,6 +65,12 @@ class CacheKey(BaseModel):
     crop_min: float
     turn_degrees: float
     scale: float
+    mirror: float = 0.0
+    shear: float = 0.0
+    time_warp: float = 0.0
+    joint_noise: float = 0.0
+    dropped_joints: float = 0.0
+    validation: str | None = None
     format: int = FORMAT
 
     @classmethod
@@ -65,8 +78,8 @@ class CacheKey(BaseModel):
         cls,
         identity: TeacherIdentity,
         store: ClipStore,
+        parts: Parts,
         *,
-        split: str,
         seed: int,
         views: ViewSettings,
     ) -> CacheKey:
@@ -74,14 +87,16 @@ class CacheKey(BaseModel):
             teacher=identity.weights_hash,
             body_average=identity.body_average,
             data=store.content_hash,
-            split=split,
-            clips=len(store.split(split)[0]),
+            split=parts.split,
+            clips=len(parts.train),
             classes=store.num_classes,
             seed=seed,
             frames=views.frames,
             crop_min=views.crop_min,
             turn_degrees=views.turn_degrees,
             scale=views.scale,
+            validation=parts.validation_hash,
+            **{name: getattr(views, name) for name in AUGMENTATIONS},
         )
 
 
