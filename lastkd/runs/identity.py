@@ -6,13 +6,17 @@ from typing import Any
 
 from lastkd.errors import UserError
 from lastkd.runs.log import Run
-from lastkd.settings.runs import RuntimeSettings
+from lastkd.settings.runs import RunSettings, RuntimeSettings
 
 _PATHS = ("data", "teacher", "teacher_cache", "performers")
 """Settings that are paths: their content is part of the identity, not where it lies."""
 
 _SHARES = ("batch_size", "accumulation")
 """Settings that divide up the global batch: only their product is part of the identity."""
+
+
+_ORIGIN = "recipe"
+"""Where defaults came from; the values are part of the identity themselves."""
 
 
 def identity(
@@ -26,7 +30,9 @@ def identity(
     validation: str | None = None,
 ) -> dict[str, Any]:
     """Everything that decides a run's result, by the name that users know it by."""
-    passed_over = {*RuntimeSettings.model_fields, *_PATHS, *_SHARES}
+    passed_over = {*RuntimeSettings.model_fields, *_PATHS, *_SHARES, _ORIGIN}
+    if settings.get("steps"):
+        passed_over.add("epochs")  # which follow from them
     decisive = {
         f"--{name.replace('_', '-')}": value
         for name, value in settings.items()
@@ -45,8 +51,14 @@ def identity(
 def identity_of(start: dict[str, Any]) -> dict[str, Any]:
     """The identity that a start event records."""
     teacher = start.get("teacher")
+    # what an earlier version didn't know was as it is by default
+    defaults = {
+        name: field.default
+        for name, field in RunSettings.model_fields.items()
+        if not field.is_required()
+    }
     return identity(
-        start["settings"],
+        defaults | start["settings"],
         data=start["data"]["hash"],
         teacher=teacher and teacher["hash"],
         architecture=start.get("architecture"),

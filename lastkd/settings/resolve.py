@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, read_model, validated
-from lastkd.settings.architecture import is_factory, model_names
+from lastkd.settings.architecture import get_architecture, is_factory, model_names
 from lastkd.settings.runs import LOSS_SETTINGS, ConfiguredSettings, DistillSettings, TrainSettings
 
 Settings = TypeVar("Settings", bound="ConfiguredSettings")
@@ -80,6 +80,7 @@ def resolve(
     own = is_factory(str(variant))
     known_variant = "own" if own else variant if variant in variants() else None
     values = defaults(kind, known_variant, loss if loss in LOSS_SETTINGS else None)
+    values |= recipe_values(kind, said)
     if embedded is not None:
         values |= read_mapping(CONFIGS / "training" / f"{embedded}.yaml")
     values |= said
@@ -97,6 +98,46 @@ def resolve(
             "(or name your own student as package.module:factory)"
         )
     return validated(kind, values, str(file or "settings"))
+
+
+def recipes() -> list[str]:
+    """The names that `--recipe` takes."""
+    return sorted(path.stem for path in (CONFIGS / "recipe").glob("*.yaml"))
+
+
+def recipe_values(kind: type[ConfiguredSettings], given: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of the recipe that is asked for: those of every run, then those of its kind.
+
+    Epochs that are asked for go before the recipe's number of steps.
+
+    Args:
+        given: what the user asks for.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    name = given.get("recipe")
+    if name is None:
+        return {}
+    if name not in recipes():
+        raise UserError(f"recipe {name!r} is unknown; {nearest(str(name), recipes())}")
+    values = read_mapping(CONFIGS / "recipe" / f"{name}.yaml")
+    of_kind = {
+        kind: values.pop(f"{kind}_settings") for kind in ("teacher", "standalone", "distilled")
+    }
+    values |= of_kind[_kind_of_run(kind, given)]
+    if given.get("epochs") is not None and given.get("steps") is None:
+        values["steps"] = None
+    return {key: value for key, value in values.items() if key in kind.model_fields}
+
+
+def _kind_of_run(kind: type[ConfiguredSettings], given: dict[str, Any]) -> str:
+    """`distilled`, `teacher` for a LAST-v2 that is trained alone, or `standalone`."""
+    if kind is not TrainSettings:
+        return "distilled"
+    model = str(given.get("model"))
+    known = model in model_names()
+    return "teacher" if known and get_architecture(model).family == "last_v2" else "standalone"
 
 
 def variants() -> list[str]:

@@ -33,7 +33,15 @@ class ConfiguredSettings(ViewSettings):
         "with a group to search in names, or a CSV file of clip,performer",
     )
     seed: int = Field(ge=0, description="decides weights, order, views and dropout")
+    recipe: str | None = Field(
+        None, description="defaults for other sets than NTU: small, for some thousand clips or less"
+    )
     epochs: int = Field(ge=1, description="passes over the training clips")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="length of the run in steps: replaces epochs, rounded up to whole ones",
+    )
     batch_size: int = Field(ge=2, description="clips a process and forward pass")
 
     default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)

@@ -21,6 +21,7 @@ from lastkd.errors import UserError
 from lastkd.settings.resolve import TeacherCacheSettings
 from lastkd.terminal import Progress
 from lastkd.training.batches import Batch
+from lastkd.training.schedule import with_epochs
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
@@ -42,11 +43,12 @@ class CacheBuilder:
             UserError: the store or the teacher is missing, they don't fit each other, or the folder
                 holds soft labels made from something else.
         """
-        self.settings = settings
         self.accelerator = accelerator
         self.store = ClipStore.open(data)
         parts = split_parts(self.store, settings.split, settings.validation, settings.performers)
         self.train_clips = parts.train
+        settings = with_epochs(settings, len(parts.train), accelerator.num_processes)
+        self.settings = settings
         identity = TeacherIdentity.of(teacher, self.store)
         key = CacheKey.of(identity, self.store, parts, seed=settings.seed, views=settings)
         self.cache = TeacherCache.open(folder, key, identity)

@@ -35,7 +35,7 @@ from lastkd.training.compilation import allow_compiled, compile_refusal
 from lastkd.training.resume import Resumed, Start, find_start
 from lastkd.training.run_control import SOFT_LABELS, RunControl
 from lastkd.training.run_logger import BEST, LAST
-from lastkd.training.schedule import make_schedule
+from lastkd.training.schedule import make_schedule, with_epochs
 from lastkd.training.soft_labels import SoftLabels, open_soft_labels
 from lastkd.training.step_timer import StepTimer
 from lastkd.training.student import Student
@@ -363,6 +363,9 @@ def train(
     several = [settings] if isinstance(settings, RunSettings) else list(settings)
     folders = [folder] if isinstance(folder, Path) else list(folder)
     store = ClipStore.open(data)
+    common = several[0]
+    parts = split_parts(store, common.split, common.validation, common.performers)
+    several = [with_epochs(one, len(parts.train), accelerator.num_processes) for one in several]
     distilled = [one for one in several if isinstance(one, DistillSettings)]
     soft_labels = open_soft_labels(distilled, store, teacher, accelerator) if distilled else None
     started = time.perf_counter()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lastkd.errors import UserError
-from lastkd.settings.runs import RunSettings
+from lastkd.settings.runs import ConfiguredSettings, RunSettings
+
+Settings = TypeVar("Settings", bound=ConfiguredSettings)
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,42 @@ class Schedule:
     total_steps: int
 
 
+def with_epochs(settings: Settings, clips: int, processes: int) -> Settings:
+    """Settings whose `epochs` follow from `steps`, where those were asked for.
+
+    Args:
+        clips: number of training clips.
+
+    Raises:
+        UserError: there are fewer training clips than one global batch holds.
+    """
+    if settings.steps is None:
+        return settings
+    _, per_epoch = _sizes(settings, clips, processes)
+    return settings.model_copy(update={"epochs": -(-settings.steps // per_epoch)})
+
+
 def make_schedule(settings: RunSettings, clips: int, processes: int) -> Schedule:
     """The schedule for `clips` training clips on `processes` processes.
 
     Raises:
         UserError: there are fewer training clips than one global batch holds.
     """
-    global_batch = settings.batch_size * processes * settings.accumulation
+    global_batch, steps = _sizes(settings, clips, processes)
+    return Schedule(global_batch, steps, steps * settings.epochs)
+
+
+def _sizes(settings: ConfiguredSettings, clips: int, processes: int) -> tuple[int, int]:
+    """Clips of a global batch, and steps of an epoch."""
+    accumulation = settings.accumulation if isinstance(settings, RunSettings) else 1
+    global_batch = settings.batch_size * processes * accumulation
     steps = clips // global_batch  # a partial last batch would disturb batch norm: it is dropped
     if steps == 0:
         raise UserError(
             f"--batch-size {settings.batch_size}: a global batch of {global_batch} clips is more "
             f"than the {clips} training clips; choose a smaller one"
         )
-    return Schedule(global_batch, steps, steps * settings.epochs)
+    return global_batch, steps
 
 
 def learning_rate(settings: RunSettings, global_batch: int, progress: float) -> float:
