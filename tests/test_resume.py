@@ -176,6 +176,17 @@ def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(
     ]
 
 
+def test_averaged_weights_and_augmented_views_go_on_exactly(tmp_path: Path, start: Start) -> None:
+    further = {"mirror": 0.5, "shear": 0.1, "time_warp": 0.2, "joint_noise": 0.01}
+    settings = standalone(ema=0.9, dropped_joints=0.1, validation="performers:1", **further)
+    settings = settings.model_copy(update={"batch_size": 5})  # of 16 clips
+    start(settings, tmp_path / "whole")
+    start.until(4, settings, tmp_path / "cut")
+    start(settings, tmp_path / "cut")
+    assert same_end(tmp_path / "cut", tmp_path / "whole")
+    assert weights(tmp_path / "whole") != weights(tmp_path / "whole", "best.safetensors")
+
+
 def test_steps_that_are_done_again_are_marked(
     tmp_path: Path, start: Start, undisturbed: Path
 ) -> None:

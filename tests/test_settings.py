@@ -81,3 +81,25 @@ def test_every_file_in_configs_is_readable() -> None:
     assert default_paths().teacher.name == "best.safetensors"
     for file in sorted((CONFIGS / "training").glob("synthetic*.yaml")):
         resolve(TrainSettings, {"model": "last_v2_tiny"}, file=file)
+
+
+def test_the_recipe_for_small_sets_goes_over_the_defaults_and_under_what_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    small = resolve(TrainSettings, {"model": "last_e_nano", "recipe": "small"})
+    assert small.steps is not None
+    assert small.frames < 64
+    file = tmp_path / "mine.yaml"
+    file.write_text("recipe: small\nlr: 0.003\n")
+    asked = resolve(TrainSettings, {"model": "last_e_nano", "frames": 20}, file=file)
+    assert (asked.lr, asked.frames, asked.steps) == (0.003, 20, small.steps)
+
+
+def test_epochs_that_are_asked_for_replace_the_recipes_steps() -> None:
+    settings = resolve(DistillSettings, {"variant": "nano", "recipe": "small", "epochs": 3})
+    assert (settings.epochs, settings.steps) == (3, None)
+
+
+def test_an_unknown_recipe_names_those_that_there_are() -> None:
+    with pytest.raises(UserError, match=r"recipe 'smal' is unknown; did you mean 'small'"):
+        resolve(TrainSettings, {"model": "last_e_nano", "recipe": "smal"})

@@ -22,7 +22,8 @@ from lastkd.models.registry import SkeletonModel
 from lastkd.runs.events import EventLog
 from lastkd.runs.folder import RunFolder
 from lastkd.runs.identity import identity
-from lastkd.settings.runs import DistillSettings, RunSettings
+from lastkd.settings.resolve import defaults
+from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.terminal import Progress
 from lastkd.training.checkpoints import Checkpoints
 from lastkd.training.device_watch import DeviceWatch
@@ -32,6 +33,8 @@ from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.trackers import RunTracker, require_tracker
 from lastkd.version import __version__
 
+SMALL_SET = 5000
+"""Training clips below which the recipe for small sets is suggested."""
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -183,6 +186,12 @@ class RunLogger:
             validation=self.parts.validation_hash,
         )
 
+    def _is_small_set(self) -> bool:
+        """Whether NTU's defaults train on a set that the recipe for small sets is meant for."""
+        settings, usual = self.settings, defaults(TrainSettings)
+        untouched = all(getattr(settings, name) == usual[name] for name in ("epochs", "lr"))
+        return settings.recipe is None and untouched and len(self.parts.train) < SMALL_SET
+
     def _validation(self) -> dict[str, Any]:
         """What the start event says of the validation part, where there is one."""
         parts = self.parts
@@ -321,6 +330,11 @@ class RunLogger:
             text = f"class {name!r} has validation clips and no training clip"
             self.event("warning", text=text)
             progress.echo(f"  {text}")
+        if self._is_small_set():
+            progress.echo(
+                f"  {len(parts.train):,} training clips are few for these defaults, meant for "
+                "NTU; try --recipe small"
+            )
         left_out = len(parts.train) - schedule.steps_per_epoch * schedule.global_batch
         if left_out:
             self.event(

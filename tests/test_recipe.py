@@ -1,0 +1,64 @@
+"""Runs measured in steps, and the hint that a set is small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from lastkd.errors import UserError
+from lastkd.runs.log import Run
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import DistillSettings, TrainSettings
+from lastkd.training.loop import train
+
+QUICK = {"frames": 8, "batch_size": 10, "log_every": 1, "warmup_epochs": 0}  # of 32 clips
+
+
+def test_steps_become_whole_epochs(
+    tmp_path: Path, store_path: Path, accelerator: Accelerator
+) -> None:
+    settings = resolve(TrainSettings, {"model": "last_e_nano", "steps": 4, **QUICK})
+    kept = {"data": store_path, "teacher": None, "folder": tmp_path, "accelerator": accelerator}
+    train(settings, **kept)
+    run = Run.read(tmp_path)
+    assert run.start["total_steps"] == 6  # two epochs of three
+    assert run.start["settings"]["epochs"] == 2
+    assert run.start["settings"]["steps"] == 4
+    assert run.finished
+    train(settings, **kept)  # is the same run, and has nothing left to do
+    with pytest.raises(UserError, match="--steps 4 there and 9 here"):
+        train(settings.model_copy(update={"steps": 9}), **kept)
+
+
+def test_teacher_and_student_count_steps_alike(
+    tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator
+) -> None:
+    given = {"variant": "nano", "steps": 4, "teacher_cache": tmp_path / "soft", **QUICK}
+    train(
+        resolve(DistillSettings, given),
+        data=store_path,
+        teacher=teacher,
+        folder=tmp_path / "run",
+        accelerator=accelerator,
+    )
+    assert len(list((tmp_path / "soft").glob("epoch-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "hinted"), [({}, True), ({"recipe": "small"}, False), ({"lr": 0.02}, False)]
+)
+def test_a_small_set_with_the_defaults_of_ntu_is_told_of_the_recipe(
+    tmp_path: Path,
+    store_path: Path,
+    accelerator: Accelerator,
+    capsys: pytest.CaptureFixture[str],
+    given: dict[str, object],
+    hinted: bool,
+) -> None:
+    asked = {"model": "last_e_nano", "time_budget": "1s", "eval_batch_size": 32, **given}
+    settings = resolve(TrainSettings, asked).model_copy(update={"frames": 4})
+    with pytest.raises(BaseException, match="time budget"):
+        train(settings, data=store_path, teacher=None, folder=tmp_path, accelerator=accelerator)
+    assert ("--recipe small" in capsys.readouterr().out) is hinted
