@@ -321,6 +321,12 @@ class Student:
             carried |= self.average.tensors()
         return carried
 
+    def finish(self, views: Views, progress: Progress, between: Callable[[], None]) -> None:
+        """Records the end of the run and reports the best epoch.
+
+        Where a validation part chose it, the test part is used here for the first and only time:
+        for the chosen epoch and for the last one.
+        """
         assert self.best is not None  # the last epoch is always evaluated
         epoch, accuracy = self.best
         tested: dict[str, Any] = {}
