@@ -15,10 +15,10 @@ from lastkd.cli.app import cli
 from lastkd.data.layouts import get_layout, layout_names
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
-from lastkd.show.figures import Figure, figures, find_clip, seen_by_model
 from lastkd.show.limbs import BACKGROUND, colour_of, limbs
+from lastkd.show.poses import PoseSequence, find_clip, stream_poses, view_poses
 from lastkd.show.projection import project
-from lastkd.show.terminal import TerminalFigure, play
+from lastkd.show.terminal import TerminalCanvas, play
 
 NTU = get_layout("ntu25")
 
@@ -82,8 +82,8 @@ def test_into_a_pipe_a_few_poses_are_printed(store_path: Path) -> None:
 
 
 def test_it_plays_in_a_terminal(store_path: Path) -> None:
-    found = find_clip(str(store_path), None, None)
-    short = [Figure("joint", found.clip.joints[:3], np.ones((3, 1), bool))]
+    shown = find_clip(str(store_path), None, None)
+    short = [PoseSequence("joint", shown.clip.joints[:3], np.ones((3, 1), bool))]
     console = Console(force_terminal=True, width=80, height=24, record=True)
     with console.capture() as capture:
         play(console, short, NTU, title="t", subtitle="s", speed=10, turn=0, rounds=1)
@@ -92,8 +92,8 @@ def test_it_plays_in_a_terminal(store_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [20, 78])
 def test_a_figure_fits_its_part_of_the_terminal(store_path: Path, columns: int) -> None:
-    found = find_clip(str(store_path), str(two_bodied(store_path)), None)
-    drawn = TerminalFigure(figures(found, ["joint"])[0], NTU, 25, columns, 20).frame(0)
+    shown = find_clip(str(store_path), str(two_bodied(store_path)), None)
+    drawn = TerminalCanvas(stream_poses(shown, ["joint"])[0], NTU, 25, columns, 20).frame(0)
     assert len(drawn) == 20
     assert max(len(line) for line in drawn) <= columns
 
@@ -109,9 +109,9 @@ def test_the_training_view_is_the_one_that_a_run_sees(store_path: Path) -> None:
     shipped = defaults(TrainSettings)
     settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})
     views = Views(ClipStore.open(store_path), settings, torch.device("cpu"))
-    found = find_clip(str(store_path), "7", None)
+    shown = find_clip(str(store_path), "7", None)
     for view in ("train", "test"):
-        (drawn,) = seen_by_model(found, ["joint"], view, seed=3, epoch=5)
+        (drawn,) = view_poses(shown, ["joint"], view, seed=3, epoch=5)
         clip = np.array([7])
         expected = (
             views.training(clip, views.draw(3, 5)) if view == "train" else views.evaluation(clip)
@@ -122,15 +122,15 @@ def test_the_training_view_is_the_one_that_a_run_sees(store_path: Path) -> None:
 
 
 def test_bones_add_up_to_the_pose_round_the_centre(store_path: Path) -> None:
-    found = find_clip(str(store_path), None, None)
-    (bone,) = figures(found, ["bone"])
-    joints = found.clip.joints
+    shown = find_clip(str(store_path), None, None)
+    (bone,) = stream_poses(shown, ["bone"])
+    joints = shown.clip.joints
     np.testing.assert_allclose(bone.joints, joints - joints[:, :, [NTU.centre]], atol=1e-5)
 
 
 def test_the_person_is_seen_from_the_front_and_not_in_a_mirror(store_path: Path) -> None:
-    found = find_clip(str(store_path), None, None)
-    seen = project(figures(found, ["joint"])[0], NTU, 0)
+    shown = find_clip(str(store_path), None, None)
+    seen = project(stream_poses(shown, ["joint"])[0], NTU, 0)
     left, right = NTU.across or (0, 0)
     first = seen.points[0, 0]
     assert first[left, 0] > first[right, 0], "who faces us has the left hand on our right"
@@ -161,7 +161,7 @@ def test_2d_clips_are_drawn_upright_and_without_unseen_joints(tmp_path: Path) ->
     joints[..., :2] = np.random.default_rng(0).uniform(0, 100, size=(4, 1, 17, 2))
     joints[:, 0, 0, 1], joints[:, 0, 15, 1] = 0, 100  # the nose at the image's top
     joints[:, 0, 9] = 0
-    seen = project(Figure("joint", joints, np.ones((4, 1), bool)), get_layout("coco17"), 25)
+    seen = project(PoseSequence("joint", joints, np.ones((4, 1), bool)), get_layout("coco17"), 25)
     assert seen.points[0, 0, 0, 1] > seen.points[0, 0, 15, 1]
     assert not seen.seen[:, 0, 9].any()
 

@@ -13,7 +13,9 @@ from lastkd.errors import UserError
 @click.command()
 @click.argument("source")
 @click.argument("clip", required=False)
-@click.option("--out", type=PATH, help="Picture to write: .png for a strip of poses, or .gif.")
+@click.option(
+    "--out", type=PATH, help="Picture to write: .png for a strip of poses, .gif for an animation."
+)
 @click.option(
     "--stream",
     type=click.Choice(["joint", "velocity", "bone", "all"]),
@@ -24,25 +26,33 @@ from lastkd.errors import UserError
 @click.option(
     "--view",
     type=click.Choice(["train", "test"]),
-    help="Draw the view that a model sees: resampled, for training cropped, turned and scaled.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the run whose view it is.")
-@click.option("--epoch", default=1, show_default=True, help="Of the run whose view it is.")
-@click.option(
-    "--poses", default=8, type=click.IntRange(1, 100), show_default=True, help="In a strip."
+    help="Draw the view that a model gets: resampled, and for training augmented.",
 )
 @click.option(
-    "--turn", default=25.0, show_default=True, help="Degrees round the clip to look from."
+    "--seed", default=0, show_default=True, help="Of the run that draws the training view."
+)
+@click.option(
+    "--epoch", default=1, show_default=True, help="Of the run that draws the training view."
+)
+@click.option(
+    "--poses",
+    default=8,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Poses in a strip or in a pipe.",
+)
+@click.option(
+    "--turn", default=25.0, show_default=True, help="Degrees about the vertical axis to look from."
 )
 @click.option(
     "--speed",
     default=1.0,
     type=click.FloatRange(0.05, 10),
     show_default=True,
-    help="1 is 30 frames/s.",
+    help="1 is 30 frames a second.",
 )
 @click.option("--rounds", type=click.IntRange(1), help="Times to play [default: until Ctrl-C].")
-@click.option("--layout", help="Of the skeletons where they aren't NTU's: a name or a .yaml file.")
+@click.option("--layout", help="Layout of skeletons other than NTU's: a name or a .yaml file.")
 def show(
     source: str,
     clip: str | None,
@@ -67,29 +77,32 @@ def show(
       lastkd show S001C001P001R001A001.skeleton --out clip.gif
       lastkd show data/ntu60 42 --stream all --view train --out seen.png
 
-    Limbs have colours: warm on the person's left, cool on the right. A velocity is drawn as an
-    arrow as long as the way of four frames; bones are drawn from the centre outwards, which is all
-    that they tell.
+    Limbs on the person's left have warm colours, those on the right cool ones. A velocity is an
+    arrow as long as the distance covered in four frames. Bones are drawn from the centre joint
+    outwards, because they don't say where the body is.
     """
     from rich.console import Console
 
-    from lastkd.show.figures import STREAMS, figures, find_clip, seen_by_model
+    from lastkd.show.poses import STREAMS, find_clip, stream_poses, view_poses
 
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise UserError(f"{out}: name it with .png for a strip of poses or .gif for an animation")
     if out is not None and out.exists():
         raise UserError(f"{out}: exists already; remove it or choose another name")
-    found = find_clip(source, clip, layout)
+    shown = find_clip(source, clip, layout)
     streams = STREAMS if stream == "all" else (stream,)
     if view is None:
-        drawn = figures(found, streams)
+        drawn = stream_poses(shown, streams)
     else:
-        drawn = seen_by_model(found, streams, view, seed=seed, epoch=epoch)
-    shown = found.clip
-    title = f"{found.class_name} · {shown.name}"
-    who = {"subject": shown.performer, "camera": shown.camera, "setup": shown.setup}
-    parts = [f"{what} {number}" for what, number in who.items() if number >= 0]
-    parts += [f"{len(shown.joints)} frames", f"layout {found.layout.name}"]
+        drawn = view_poses(shown, streams, view, seed=seed, epoch=epoch)
+    title = f"{shown.class_name} · {shown.clip.name}"
+    recorded = {
+        "subject": shown.clip.performer,
+        "camera": shown.clip.camera,
+        "setup": shown.clip.setup,
+    }
+    parts = [f"{what} {number}" for what, number in recorded.items() if number >= 0]
+    parts += [f"{len(shown.clip.joints)} frames", f"layout {shown.layout.name}"]
     if view == "train":
         parts.append(f"training view of epoch {epoch}, seed {seed}")
     elif view == "test":
@@ -98,12 +111,12 @@ def show(
     if out is not None:
         from lastkd.show.picture import write_animation, write_strip
 
-        words = {"title": title, "subtitle": subtitle}
+        texts = {"title": title, "subtitle": subtitle}
         if out.suffix.lower() == ".png":
-            plain = view is None  # a view's frames are no thirtieths of a second
-            write_strip(out, drawn, found.layout, **words, poses=poses, turn=turn, seconds=plain)
+            timed = view is None  # the frames of a view aren't 1/30 s apart
+            write_strip(out, drawn, shown.layout, **texts, poses=poses, turn=turn, seconds=timed)
         else:
-            write_animation(out, drawn, found.layout, **words, speed=speed, turn=turn)
+            write_animation(out, drawn, shown.layout, **texts, speed=speed, turn=turn)
         click.echo(f"{out}: {title}")
         return
     from lastkd.show.terminal import play, print_strip
@@ -113,7 +126,7 @@ def show(
         print_strip(
             console,
             drawn,
-            found.layout,
+            shown.layout,
             title=title,
             subtitle=subtitle,
             poses=min(poses, 4),
@@ -122,7 +135,7 @@ def show(
         return
     try:
         play(
-            console, drawn, found.layout, title=title, subtitle=subtitle, speed=speed, turn=turn,
+            console, drawn, shown.layout, title=title, subtitle=subtitle, speed=speed, turn=turn,
             rounds=rounds,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Which limb each joint belongs to, told by a layout's tree and mirror pairs."""
+"""The limb that each joint belongs to, by a layout's tree and mirror pairs, and its colour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lastkd.data.layouts import Layout
 TRUNK = "trunk"
 SIDES = ("left", "right")
 Limb = tuple[str, int]
-"""`(trunk, 0)`, or a side and the number of the limb there: NTU's arm is 0 and its leg 1."""
+"""`("trunk", 0)`, or a side and the limb's number on it: in NTU's layout arms are 0, legs 1."""
 
 
 @lru_cache
@@ -48,32 +48,14 @@ def limbs(layout: Layout) -> tuple[Limb, ...]:
 
 
 Colour = tuple[int, int, int]
-
-
 _TRUNK = ((72, 79, 92), (122, 84, 140))
-
-
 _LEFT = ((222, 110, 28), (190, 40, 52), (228, 170, 30), (150, 90, 40))
-
-
 _RIGHT = ((32, 126, 194), (22, 82, 140), (20, 160, 150), (90, 100, 200))
-
-
 BACKGROUND: Colour = (252, 252, 250)
-
-
 FLOOR: Colour = (236, 238, 236)
-
-
 FLOOR_EDGE: Colour = (196, 202, 200)
-
-
 SHADOW: Colour = (214, 218, 216)
-
-
 INK: Colour = (40, 44, 52)
-
-
 FAINT: Colour = (120, 126, 134)
 
 

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lastkd.data.layouts import Layout
 from lastkd.files.atomic import replacing
-from lastkd.show.figures import Figure
 from lastkd.show.limbs import (
     BACKGROUND,
     FAINT,
@@ -23,27 +22,29 @@ from lastkd.show.limbs import (
     lighter,
     limbs,
 )
-from lastkd.show.projection import Places, Projected, project, spread
+from lastkd.show.poses import PoseSequence
+from lastkd.show.projection import Projected, Vectors, evenly_spaced, project
 
 FRAMES_PER_SECOND = 30
-_FINER = 3  # drawn so much larger and then reduced: smooth lines
+_FINER = 3  # images are drawn this much larger and then reduced, for smooth lines
 _POSE_HEIGHT, _POSE_MARGIN, _TITLE, _CAPTION = 300, 14, 46, 22
 _LINE, _JOINT, _HEAD = 4.5, 3.2, 9
 _LARGEST_SIDE = 12_000
 
 
 class Canvas:
-    """Draws the poses of one figure, all to one scale.
+    """Draws the poses of one sequence, all to the same scale.
 
     Args:
+        turn: degrees about the vertical axis to look from.
         height: of a pose, in pixels.
     """
 
-    def __init__(self, figure: Figure, layout: Layout, turn: float, height: int) -> None:
+    def __init__(self, sequence: PoseSequence, layout: Layout, turn: float, height: int) -> None:
         self._layout = layout
         self._limbs = limbs(layout)
         self._heads = {at for at, name in enumerate(layout.joints) if name in ("head", "nose")}
-        self._seen: Projected = project(figure, layout, turn)
+        self._seen: Projected = project(sequence, layout, turn)
         span = self._seen.high - self._seen.low
         inner = height - 2 * _POSE_MARGIN
         self._scale = inner / max(float(span[1]), float(span[0]) / 2.5, 0.5)
@@ -51,7 +52,7 @@ class Canvas:
         self.width = int(span[0] * self._scale) + 2 * _POSE_MARGIN
 
     def pose(self, frame: int) -> Image.Image:
-        """One frame's bodies above the floor."""
+        """The bodies of one frame above the floor."""
         size = (self.width * _FINER, self.height * _FINER)
         image = Image.new("RGB", size, BACKGROUND)
         draw = ImageDraw.Draw(image)
@@ -69,8 +70,8 @@ class Canvas:
             self._body(draw, frame, body, labelled=len(bodies) > 1)
         return image.resize((self.width, self.height), Image.Resampling.LANCZOS)
 
-    def _placed(self, places: Places) -> list[tuple[float, float]]:
-        """Picture coordinates `(N, 2)` as fine pixels."""
+    def _placed(self, places: Vectors) -> list[tuple[float, float]]:
+        """Picture coordinates `(N, 2)` as pixels of the enlarged image."""
         low, high = self._seen.low, self._seen.high
         spare = self.height - 2 * _POSE_MARGIN - (high[1] - low[1]) * self._scale
         x = (places[:, 0] - low[0]) * self._scale + _POSE_MARGIN
@@ -131,7 +132,7 @@ class Canvas:
 
 def write_strip(
     path: Path,
-    figures: Sequence[Figure],
+    sequences: Sequence[PoseSequence],
     layout: Layout,
     *,
     title: str,
@@ -140,22 +141,28 @@ def write_strip(
     turn: float,
     seconds: bool,
 ) -> None:
-    """Poses side by side, a row for each figure, their frames (and `seconds`) below."""
-    canvases = [Canvas(figure, layout, turn, _POSE_HEIGHT) for figure in figures]
-    frames = spread(len(figures[0].joints), poses)
+    """Writes a PNG of poses side by side, a row for each sequence, with frame numbers below.
+
+    Args:
+        poses: how many, spread evenly over the clip.
+        turn: degrees about the vertical axis to look from.
+        seconds: write the time beside the frame number.
+    """
+    canvases = [Canvas(sequence, layout, turn, _POSE_HEIGHT) for sequence in sequences]
+    frames = evenly_spaced(len(sequences[0].joints), poses)
     column = max(canvas.width for canvas in canvases)
-    margin = 16 + (58 if len(figures) > 1 else 0)
+    margin = 16 + (58 if len(sequences) > 1 else 0)
     width = margin + column * len(frames) + 16
-    height = _TITLE + len(figures) * _POSE_HEIGHT + _CAPTION + 8
+    height = _TITLE + len(sequences) * _POSE_HEIGHT + _CAPTION + 8
     shrink = min(1.0, _LARGEST_SIDE / max(width, height))
     image = _titled((width, height), title, subtitle)
     draw = ImageDraw.Draw(image)
     small = ImageFont.load_default(12)
-    for row, (figure, canvas) in enumerate(zip(figures, canvases, strict=True)):
+    for row, (sequence, canvas) in enumerate(zip(sequences, canvases, strict=True)):
         top = _TITLE + row * _POSE_HEIGHT
-        if len(figures) > 1:
+        if len(sequences) > 1:
             place = (12, top + _POSE_HEIGHT // 2)
-            draw.text(place, figure.stream, fill=INK, font=small, anchor="lm")
+            draw.text(place, sequence.stream, fill=INK, font=small, anchor="lm")
         for number, frame in enumerate(frames):
             left = margin + number * column + (column - canvas.width) // 2
             image.paste(canvas.pose(frame), (left, top))
@@ -173,7 +180,7 @@ def write_strip(
 
 def write_animation(
     path: Path,
-    figures: Sequence[Figure],
+    sequences: Sequence[PoseSequence],
     layout: Layout,
     *,
     title: str,
@@ -181,33 +188,38 @@ def write_animation(
     speed: float,
     turn: float,
 ) -> None:
-    """All frames one after the other, the figures side by side; it runs for ever."""
-    canvases = [Canvas(figure, layout, turn, round(1.3 * _POSE_HEIGHT)) for figure in figures]
+    """Writes a GIF that plays all frames in a loop, the sequences side by side.
+
+    Args:
+        speed: 1 is 30 frames a second.
+        turn: degrees about the vertical axis to look from.
+    """
+    canvases = [Canvas(sequence, layout, turn, round(1.3 * _POSE_HEIGHT)) for sequence in sequences]
     font = ImageFont.load_default(15)
     small = ImageFont.load_default(12)
-    words = max(font.getlength(title) + 60, small.getlength(subtitle))
-    width = max(sum(canvas.width for canvas in canvases) + 32, int(words) + 32)
+    text_width = max(font.getlength(title) + 60, small.getlength(subtitle))
+    width = max(sum(canvas.width for canvas in canvases) + 32, int(text_width) + 32)
     height = _TITLE + canvases[0].height + _CAPTION
     empty = _titled((width, height), title, subtitle)
     spare = (width - sum(canvas.width for canvas in canvases)) // 2
     images = []
-    total = len(figures[0].joints)
+    total = len(sequences[0].joints)
     for frame in range(total):
         image = empty.copy()
         draw = ImageDraw.Draw(image)
         left = spare
-        for figure, canvas in zip(figures, canvases, strict=True):
+        for sequence, canvas in zip(sequences, canvases, strict=True):
             image.paste(canvas.pose(frame), (left, _TITLE))
-            if len(figures) > 1:
+            if len(sequences) > 1:
                 place = (left + canvas.width // 2, height - _CAPTION)
-                draw.text(place, figure.stream, fill=FAINT, font=small, anchor="ma")
+                draw.text(place, sequence.stream, fill=FAINT, font=small, anchor="ma")
             left += canvas.width
         draw.text((width - 12, 12), f"{frame + 1}/{total}", fill=FAINT, font=small, anchor="ra")
         images.append(image)
-    # one palette for all frames, or colours flicker
+    # one palette for all frames, because colours would flicker
     palette = images[0].quantize(128, method=Image.Quantize.MEDIANCUT)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    # the format counts in hundredths of a second, and viewers slow down what is below two
+    # GIF counts hundredths of a second, and viewers slow down animations faster than two of them
     step = max(20, 10 * round(100 / (FRAMES_PER_SECOND * speed)))
     with replacing(path) as part:
         flat[0].save(

@@ -1,4 +1,4 @@
-"""A clip in the terminal: braille dots, eight a character, in the limbs' colours."""
+"""A clip in the terminal, as braille dots in the colours of the limbs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from rich.live import Live
 from rich.text import Text
 
 from lastkd.data.layouts import Layout
-from lastkd.show.figures import Figure
 from lastkd.show.limbs import FAINT, FLOOR_EDGE, Colour, colour_of, lighter, limbs
-from lastkd.show.projection import Places, project, spread
+from lastkd.show.poses import PoseSequence
+from lastkd.show.projection import Vectors, evenly_spaced, project
 
 FRAMES_PER_SECOND = 30
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
-_ON_DARK = 0.25  # colours that are made for white paper
+_ON_DARK = 0.25  # share of white added, because the colours are made for white paper
 
 
 class Dots:
-    """A grid of dots, two wide and four high to a character."""
+    """A grid of dots, two across and four down for each character."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.columns, self.rows = columns, rows
         self._bits: NDArray[np.int64] = np.zeros((rows, columns), np.int64)
         self._colours: dict[tuple[int, int], Colour] = {}
 
-    def line(self, start: Places, end: Places, colour: Colour) -> None:
-        """A line between two places in dots."""
+    def line(self, start: Vectors, end: Vectors, colour: Colour) -> None:
+        """Draws a line between two points, given in dots."""
         steps = int(np.abs(end - start).max()) + 1
         for x, y in np.linspace(start, end, steps + 1).round().astype(int).tolist():
             column, row = x // 2, y // 4
@@ -40,7 +40,7 @@ class Dots:
 
     def text(self) -> list[Text]:
         """A `Text` for each row of characters."""
-        found = []
+        lines = []
         for row, bits in enumerate(self._bits.tolist()):
             line = Text(no_wrap=True)
             for column, bit in enumerate(bits):
@@ -49,17 +49,17 @@ class Dots:
                     line.append(chr(0x2800 + bit), f"rgb({red},{green},{blue})")
                 else:
                     line.append(" ")
-            found.append(line)
-        return found
+            lines.append(line)
+        return lines
 
 
-class TerminalFigure:
-    """One figure's frames as text, all to one scale."""
+class TerminalCanvas:
+    """Draws the poses of one sequence as text, all to the same scale."""
 
     def __init__(
-        self, figure: Figure, layout: Layout, turn: float, columns: int, rows: int
+        self, sequence: PoseSequence, layout: Layout, turn: float, columns: int, rows: int
     ) -> None:
-        self._seen = project(figure, layout, turn)
+        self._seen = project(sequence, layout, turn)
         self._layout = layout
         self._limbs = limbs(layout)
         span = self._seen.high - self._seen.low
@@ -68,9 +68,10 @@ class TerminalFigure:
         self._rows = rows
 
     def frame(self, frame: int) -> list[Text]:
+        """The bodies of one frame, a `Text` for each row."""
         dots = Dots(self._columns, self._rows)
         floor = self._placed(self._seen.floor)
-        if len(floor) == 4:  # a line across its middle, on which the feet stand
+        if len(floor) == 4:  # a line through its middle, where the feet stand
             floor = np.stack([floor[[0, 3]].mean(0), floor[[1, 2]].mean(0)])
         dots.line(floor[0], floor[1], FLOOR_EDGE)
         for body in range(self._seen.seen.shape[1]):
@@ -86,16 +87,16 @@ class TerminalFigure:
                     dots.line(places[joint], tips[joint], FAINT)
         return dots.text()
 
-    def _placed(self, places: Places) -> Places:
+    def _placed(self, places: Vectors) -> Vectors:
         x = (places[..., 0] - self._seen.low[0]) * self._scale + 1
         y = (self._seen.high[1] - places[..., 1]) * self._scale + 1
-        placed: Places = np.stack([x, y], axis=-1)
+        placed: Vectors = np.stack([x, y], axis=-1)
         return placed
 
 
 def print_strip(
     console: Console,
-    figures: Sequence[Figure],
+    sequences: Sequence[PoseSequence],
     layout: Layout,
     *,
     title: str,
@@ -103,15 +104,15 @@ def print_strip(
     poses: int,
     turn: float,
 ) -> None:
-    """A few poses side by side, for a file or a pipe."""
+    """Prints a few poses side by side, for a file or a pipe."""
     console.print(Text(title, "bold"), Text(subtitle), sep="\n")
-    frames = spread(len(figures[0].joints), poses)
+    frames = evenly_spaced(len(sequences[0].joints), poses)
     columns = max((console.width - 2) // len(frames) - 1, 8)
-    for figure in figures:
-        drawn = TerminalFigure(figure, layout, turn, columns, min(columns, 20))
+    for sequence in sequences:
+        drawn = TerminalCanvas(sequence, layout, turn, columns, min(columns, 20))
         shown = [drawn.frame(frame) for frame in frames]
-        if len(figures) > 1:
-            console.print(figure.stream)
+        if len(sequences) > 1:
+            console.print(sequence.stream)
         rows = list(zip(*shown, strict=True))
         while rows and not any(part.plain.strip() for part in rows[-1]):
             rows.pop()
@@ -126,7 +127,7 @@ def print_strip(
 
 def play(
     console: Console,
-    figures: Sequence[Figure],
+    sequences: Sequence[PoseSequence],
     layout: Layout,
     *,
     title: str,
@@ -136,9 +137,9 @@ def play(
     rounds: int | None,
 ) -> None:
     """Plays the clip on the whole screen, `rounds` times or until Ctrl-C."""
-    total = len(figures[0].joints)
-    columns = (console.width - 2 * len(figures)) // len(figures)
-    drawn = [TerminalFigure(one, layout, turn, columns, console.height - 4) for one in figures]
+    total = len(sequences[0].joints)
+    columns = (console.width - 2 * len(sequences)) // len(sequences)
+    drawn = [TerminalCanvas(one, layout, turn, columns, console.height - 4) for one in sequences]
     done = 0
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while rounds is None or done < rounds:

@@ -1,4 +1,4 @@
-"""A clip as figures to draw: the joints, and what a stream adds to them."""
+"""A clip as poses to draw: the joints, and what a stream adds to them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from lastkd.data.open_source import open_source
 from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
 from lastkd.data.store.writer import StoreWriter
 from lastkd.errors import UserError, nearest
+from lastkd.settings.resolve import defaults
+from lastkd.settings.runs import TrainSettings
+from lastkd.settings.views import ViewSettings
 
 STREAMS = ("joint", "velocity", "bone")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A clip and where it is from.
+class ShownClip:
+    """A clip and where it comes from.
 
     Attributes:
         clip: centred and scaled.
-        index: among `count` clips, which decides what an epoch draws for it.
+        index: its place among the `count` clips of the source, which decides how an epoch of
+            training augments it.
     """
 
     clip: Clip
@@ -40,14 +44,14 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Poses of one stream, frame by frame.
+class PoseSequence:
+    """The poses of one stream, frame by frame.
 
     Attributes:
         stream: its name.
         joints: `(T, M, V, C)`.
-        present: `(T, M)`.
-        arrows: `(T, M, V, C)`, from each joint; None where there is nothing to add.
+        present: `(T, M)`, whether the body is in the frame.
+        arrows: `(T, M, V, C)`, starting at each joint; None for a stream without any.
     """
 
     stream: str
@@ -56,11 +60,13 @@ class Figure:
     arrows: FloatArray | None = None
 
 
-def find_clip(source: str, name: str | None, layout: str | None) -> Found:
+def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
     """A clip of a store or of any source that `lastkd prepare` reads.
 
     Args:
-        name: of the clip, or its number from 0; the first where it is left out.
+        source: the path.
+        name: the clip's name or its number from 0; by default the first clip.
+        layout: name or file of the skeleton's layout, for sources that don't imply one.
 
     Raises:
         UserError: there is no such source or clip, or the clip can't be read.
@@ -69,9 +75,9 @@ def find_clip(source: str, name: str | None, layout: str | None) -> Found:
         store = ClipStore.open(source)
         index = _index(source, store.names, name)
         label = int(store.labels[index])
-        who = (store.performers[index], store.cameras[index], store.setups[index])
-        clip = Clip(store.names[index], label, store.clip(index), *map(int, who))
-        return Found(clip, store.layout, store.class_names[label], index, len(store))
+        origin = (store.performers[index], store.cameras[index], store.setups[index])
+        clip = Clip(store.names[index], label, store.clip(index), *map(int, origin))
+        return ShownClip(clip, store.layout, store.class_names[label], index, len(store))
     reader = open_source(source, layout=layout)
     index = _index(source, reader.names(), name)
     reading = next(reader.read(index, index + 1))
@@ -81,8 +87,8 @@ def find_clip(source: str, name: str | None, layout: str | None) -> Found:
         raise UserError(f"{source}: {reading.name} shows nobody ({', '.join(reading.counts)})")
     clip = reading.clip
     joints = centre_and_scale(clip.joints, reader.layout)
-    moved = Clip(clip.name, clip.label, joints, clip.performer, clip.camera, clip.setup)
-    return Found(moved, reader.layout, reader.class_names[clip.label], index, len(reader))
+    normalised = Clip(clip.name, clip.label, joints, clip.performer, clip.camera, clip.setup)
+    return ShownClip(normalised, reader.layout, reader.class_names[clip.label], index, len(reader))
 
 
 def _index(source: str, names: Sequence[str], name: str | None) -> int:
@@ -98,69 +104,68 @@ def _index(source: str, names: Sequence[str], name: str | None) -> int:
     raise UserError(f"{source}: has no clip {name!r}; {hint[:300]}")
 
 
-def figures(found: Found, streams: Sequence[str]) -> list[Figure]:
-    """The clip's own frames, in each of the streams."""
-    joints = found.clip.joints
+def stream_poses(shown: ShownClip, streams: Sequence[str]) -> list[PoseSequence]:
+    """The clip's frames as they were recorded, in each of the streams."""
+    joints = shown.clip.joints
     present: NDArray[np.bool_] = np.any(joints, axis=(2, 3))
     velocity = np.zeros_like(joints)
     both = (present[1:] & present[:-1])[..., None, None]
     velocity[:-1] = (joints[1:] - joints[:-1]) * both
-    parents = [j if p < 0 else p for j, p in enumerate(found.layout.parents)]
+    parents = [j if p < 0 else p for j, p in enumerate(shown.layout.parents)]
     bone = joints - joints[:, :, parents]
-    return _figures({"joint": joints, "velocity": velocity, "bone": bone}, present, found, streams)
+    return _sequences(
+        {"joint": joints, "velocity": velocity, "bone": bone}, present, shown.layout, streams
+    )
 
 
-def seen_by_model(
-    found: Found, streams: Sequence[str], view: str, *, seed: int, epoch: int
-) -> list[Figure]:
-    """The view of a clip that a model gets, resampled, and in training augmented.
+def view_poses(
+    shown: ShownClip, streams: Sequence[str], view: str, *, seed: int, epoch: int
+) -> list[PoseSequence]:
+    """The view of a clip that a model gets: resampled, and augmented for training.
 
     Args:
-        view: `train`, as the epoch of a run with this seed draws it, or `test`.
+        view: `test`, or `train` for the view in this epoch of a run with this seed.
     """
     import torch
 
     from lastkd.data.views import Views
-    from lastkd.settings.resolve import defaults
-    from lastkd.settings.runs import TrainSettings
-    from lastkd.settings.views import ViewSettings
 
     shipped = defaults(TrainSettings)
     settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip"
-        with StoreWriter(path, found.layout) as writer:
-            writer.add(Clip(found.clip.name, 0, found.clip.joints))
+        with StoreWriter(path, shown.layout) as writer:
+            writer.add(Clip(shown.clip.name, 0, shown.clip.joints))
             writer.finish(class_names=["shown"], splits={}, source="", counts={})
         views = Views(ClipStore.open(path), settings, torch.device("cpu"))
         only = np.zeros(1, np.int64)
         if view == "test":
             seen: dict[str, Any] = views.evaluation(only)
         else:
-            table = rng.uniform(seed, "view", epoch, shape=(found.count, 4))
-            row = table[found.index : found.index + 1].astype(np.float32)
+            table = rng.uniform(seed, "view", epoch, shape=(shown.count, 4))
+            row = table[shown.index : shown.index + 1].astype(np.float32)
             seen = views.training(only, torch.from_numpy(row))
     arrays = {name: tensor[0].permute(1, 3, 2, 0).numpy() for name, tensor in seen.items()}
     present: NDArray[np.bool_] = np.any(arrays["joint"], axis=(2, 3))
-    return _figures(arrays, present, found, streams)
+    return _sequences(arrays, present, shown.layout, streams)
 
 
-def _figures(
+def _sequences(
     arrays: dict[str, FloatArray],
     present: NDArray[np.bool_],
-    found: Found,
+    layout: Layout,
     streams: Sequence[str],
-) -> list[Figure]:
-    made = {
-        "joint": Figure("joint", arrays["joint"], present),
-        "velocity": Figure("velocity", arrays["joint"], present, arrays["velocity"]),
-        "bone": Figure("bone", _from_bones(arrays["bone"], found.layout), present),
+) -> list[PoseSequence]:
+    by_stream = {
+        "joint": PoseSequence("joint", arrays["joint"], present),
+        "velocity": PoseSequence("velocity", arrays["joint"], present, arrays["velocity"]),
+        "bone": PoseSequence("bone", _from_bones(arrays["bone"], layout), present),
     }
-    return [made[stream] for stream in streams]
+    return [by_stream[stream] for stream in streams]
 
 
 def _from_bones(bone: FloatArray, layout: Layout) -> FloatArray:
-    """The pose that bones `(T, M, V, C)` add up to, with the centre at 0: all that they tell."""
+    """The joints `(T, M, V, C)` that bones add up to, with the centre joint at the origin."""
     joints = np.zeros_like(bone)
     order = [layout.centre]
     for parent in order:
