@@ -1,10 +1,10 @@
-"""How long the monitor takes to open and to refresh a long log, and what memory it holds.
+"""Times how long the monitor takes to open and refresh a long log, and measures its memory.
 
     python benchmarks/monitor.py            a million step events, 280 MB in a temporary folder
     python benchmarks/monitor.py --steps 100000 --size 80x24
 
-Also times the start of the command on a small run: in a terminal of 80x24 to its first screen, and
-the whole of `--once`.
+Also times the command on a short run: until the first screen in a terminal of 80x24, and `--once` as
+a whole.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def step_line(step: int) -> str:
 
 
 def write_log(path: Path, steps: int) -> None:
-    """A log as `EventLog` writes it, with an evaluation each epoch."""
+    """Writes a log as `EventLog` does, with an evaluation after each epoch."""
     settings = {"variant": "nano", "alpha": 0.7, "tau": 4.0, "epochs": steps // EPOCH + 1}
     start = {
         "event": "start",
@@ -129,7 +129,7 @@ async def drive(folder: Path, size: tuple[int, int], refreshes: int) -> None:
 
 
 def first_screen(command: list[str]) -> float:
-    """Seconds from the start of a process until its loss chart is written to the terminal."""
+    """Seconds from the start of the process until the loss chart is on the terminal."""
     began = time.perf_counter()
     process, terminal = pty.fork()
     if not process:
@@ -137,7 +137,7 @@ def first_screen(command: list[str]) -> float:
         os.execv(command[0], command)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     written, took = b"", 0.0
-    with contextlib.suppress(OSError):  # its end
+    with contextlib.suppress(OSError):  # the process ended
         while part := os.read(terminal, 65536):
             written += part
             if not took and b"Loss" in written:
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--refreshes", type=int, default=30)
     given = parser.parse_args()
     columns, rows = map(int, given.size.split("x"))
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs is compiled once for all
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed packages are, byte-compiled
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "short" / "run").mkdir(parents=True)

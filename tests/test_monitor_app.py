@@ -468,7 +468,7 @@ async def test_a_running_run_is_followed_from_start_to_end(tmp_path: Path) -> No
         app = app_of(pilot)
         assert "waiting for a run" in screen(pilot)
         log = Log(root / "nano", teacher=TEACHER, began=time.time())
-        app.state.watcher.look()
+        app.state.watcher.scan()
         app.tick()
         await pilot.pause()
         assert "0/4" in screen(pilot)
@@ -511,7 +511,7 @@ async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Pa
         assert shown(pilot) == ["a"]
         for seed, name in ((2, "b"), (3, "c")):
             log = Log(tmp_path / name, began=time.time(), seed=seed).run([50.0], until=20)
-            app.state.watcher.look()
+            app.state.watcher.scan()
             app.tick()
             assert shown(pilot) == [name]
             log.end()
@@ -519,7 +519,7 @@ async def test_the_cursor_follows_the_running_run_until_it_is_moved(tmp_path: Pa
         await pilot.press("up")
         before = shown(pilot)
         Log(tmp_path / "d", began=time.time()).run([50.0], until=20)
-        app.state.watcher.look()
+        app.state.watcher.scan()
         app.tick()
         assert shown(pilot) == before
 

@@ -529,7 +529,7 @@ def test_runs_are_found_at_any_depth_and_as_they_come_and_go(tmp_path: Path) -> 
     watcher = watch(tmp_path)
     assert sorted(run.name for run in watcher.runs) == ["a", "b"]
     Log(tmp_path / "d").step(1)
-    watcher.look()
+    watcher.scan()
     watcher.load()
     assert sorted(run.name for run in watcher.runs) == ["a", "b", "d"]
     deep.path.unlink()
@@ -543,10 +543,10 @@ def test_runs_whose_folders_are_called_alike_are_told_apart(tmp_path: Path) -> N
     watcher = watch(tmp_path)
     assert {run.name for run in watcher.runs} == {"nano", "teacher"}
     Log(tmp_path / "seed-0" / "distilled" / "nano")
-    watcher.look()
+    watcher.scan()
     assert {run.name for run in watcher.runs} == {"alone/nano", "distilled/nano", "teacher"}
     Log(tmp_path / "seed-1" / "alone" / "nano")
-    watcher.look()
+    watcher.scan()
     names = {"seed-0/alone/nano", "seed-1/alone/nano", "distilled/nano", "teacher"}
     assert {run.name for run in watcher.runs} == names
 

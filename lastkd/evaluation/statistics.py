@@ -1,4 +1,4 @@
-"""How sure a difference between two models is, from what they got right on the same clips."""
+"""How certain the difference between two models is, from their hits on the same clips."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A model beside a reference, clip by clip.
+    """A model compared with a reference, clip by clip.
 
     Attributes:
-        clips: that both were tested on.
-        top1, reference_top1: percent of the clips.
+        clips: how many both were tested on.
+        top1, reference_top1: in percent.
         gain: `top1 - reference_top1`, in points.
-        low, high: its 95 % interval over the test clips, in points.
-        only_model, only_reference: clips that one alone got right.
-        p_value: McNemar's exact test of whether these two numbers differ by chance alone.
+        low, high: the 95 % interval of the gain over the test clips, in points.
+        only_model, only_reference: clips that only one of them got right.
+        p_value: of McNemar's exact test that these two counts differ by chance.
     """
 
     clips: int
@@ -37,25 +37,29 @@ class PairedComparison:
     p_value: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, rounded as accuracies are; the p-value as it is."""
+        """The values with four decimals, except for the p-value."""
         values = asdict(self)
         return {k: round(v, 4) if k != "p_value" else v for k, v in values.items()}
 
     def describe(self) -> str:
         return (
             f"{self.gain:+.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f} over "
-            f"{self.clips:,} test clips; right alone: {self.only_model} against "
+            f"{self.clips:,} test clips; only one is right: {self.only_model} against "
             f"{self.only_reference}, McNemar's exact test p = {self.p_value:.2g})"
         )
 
 
 def compare(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> PairedComparison:
-    """Compares two models on the same clips, `(N,)` each in the same order.
+    """Compares two models on the same clips.
 
-    The test is McNemar's in its exact form: among the clips that one model alone got right, either
-    is as likely as the other. The interval is Wald's for a difference of paired proportions with
-    half a clip added to each cell (Agresti and Min, 2005), which holds its level where few clips
-    differ. Both are about the choice of test clips; neither knows of seeds.
+    The test is McNemar's in its exact form: of the clips that only one model got right, each model
+    is expected to have half. The interval is Wald's for a difference of paired proportions with
+    half a clip added to each cell (Agresti and Min, 2005), which keeps its coverage where few clips
+    differ. Both are about the choice of test clips, not about seeds.
+
+    Args:
+        right: `(N,)`, whether the model got each clip right.
+        reference_right: the same for the reference, in the same order.
 
     Raises:
         ValueError: the two differ in length or are empty.
@@ -63,7 +67,7 @@ def compare(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> Pai
     from scipy.stats import binomtest  # takes a second to import
 
     if right.shape != reference_right.shape or right.ndim != 1 or not len(right):
-        raise ValueError("two models are compared on the same clips")
+        raise ValueError("two models can only be compared on the same clips, at least one")
     N = len(right)
     gained = int((right & ~reference_right).sum())
     lost = int((~right & reference_right).sum())
@@ -82,11 +86,12 @@ def compare(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> Pai
 
 
 def paired_interval(gained: int, lost: int, clips: int) -> tuple[float, float]:
-    """The interval of `(gained - lost) / clips` (Agresti and Min, 2005), shares between -1 and 1.
+    """The 95 % interval of `(gained - lost) / clips`, from -1 to 1 (Agresti and Min, 2005).
 
     Args:
-        gained, lost: clips that only the one or only the other got right.
-        clips: all of them.
+        gained: clips that only the model got right.
+        lost: clips that only the reference got right.
+        clips: the number of all clips.
     """
     N, b, c = clips + 2, gained + 0.5, lost + 0.5
     middle = (b - c) / N
@@ -109,11 +114,11 @@ class Gain:
 
 
 def gain_over_seeds(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> Gain:
-    """The gain of models over references, averaged over the seeds that both have.
+    """The gain of models over references, averaged over seeds.
 
-    Of one seed, the interval of `compare`. Of several, each clip's differences are averaged over
-    the seeds first, and the interval is that of their mean over the clips: it says how far other
-    test clips would move these very models, not what other seeds would.
+    For one seed the interval is that of `compare`. For several, the differences of each clip are
+    averaged over the seeds first, and the interval is that of their mean over the clips: it says
+    how much other test clips would change the result for these models, not what other seeds would.
 
     Args:
         pairs: for each seed, which clips `(N,)` the model and the reference got right.

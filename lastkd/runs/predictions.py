@@ -1,4 +1,4 @@
-"""What a model said of every test clip, kept in a file: for tables, tests and tools to come."""
+"""The logits of a model for every clip of a part, in a file for tables, tests and other tools."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SUFFIXES = (".npz", ".csv")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of the clips of one split.
+    """The logits of N clips for K classes.
 
     Attributes:
         names: of the clips, N.
-        labels: `(N,)` true classes.
-        logits: `(N, K)` float32; of several views a clip, the logarithm of their mean probability.
+        labels: `(N,)`, the true classes.
+        logits: `(N, K)`, float32; with several views a clip, the logarithm of the mean probability.
         class_names: K.
-        about: which checkpoint, data, split and views.
+        about: the checkpoint, data, split and views they come from.
     """
 
     names: tuple[str, ...]
@@ -39,22 +39,24 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The likeliest class of each clip, `(N,)`."""
-        likeliest: NDArray[np.int64] = self.logits.argmax(axis=1)
-        return likeliest
+        """The most probable class of each clip, `(N,)`."""
+        classes: NDArray[np.int64] = self.logits.argmax(axis=1)
+        return classes
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether that is the true one, `(N,)`."""
+        """Whether the most probable class is the true one, `(N,)`."""
         hits: NDArray[np.bool_] = self.predicted == self.labels
         return hits
 
     def save(self, path: Path) -> None:
-        """Writes `.npz` (arrays `names`, `labels`, `logits`, `class_names`, `about` as JSON) or
-        `.csv` (a row a clip: name, label, predicted, and a logit a class).
+        """Writes them to a file.
+
+        `.npz` gets the arrays `names`, `labels`, `logits`, `class_names` and `about` (JSON); `.csv`
+        a row a clip with name, label, predicted class, and the logit of each class.
 
         Raises:
-            UserError: the suffix is another one, or the file can't be written.
+            UserError: the suffix is neither, or the file can't be written.
         """
         check_suffix(path)
         with replacing(path) as part:
@@ -82,10 +84,10 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Reads an `.npz` that `save` wrote.
+        """Reads an `.npz` file written by `save`.
 
         Raises:
-            UserError: the file is missing, damaged, or holds something else.
+            UserError: the file is missing, damaged, or contains something else.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -100,15 +102,16 @@ class Predictions:
             raise UserError(f"{path}: no such file; check the path") from None
         except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
             raise UserError(
-                f"{path}: is damaged or holds no predictions; make them with lastkd evaluate "
+                f"{path}: is damaged or contains no predictions; make them with lastkd evaluate "
                 "CHECKPOINT --predictions FILE.npz"
             ) from None
 
 
 def check_suffix(path: Path) -> None:
-    """
+    """Checks that predictions can be written to this file.
+
     Raises:
-        UserError: predictions aren't written to files of this suffix.
+        UserError: they can't, by its suffix.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: name the predictions with {' or '.join(SUFFIXES)}")

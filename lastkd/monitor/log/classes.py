@@ -1,4 +1,4 @@
-"""Which classes a run gained and lost most, against its baseline or its own first evaluation."""
+"""The classes that a run gained and lost, against its baseline or its first evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_HEADER = 16 << 20
 
 @dataclass(frozen=True)
 class ClassChange:
-    """One class: its accuracies in percent."""
+    """The accuracy on one class, before and now, in percent."""
 
     label: int
     name: str
@@ -29,9 +29,9 @@ class ClassChange:
 
 
 def checkpoint_metadata(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself: the metadata in its safetensors header, parsed where JSON.
+    """The metadata in the header of a safetensors file, with JSON values parsed.
 
-    Empty where the file is missing or isn't one.
+    Empty for a file that is missing or isn't in this format.
     """
     try:
         with path.open("rb") as file:
@@ -41,29 +41,33 @@ def checkpoint_metadata(path: Path) -> dict[str, Any]:
             metadata = parse_json(file.read(size)).get("__metadata__", {})
     except (OSError, ValueError, struct.error, AttributeError):
         return {}
-    about: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for key, value in metadata.items():
         try:
-            about[key] = parse_json(value)
+            parsed[key] = parse_json(value)
         except (ValueError, TypeError):
-            about[key] = value
-    return about
+            parsed[key] = value
+    return parsed
 
 
 def class_names(run: Run) -> list[str]:
-    """The names that the run's own checkpoints give, or none."""
+    """The class names in the run's checkpoints, or none."""
     for file in ("best.safetensors", "last.safetensors"):
-        about = checkpoint_metadata(run.folder / file).get("info")
-        names = about.get("class_names") if isinstance(about, dict) else None
+        info = checkpoint_metadata(run.folder / file).get("info")
+        names = info.get("class_names") if isinstance(info, dict) else None
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return names
     return []
 
 
 def class_changes(run: Run, compared: Compared, names: list[str]) -> tuple[str, list[ClassChange]]:
-    """What the classes are compared with, in words, and each class, the most gained first.
+    """The changes of a run's last evaluation, the largest gain first.
 
-    A distilled run is compared with its baseline's last evaluation, any other with its own first.
+    A distilled run is compared with the last evaluation of its baseline, any other run with its
+    own first evaluation.
+
+    Returns:
+        What the run is compared with, as text, and the changes.
     """
     evaluations = sorted(run.epochs)
     if not evaluations:
@@ -71,14 +75,14 @@ def class_changes(run: Run, compared: Compared, names: list[str]) -> tuple[str, 
     now = run.epochs[evaluations[-1]].by_class
     baseline = compared.baseline
     if baseline is not None and baseline.epochs:
-        words = f"against {baseline.name}"
+        reference = f"against {baseline.name}"
         before = baseline.epochs[max(baseline.epochs)].by_class
     else:
-        words = f"since epoch {evaluations[0]}"
+        reference = f"since epoch {evaluations[0]}"
         before = run.epochs[evaluations[0]].by_class
     changes = [
         ClassChange(label, names[label] if label < len(names) else f"class {label}", a, b)
         for label, (a, b) in enumerate(zip(before, now, strict=False))
         if a is not None and b is not None
     ]
-    return words, sorted(changes, key=lambda change: -change.gain)
+    return reference, sorted(changes, key=lambda change: -change.gain)

@@ -1,4 +1,4 @@
-"""Values over the steps of a run in bounded memory, however long it is."""
+"""The values of a run by step, in bounded memory however long the run is."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 CAPACITY = 512
-"""Buckets of one series: some more than the dot columns of a chart on a wide terminal."""
+"""Buckets of one series: somewhat more than a chart on a wide terminal has dot columns."""
 
 
 class Channel:
-    """One value by bucket: how many, their sum, the smallest and the largest."""
+    """For each bucket of one quantity: the number of values, their sum, smallest and largest."""
 
     __slots__ = ("count", "high", "low", "sum")
 
@@ -43,8 +43,8 @@ class Channel:
         count = self.count[index]
         return self.sum[index] / count if count else math.nan
 
-    def merged(self, pairs: list[tuple[int, int]]) -> None:
-        """Makes one bucket of each run of buckets `first:last`."""
+    def merge(self, pairs: list[tuple[int, int]]) -> None:
+        """Merges each range of buckets `[first, end)` into one."""
         self.count = array("q", [sum(self.count[a:b]) for a, b in pairs])
         self.sum = array("d", [sum(self.sum[a:b]) for a, b in pairs])
         self.low = array("d", [min(self.low[a:b]) for a, b in pairs])
@@ -52,10 +52,14 @@ class Channel:
 
 
 class Series:
-    """Several channels over steps; buckets get twice as wide whenever there are too many.
+    """Several quantities by step, in buckets that double in width whenever there are too many.
 
-    A step that comes again (after a resume) replaces what was there: exactly while a bucket holds
-    one event, and by whole buckets from the first that lies behind the resumed step after that.
+    Steps that are repeated after a resume replace the earlier values: exactly as long as a bucket
+    is one step wide; later by whole buckets, from the first one that lies behind the resumed step.
+
+    Args:
+        names: of the quantities.
+        capacity: the largest number of buckets.
     """
 
     def __init__(self, names: Sequence[str], capacity: int = CAPACITY) -> None:
@@ -65,20 +69,21 @@ class Series:
         self.last_step = 0
         self.channels = {name: Channel() for name in names}
         self._points: dict[str, list[tuple[float, float, float, float]]] = {}
-        self._written = array("q")  # by bucket: after how many goings back
-        self._gone_back = 0
-        self._back_to = 0
+        self._written = array("q")  # by bucket: how many resumes came before its values
+        self._resumes = 0
+        self._resumed_at = 0
 
     def add(self, steps: Sequence[int], columns: Sequence[Sequence[float | None]]) -> None:
-        """
+        """Adds values.
+
         Args:
             steps: ascending step numbers.
-            columns: by channel, a value for each of them.
+            columns: for each quantity, one value a step; None for a missing one.
         """
         self._points = {}
         if steps[0] <= self.last_step:
-            self._gone_back += 1
-            self._back_to = steps[0] - 1
+            self._resumes += 1
+            self._resumed_at = steps[0] - 1
         at = 0
         while at < len(steps):
             key = steps[at] // self.width
@@ -92,17 +97,17 @@ class Series:
         self.last_step = steps[-1]
 
     def _bucket(self, key: int) -> int:
-        """The index of a bucket, made or emptied where that is due."""
+        """The index of a bucket, which is added if missing and cleared if a resume repeats it."""
         keys = self.keys
         index = len(keys) if not keys or key > keys[-1] else bisect_left(keys, key)
         if index == len(keys) or keys[index] != key:
             keys.insert(index, key)
-            self._written.insert(index, self._gone_back)
+            self._written.insert(index, self._resumes)
             for channel in self.channels.values():
                 channel.insert(index)
-        elif self._written[index] < self._gone_back:
-            self._written[index] = self._gone_back
-            if key * self.width > self._back_to:
+        elif self._written[index] < self._resumes:
+            self._written[index] = self._resumes
+            if key * self.width > self._resumed_at:
                 for channel in self.channels.values():
                     channel.clear(index)
         return index
@@ -116,13 +121,13 @@ class Series:
             self.keys = [halved[first] for first in firsts]
             self._written = array("q", [min(self._written[a:b]) for a, b in pairs])
             for channel in self.channels.values():
-                channel.merged(pairs)
+                channel.merge(pairs)
 
     def has(self, name: str) -> bool:
         return any(self.channels[name].count)
 
     def points(self, name: str) -> list[tuple[float, float, float, float]]:
-        """Step, mean, smallest and largest value of each bucket that holds any."""
+        """`(step, mean, smallest, largest)` of each bucket that isn't empty."""
         if name in self._points:
             return self._points[name]
         channel, half = self.channels[name], (self.width - 1) / 2
@@ -139,15 +144,15 @@ class Series:
         return points
 
     def recent(self, name: str, buckets: int = 20) -> list[float]:
-        """Means of the last buckets that hold any value."""
+        """Means of the last buckets that aren't empty, in order."""
         channel = self.channels[name]
-        found: list[float] = []
+        means: list[float] = []
         for index in range(len(self.keys) - 1, -1, -1):
             if channel.count[index]:
-                found.append(channel.mean(index))
-                if len(found) == buckets:
+                means.append(channel.mean(index))
+                if len(means) == buckets:
                     break
-        return found[::-1]
+        return means[::-1]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -155,13 +160,13 @@ def mean(values: Sequence[float]) -> float:
 
 
 def median(values: Iterable[float]) -> float:
-    """The middle one, of an even number the higher; `statistics` takes long to import."""
+    """The middle value, or the higher of two; importing `statistics` would take longer."""
     ordered = sorted(values)
     return ordered[len(ordered) // 2]
 
 
 def smoothed(values: Sequence[float], window: float) -> list[float]:
-    """An exponential mean that reaches back about `window` values, free of a start's bias."""
+    """The exponential moving average over about `window` values, without bias at the start."""
     keep = math.exp(-1 / max(window, 1e-9)) if window > 0 else 0.0
     total = weight = 0.0
     means = []

@@ -1,4 +1,4 @@
-"""Reads what was appended to a log that others write, cut and replace."""
+"""Reads a growing log that other processes append to, truncate and replace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 _HEAD, _SEAM = 256, 64
 LONGEST_LINE = 16 << 20
-"""A line longer than this is garbage, and is not kept in memory to find its end."""
+"""Longer lines are skipped instead of being held in memory until their end."""
 
 
 def _read_at(file: RawIOBase, offset: int, size: int) -> bytes:
@@ -17,11 +17,18 @@ def _read_at(file: RawIOBase, offset: int, size: int) -> bytes:
 
 
 class LogTail:
-    """The whole lines of a growing file, each once.
+    """Returns each complete line of a growing file once.
 
-    The file's first bytes (which hold the run id) and those before the place that was read to are
-    looked at again each time: a file that was replaced, or cut and grown past that place, shows
-    itself there, and is read anew.
+    Every read compares the file's first bytes, which contain the run id, and the bytes before the
+    current offset with those seen earlier. A file that was replaced, or truncated and grown past
+    the offset, differs there and is read from its beginning.
+
+    Attributes:
+        size: of the file at the last read, in bytes.
+        offset: up to which it was read.
+        gone: the file doesn't exist any more.
+        problem: why the file can't be read, or None.
+        too_long: lines that were skipped for their length.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +39,7 @@ class LogTail:
         self.reset()
 
     def reset(self) -> None:
-        """Starts again at the file's beginning."""
+        """Starts over at the beginning of the file."""
         self.offset = 0
         self.too_long = 0
         self._head = self._seam = self._rest = b""
@@ -41,14 +48,14 @@ class LogTail:
 
     @property
     def pending(self) -> bool:
-        """There is more to read at once."""
+        """More can be read without waiting."""
         return self.offset < self.size
 
     def read(self, limit: int) -> tuple[bytes, bool]:
-        """Some whole lines, of about `limit` bytes, and whether the file is another one now.
+        """Complete lines of about `limit` bytes in all, and whether the file was replaced.
 
-        Where it is, the lines are the new file's first ones. A file that is gone or can't be read
-        gives none; see `gone` and `problem`.
+        If it was, the lines are the first of the new file. A missing or unreadable file gives no
+        lines; see `gone` and `problem`.
         """
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -74,7 +81,7 @@ class LogTail:
         return self._whole_lines(fresh), replaced
 
     def start_near_end(self, size: int) -> None:
-        """Passes over all but about the last `size` bytes, from a whole line on."""
+        """Skips to the first complete line within the last `size` bytes."""
         try:
             with self.path.open("rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
@@ -85,7 +92,7 @@ class LogTail:
                 self.offset, self.size = status.st_size - size, status.st_size
                 self._discarding = True
         except OSError:
-            return  # `read` says it
+            return  # `read` reports it
 
     def _replaced(self, file: RawIOBase, status: os.stat_result) -> bool:
         if self._inode is None or self.offset == 0:

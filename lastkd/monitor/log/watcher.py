@@ -1,4 +1,4 @@
-"""Finds runs below some folders, new ones as they appear, and keeps all of them up to date."""
+"""Finds the runs below some folders and keeps them up to date, new ones included."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lastkd.monitor.log.records import LOG_NAME, Start
 from lastkd.monitor.log.run import Run
 
 DEPTH = 5
-"""Folders below a named one that are looked into."""
-LOOK_EVERY_S = 2.0
+"""How many levels below a root runs are looked for."""
+SCAN_EVERY_S = 2.0
 CHECK_EVERY_S = 1.0
 
 
 def _logs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Event logs at or below a folder; a run's own folders are not looked into."""
+    """The event logs in and below a folder; folders inside a run's folder are skipped."""
     if (folder / LOG_NAME).is_file():
         yield folder / LOG_NAME
         return
@@ -30,14 +30,14 @@ def _logs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        return  # not ours to read, or gone in this moment
+        return  # unreadable, or removed at this moment
     for entry in entries:
         if entry.is_dir() and not entry.name.startswith("."):
             yield from _logs(Path(entry.path), depth - 1)
 
 
 def tell_apart(runs: Sequence[Run]) -> None:
-    """Names each run by its folder, and by as many folders above it as other runs make it need."""
+    """Names each run by its folder, with as many parent folders as it takes to be unique."""
     paths = {run: run.folder.absolute().parts for run in runs}
     depths = dict.fromkeys(runs, 1)
     for _ in range(max(map(len, paths.values()), default=0)):
@@ -54,17 +54,18 @@ class Watcher:
     """The runs below some folders.
 
     Args:
-        roots: run folders, folders of run folders, or event logs.
+        roots: run folders, folders that contain some, or event logs.
+        must_exist: whether a missing root is an error.
 
     Raises:
-        UserError: a root that was named isn't there.
+        UserError: a root doesn't exist.
     """
 
     def __init__(self, roots: Sequence[Path], *, must_exist: bool = True) -> None:
         for root in roots:
             if must_exist and not root.exists():
                 raise UserError(
-                    f"{root}: no such run or folder of runs; name one that holds an {LOG_NAME}, "
+                    f"{root}: no such run or folder of runs; name one that contains an {LOG_NAME}, "
                     "at any depth"
                 )
         self.roots = list(roots)
@@ -73,19 +74,19 @@ class Watcher:
         self._runs: dict[Path, Run] = {}
         self._compared: dict[int, Compared] = {}
         self._grouped: tuple[list[Run], list[tuple[Start | None, str]]] = ([], [])
-        self._looked = self._checked = -LOOK_EVERY_S
-        self.look()
+        self._scanned = self._checked = -SCAN_EVERY_S
+        self.scan()
 
     @property
     def runs(self) -> list[Run]:
-        """In the order of the groups."""
+        """All runs, in the order of their groups."""
         return [run for group in self.groups for run in group.runs]
 
-    def look(self) -> bool:
-        """Looks for runs that came or went; whether there are any."""
-        self._looked = time.monotonic()
-        found = [log for root in self.roots for log in ([root] if root.is_file() else _logs(root))]
-        known = {log: self._runs.get(log) or Run(log.parent, log) for log in found}
+    def scan(self) -> bool:
+        """Looks for runs that appeared or disappeared; whether there are any."""
+        self._scanned = time.monotonic()
+        logs = [log for root in self.roots for log in ([root] if root.is_file() else _logs(root))]
+        known = {log: self._runs.get(log) or Run(log.parent, log) for log in logs}
         changed = known.keys() != self._runs.keys()
         self._runs = known
         if changed:
@@ -94,9 +95,9 @@ class Watcher:
         return changed
 
     def poll(self, budget_s: float = 0.04) -> bool:
-        """Takes in what was appended, for about so long; whether anything changed."""
+        """Reads what was appended, for about `budget_s` seconds; whether anything changed."""
         began = time.monotonic()
-        changed = self.look() if began - self._looked >= LOOK_EVERY_S else False
+        changed = self.scan() if began - self._scanned >= SCAN_EVERY_S else False
         for run in list(self._runs.values()):
             changed |= run.poll()
             while run.pending and time.monotonic() - began < budget_s:
@@ -109,24 +110,24 @@ class Watcher:
 
     @property
     def pending(self) -> bool:
-        """Some log has more to read at once."""
+        """Some log can be read further without waiting."""
         return any(run.pending for run in self._runs.values())
 
     @property
     def read_share(self) -> float:
-        """From 0 to 1: how much of all logs was read."""
+        """The share of all logs that was read, from 0 to 1."""
         size = sum(run.tail.size for run in self._runs.values())
         return sum(run.tail.offset for run in self._runs.values()) / size if size else 1.0
 
     def load(self) -> None:
-        """Reads all that is there."""
+        """Reads all logs to their ends."""
         self.poll(1.0)
         while self.pending:
             self.poll(1.0)
 
     def _regroup(self) -> None:
         runs = list(self._runs.values())
-        # what decides which runs belong together; their figures don't
+        # what the groups depend on, unlike losses and accuracies
         known = [(run.start, run.state() if run.end else "") for run in runs]
         if self._grouped == (runs, known):
             return
@@ -135,10 +136,15 @@ class Watcher:
         self._compared = {id(run): compare(run, runs) for run in runs}
 
     def compared(self, run: Run) -> Compared:
+        """What a run is measured against."""
         return self._compared.get(id(run)) or Compared()
 
     def check(self, now: float | None = None) -> list[Alert]:
-        """Alerts that weren't told yet."""
+        """New alerts.
+
+        Args:
+            now: in seconds since 1970; the present by default.
+        """
         return [
             alert
             for run in self.runs

@@ -1,4 +1,4 @@
-"""A field of a terminal's cells that is written and drawn on."""
+"""A grid of terminal cells to draw lines and write text on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ Row = list[Segment]
 
 
 class Canvas:
-    """A field of cells that are written and drawn on."""
+    """A grid of cells.
+
+    A cell is 2 x 4 dots with braille glyphs, and one dot without.
+
+    Args:
+        width: in cells.
+        height: in cells.
+        glyphs: characters to draw with.
+    """
 
     def __init__(self, width: int, height: int, glyphs: Glyphs) -> None:
         self.width, self.height = width, height
@@ -26,7 +34,11 @@ class Canvas:
         self._ground_from = 0
 
     def dot(self, x: int, y: int, style: Style, char: str) -> None:
-        """Sets a dot; y counts downwards."""
+        """Sets one dot, counted from the top left.
+
+        Args:
+            char: what to write where there are no braille dots.
+        """
         column, row = x // self.across, y // self.down
         if 0 <= column < self.width and 0 <= row < self.height:
             if self.glyphs.braille:
@@ -45,10 +57,10 @@ class Canvas:
         style: Style,
         char: str = "",
     ) -> None:
-        """A line between two dots, in the look's pattern.
+        """Draws a line between two dots, in the pattern of `look`.
 
         Args:
-            char: what it consists of where there are no dots; the look's mark where left out.
+            char: what to draw with where there are no braille dots; by default the look's mark.
         """
         (x0, y0), (x1, y1) = start, end
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
@@ -60,7 +72,7 @@ class Canvas:
                 self.dot(round(x), round(y), style, char)
 
     def write(self, column: int, row: int, text: str, style: Style) -> None:
-        """Characters over whatever is there."""
+        """Writes characters over whatever the cells contain."""
         if not 0 <= row < self.height:
             return
         for offset, char in enumerate(text):
@@ -69,21 +81,21 @@ class Canvas:
                 self._inks[row][column + offset] = style
 
     def covered(self, column: int, row: int, width: int) -> int:
-        """How many of some cells something is drawn in."""
+        """How many of `width` cells aren't empty."""
         cells = range(column, min(column + width, self.width))
         return sum(bool(self._dots[row][at] or self._text[row][at]) for at in cells)
 
     def has_mark(self, column: int, row: int) -> bool:
-        """Whether a character was written there (and not a line drawn)."""
+        """Whether a character was written to the cell, rather than a line drawn through it."""
         return self.glyphs.braille and bool(self._text[row][column])
 
     def ground(self, row: int, color: str, from_column: int) -> None:
-        """A background for one row."""
+        """Gives one row a background."""
         if 0 <= row < self.height:
             self._grounds[row], self._ground_from = color, from_column
 
     def rows(self) -> list[Row]:
-        """The cells as segments, neighbours of one style together."""
+        """The cells as segments, one for each stretch of cells of the same style."""
         result: list[Row] = []
         blank = ink()
         for dots, text, inks, ground in zip(

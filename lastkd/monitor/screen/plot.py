@@ -1,8 +1,8 @@
-"""Line charts of a terminal's characters, as rows of styled segments.
+"""Line charts as rows of styled segments.
 
-Braille dots (2 x 4 a cell), or plain characters where the terminal has none. Lines differ in
-colour, pattern and mark, so that they can be told apart with any of the three alone. There is a
-logarithmic axis, and values that aren't finite are gaps.
+Lines are drawn with braille dots (2 x 4 a cell), or with plain characters. Curves differ in colour,
+pattern and mark, so that each of the three alone tells them apart. The y axis may be logarithmic.
+Values that aren't finite leave gaps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from lastkd.monitor.screen.style import Look, Palette, ink
 
 @dataclass
 class Curve:
-    """One line: points `(x, y)`, and where it is noisy the spread `(x, low, high)` behind it."""
+    """One line.
+
+    Attributes:
+        points: `(x, y)`.
+        spread: `(x, low, high)`, drawn faintly behind the line.
+        value: the latest, for the legend.
+        marked: every point has a mark, not only the last.
+        raw: the spread is drawn in the line's colour.
+    """
 
     label: str
     look: Look
@@ -28,14 +36,12 @@ class Curve:
     spread: Sequence[tuple[float, float, float]] = ()
     value: str = ""
     marked: bool = False
-    """A mark on each point, not on the last alone."""
     raw: bool = False
-    """The spread is the line."""
 
 
 @dataclass
 class Level:
-    """A horizontal line with its name."""
+    """A horizontal line with a label."""
 
     y: float
     label: str
@@ -44,7 +50,7 @@ class Level:
 
 @dataclass
 class Band:
-    """A horizontal range with its name."""
+    """A range of y with a label."""
 
     low: float
     high: float
@@ -53,7 +59,14 @@ class Band:
 
 @dataclass
 class Plot:
-    """All that one chart shows."""
+    """Everything one chart shows.
+
+    Attributes:
+        log: the y axis is logarithmic.
+        x_limits, y_limits: the ranges of the axes; by default those of the values.
+        whole_x: x is counted, so ticks are whole numbers.
+        empty: the text in place of a chart without any point.
+    """
 
     curves: list[Curve] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
@@ -68,7 +81,7 @@ class Plot:
 
 
 def nice_ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
-    """Round numbers from low to high, at most so many."""
+    """At most `most` round numbers from low to high."""
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low or most < 1:
         return [low]
     step = 10.0 ** math.floor(math.log10((high - low) / most))
@@ -83,7 +96,7 @@ def nice_ticks(low: float, high: float, most: int, *, whole: bool = False) -> li
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """1, 2 and 5 times powers of ten between low and high (both above 0), at most so many."""
+    """At most `most` round multiples of powers of ten between low and high, both above 0."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [f * 10.0**d for d in decades for f in factors if low <= f * 10.0**d <= high]
@@ -93,7 +106,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _limits(plot: Plot) -> tuple[float, float, float, float] | None:
-    """The ranges of x and y that hold everything, or None where there is nothing."""
+    """The ranges `(x_low, x_high, low, high)` that contain everything; None without any point."""
     fits = (lambda y: math.isfinite(y) and y > 0) if plot.log else math.isfinite
     xs = [x for curve in plot.curves for x, y in curve.points if fits(y)]
     ys = [y for curve in plot.curves for _, y in curve.points if fits(y)]
@@ -101,7 +114,7 @@ def _limits(plot: Plot) -> tuple[float, float, float, float] | None:
         return None
     ys += [level.y for level in plot.levels if fits(level.y)]
     ys += [y for band in plot.bands for y in (band.low, band.high) if fits(y)]
-    # of the spread its bulk: one wild step must not press all others flat
+    # nearly all of the spread: one outlier must not flatten everything else
     for curve in plot.curves:
         highs = sorted(high for _, _, high in curve.spread if fits(high))
         lows = sorted(low for _, low, _ in curve.spread if fits(low))
@@ -118,7 +131,7 @@ def _limits(plot: Plot) -> tuple[float, float, float, float] | None:
 
 
 def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) -> list[Row]:
-    """A chart in exactly `width` x `height` cells: legend, axes and lines."""
+    """A chart of `width` x `height` cells, with legend and axes."""
     canvas = Canvas(max(width, 1), max(height, 1), glyphs)
     limits = _limits(plot)
     if limits is None or width < 12 or height < 4:
@@ -126,7 +139,7 @@ def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) 
         canvas.write((width - len(text)) // 2, height // 2, text, ink(palette.dim))
         return canvas.rows()
     legend_rows = _legend(canvas, plot, palette)
-    top, bottom = legend_rows, height - 2  # the last row is the x axis' labels
+    top, bottom = legend_rows, height - 2  # the last row has the x axis' labels
     x_low, x_high, low, high = limits
     rows = bottom - top + 1
     most = max(2, (rows + 1) // 2 if rows < 13 else rows // 3)
@@ -156,7 +169,7 @@ def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) 
             area.level(y, Look(palette.good, (1, 0, 0, 0)), ink(palette.good))
     for level in plot.levels:
         area.level(level.y, level.look, ink(level.look.color))
-    for curve in reversed(plot.curves):  # the first one lies on top
+    for curve in reversed(plot.curves):  # so that the first is on top
         area.spread(curve, ink(curve.look.color if curve.raw else palette.faint))
     for curve in reversed(plot.curves):
         area.curve(curve)
@@ -165,7 +178,7 @@ def draw(plot: Plot, width: int, height: int, palette: Palette, glyphs: Glyphs) 
 
 
 class _Area:
-    """The part of a canvas inside the axes, and where a value lies in it."""
+    """The part of a canvas inside the axes, and the positions of values there."""
 
     def __init__(
         self,
@@ -187,7 +200,7 @@ class _Area:
         return self.left * self.canvas.across + round(share * (self.dots_across - 1))
 
     def y(self, value: float) -> int | None:
-        """The dot row of a value, held to the area; None for one that has no place."""
+        """The dot row of a value, at the edge for values outside; None if it has no position."""
         low, high = self.low, self.high
         if not math.isfinite(value) or (self.log and value <= 0):
             return None
@@ -231,7 +244,7 @@ class _Area:
         placed: list[tuple[int, int]] = []
         columns: dict[int, float] = {}
         for x, value in curve.points:
-            columns[self.x(x)] = value  # of several in one column the last
+            columns[self.x(x)] = value  # the last of several in one column
         for column, value in columns.items():
             y = self.y(value)
             if y is None:
@@ -245,14 +258,14 @@ class _Area:
         for x, y in every:
             mark = marks[curve.look.mark % len(marks)]
             column, row = x // self.canvas.across, y // self.canvas.down
-            # two lines that end in one cell: the marks stand side by side
+            # if two curves end in the same cell, their marks stand side by side
             while not curve.marked and self.canvas.has_mark(column, row) and column > self.left:
                 column -= 1
             self.canvas.write(column, row, mark, style)
 
 
 def _legend(canvas: Canvas, plot: Plot, palette: Palette) -> int:
-    """Writes what each line is into the first row, as much as fits; how many rows that took."""
+    """Writes the legend into the first row, as far as it fits; the number of rows used."""
     named = [curve for curve in plot.curves if curve.label]
     if not named:
         return 0
@@ -296,7 +309,7 @@ def _x_axis(
 
 
 def _level_labels(canvas: Canvas, plot: Plot, area: _Area, palette: Palette) -> None:
-    """The names of levels and bands, each on a row of its own near its line."""
+    """Writes the labels of levels and bands, each on a free row near its line."""
     wanted = [(area.row(level.y), level.label, level.look.color) for level in plot.levels]
     wanted += [
         (area.row((band.low + band.high) / 2), band.label, palette.good) for band in plot.bands
