@@ -83,7 +83,10 @@ def known_settings(info: CheckpointInfo) -> dict[str, Any]:
 def view_settings(info: CheckpointInfo) -> ViewSettings:
     """The view settings that a checkpoint was trained with."""
     known = known_settings(info)
-    return ViewSettings.model_validate({name: known[name] for name in ViewSettings.model_fields})
+    # checkpoints older than a setting lack it, and have its default
+    return ViewSettings.model_validate(
+        {name: known[name] for name in ViewSettings.model_fields if name in known}
+    )
 
 
 def evaluate_checkpoint(
