@@ -33,7 +33,7 @@ START = time.time() - 86_400
 
 
 def step_line(step: int) -> str:
-    ce, kl = 0.5 + 3 * math.exp(-step / 2e5), 0.1 + 0.3 * math.exp(-step / 3e5)
+    ce, soft = 0.5 + 3 * math.exp(-step / 2e5), 0.1 + 0.3 * math.exp(-step / 3e5)
     noise = 0.1 * math.sin(step * 12.9898) * math.cos(step * 0.0771)
     fields = {
         "event": "step",
@@ -41,9 +41,10 @@ def step_line(step: int) -> str:
         "step": step,
         "epoch": 1 + step // EPOCH,
         "ce": ce + noise,
-        "kl": kl + noise / 10,
+        "soft": soft + noise / 10,
+        "soft_weight": 4.8,
         "teacher_ms": 12.345,
-        "total": 0.7 * (ce + noise) + 4.8 * (kl + noise / 10),
+        "total": 0.7 * (ce + noise) + 4.8 * (soft + noise / 10),
         "lr": 0.01 * math.cos(step / 1e6),
         "grad_norm": 1.234567890123 + noise,
         "clips_per_s": 812.3,

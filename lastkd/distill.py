@@ -4,120 +4,179 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import click
 
-from lastkd.cli.options import Temperature, Variants, settings_command
-from lastkd.entry_point import PATH, run_command
+from lastkd.cli.options import (
+    LOSS_HEADING,
+    SettingOption,
+    SettingsCommand,
+    Temperature,
+    Variants,
+    settings_command,
+)
+from lastkd.entry_point import run_command
+from lastkd.pipeline.builtin import builtin_store, builtin_teacher
 from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.settings.architecture import short_name
-from lastkd.settings.resolve import default_paths, resolve
+from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-STANDALONE = click.Option(
-    ["--standalone"],
-    type=PATH,
-    help="for --tau auto: the student's standalone run, or a folder that holds it",
-)
+
+@overload
+def distill_model(
+    variant: str | None = ...,
+    *,
+    data: str | Path | None = ...,
+    teacher: str | Path | None = ...,
+    run: str | Path | None = ...,
+    config: str | Path | None = ...,
+    accelerator: Accelerator | None = ...,
+    **settings: Any,
+) -> Path: ...
+
+
+@overload
+def distill_model(
+    variant: list[str] | tuple[str, ...],
+    *,
+    data: str | Path | None = ...,
+    teacher: str | Path | None = ...,
+    run: str | Path | None = ...,
+    config: str | Path | None = ...,
+    accelerator: Accelerator | None = ...,
+    **settings: Any,
+) -> dict[str, Path]: ...
 
 
 def distill_model(
-    variant: str,
+    variant: str | list[str] | tuple[str, ...] | None = None,
     *,
-    data: str | Path,
-    teacher: str | Path,
+    data: str | Path | None = None,
+    teacher: str | Path | None = None,
     run: str | Path | None = None,
     config: str | Path | None = None,
     accelerator: Accelerator | None = None,
     **settings: Any,
-) -> Path:
-    """Distils a teacher into one student, as `python -m lastkd.distill` does.
+) -> Path | dict[str, Path]:
+    """Distils a teacher into one student or several, as `python -m lastkd.distill` does.
+
+    Without `data` and `teacher` the paths in `configs/data/places.yaml` are used; if nothing is
+    there either, the built-in synthetic data with a tiny teacher.
 
     Args:
-        variant: `nano`, `small`, `base`, `large` or `package.module:factory`.
-        teacher: a checkpoint, or `package.module:factory` that gives a model with its weights.
-        settings: any of `lastkd.settings.runs.DistillSettings`: `loss`, `alpha`, `tau`, ...
+        variant: `nano`, `small`, `base`, `large` or `package.module:factory`. A list of them,
+            `"nano,large"` and `"all"` train several students on one pass of the teacher. Only a
+            `config` may give it instead.
+        teacher: a checkpoint, or `package.module:factory` that returns a model with its weights.
+        run: folder of the run, or for several students the folder above their run folders; by
+            default `runs/<variant>` and `runs`.
+        settings: any of `lastkd.settings.runs.DistillSettings`, and those of the loss: `epochs`,
+            `loss`, `alpha`, `tau`, ...; `standalone` is the folder that `tau="auto"` reads.
 
-    Other arguments, result and errors as for `train_model`; the default folder is `runs/<variant>`.
+    Other arguments are those of `lastkd.train_model`.
+
+    Returns:
+        The best checkpoint of one student; of several, their best checkpoints by variant, as also
+        for a list that holds one.
+
+    Raises:
+        UserError, lastkd.distributed.stop_requests.Stopped: as `lastkd.train_model` does.
     """
+    arguments = {
+        "variant": variant,
+        "data": data and Path(data),
+        "teacher": teacher and Path(teacher),
+        "run": run and Path(run),
+    }
+    given = settings | {name: value for name, value in arguments.items() if value is not None}
+    file = Path(config) if config else None
+    students = resolve_all(given, file)
+    inputs = find_inputs(students[0])
+    if inputs is None:
+        students = resolve_all(given, file, preset="synthetic")
+        inputs = _builtin_inputs()
+    store, checkpoint = inputs
+
     from lastkd.distributed.accelerator import make_accelerator
     from lastkd.training.loop import train
 
-    given = settings | {"variant": variant, "data": Path(data), "teacher": Path(teacher)}
-    resolved = resolve(DistillSettings, given, file=Path(config) if config else None)
-    accelerator = accelerator or make_accelerator(resolved.accumulation)
-    folder = Path(run or resolved.run or Path("runs") / short_name(variant))
     best = train(
-        resolved,
-        data=Path(data),
-        teacher=resolved.teacher,
-        folder=folder,
-        accelerator=accelerator,
+        students,
+        data=store,
+        teacher=checkpoint,
+        folder=_folders(students),
+        accelerator=accelerator or make_accelerator(students[0].accumulation),
     )
-    return best[0]
+    if len(students) == 1 and not isinstance(variant, list | tuple):
+        return best[0]
+    return {student.variant: path for student, path in zip(students, best, strict=True)}
+
+
+def _folders(students: list[DistillSettings]) -> list[Path]:
+    """The run folder of each student."""
+    run = students[0].run
+    if len(students) == 1 and run:
+        return [run]
+    return [(run or Path("runs")) / short_name(student.variant) for student in students]
+
+
+def _builtin_inputs() -> tuple[Path, Path]:
+    """The built-in store and teacher, which the first rank announces."""
+    usual = default_paths()
+    if int(os.environ.get("RANK", "0")) == 0:
+        click.echo(
+            f"Neither a store ({usual.store}) nor a teacher ({usual.teacher}) exists, and none was "
+            "given: running on the built-in synthetic data with a tiny teacher. The accuracies say "
+            "nothing about NTU."
+        )
+    return builtin_store(), builtin_teacher()
 
 
 def run(given: dict[str, Any], file: Path | None) -> None:
-    """Distils a frozen teacher into a LAST-E student, or into several at once.
+    """Distils a frozen teacher into a student, or into several at once.
 
     \b
       accelerate launch --config_file launch_configs/gpu.yaml \\
         -m lastkd.distill --variant large --data data/ntu60 --split xsub \\
         --teacher runs/last_v2_base/best.safetensors
 
-    --variant takes nano, small, base, large, several of them (nano,large) or all: then one pass of
-    the teacher serves all students, each ends as it would have alone, and --run is the folder that
-    holds their run folders. --teacher-cache DIR keeps the teacher's logits; a later run with the
-    same teacher, data, view settings and seed reads them and never loads the teacher.
+    --variant takes nano, small, base, large, several of them (nano,large) or all. Several students
+    share one pass of the teacher and each ends as it would alone; --run is then the folder above
+    their run folders. --teacher-cache DIR keeps the teacher's logits: a later run with the same
+    teacher, data, view settings and seed reads them and never loads the teacher.
 
-    The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student). alpha and tau have
-    defaults by variant (configs/distillation). --tau auto takes 6 for nano and small where their
-    --standalone runs underfit, else 4 (docs/sequence.md has the rule). --loss takes others, dkd,
-    dist and logit_std, with the defaults of their papers (configs/loss). Without --data and
-    --teacher the places in configs/data/places.yaml are used; where neither is there, the embedded
-    synthetic data.
+    The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student); the defaults of alpha and
+    tau depend on the student (configs/model). --tau auto chooses 6 for nano and small if their
+    --standalone runs underfit, else 4 (docs/sequence.md). --loss takes dkd, dist, logit_std or a
+    class of your own (docs/losses.md).
+
+    Without --data and --teacher the paths in configs/data/places.yaml are used; if nothing is there
+    either, the built-in synthetic data.
     """
-    settings = resolve_all(given, file)
-    inputs = find_inputs(settings[0])
-    if inputs is None:
-        usual = default_paths()
-        settings = resolve_all(given, file, embedded="synthetic")
-        if int(os.environ.get("RANK", "0")) == 0:
-            click.echo(
-                f"Neither a store ({usual.store}) nor a teacher ({usual.teacher}) is here, and "
-                "none was named: running on the embedded synthetic data with a tiny teacher. Its "
-                "figures say nothing about NTU."
-            )
-        from lastkd.pipeline.builtin import builtin_store, builtin_teacher
+    from lastkd.distributed.accelerator import run_and_leave
 
-        inputs = builtin_store(), builtin_teacher()
-    data, teacher = inputs
+    run_and_leave(lambda: distill_model(config=file, **given))
 
-    from lastkd.distributed.accelerator import make_accelerator, run_and_leave
 
-    accelerator = make_accelerator(settings[0].accumulation)
-    from lastkd.training.loop import train
-
-    above = settings[0].run if len(settings) > 1 else None
-    folders = [(above or Path("runs")) / short_name(own.variant) for own in settings]
-    if len(settings) == 1 and settings[0].run:
-        folders = [settings[0].run]
-    run_and_leave(
-        accelerator,
-        lambda: train(
-            settings, data=data, teacher=teacher, folder=folders, accelerator=accelerator
-        ),
+def command() -> SettingsCommand:
+    """The command line of `python -m lastkd.distill`."""
+    standalone = SettingOption(
+        "standalone",
+        Path,
+        "for --tau auto: the student's standalone run, or a folder that contains it",
+        LOSS_HEADING,
     )
+    types = {"variant": Variants(), "tau": Temperature()}
+    return settings_command(DistillSettings, run, types, extra=[standalone])
 
 
 def main() -> None:
-    command = settings_command(DistillSettings, run, variant=Variants(), tau=Temperature())
-    command.params.append(STANDALONE)
-    run_command(command, "python -m lastkd.distill")
+    run_command(command(), "python -m lastkd.distill")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lastkd.cli.options import settings_command
 from lastkd.entry_point import run_command
-from lastkd.errors import UserError
+from lastkd.pipeline.request import require_store
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import TrainSettings
@@ -17,69 +17,67 @@ if TYPE_CHECKING:
 
 
 def train_model(
-    model: str,
+    model: str | None = None,
     *,
-    data: str | Path,
+    data: str | Path | None = None,
     run: str | Path | None = None,
     config: str | Path | None = None,
     accelerator: Accelerator | None = None,
     **settings: Any,
 ) -> Path:
-    """Trains one model by itself, as `python -m lastkd.train` does.
+    """Trains one model without a teacher, as `python -m lastkd.train` does.
 
     Args:
-        model: `last_v2_base`, `last_e_nano`, ... or `package.module:factory`.
-        data: a prepared store.
-        run: folder of the run; default `runs/<model>`.
-        config: a YAML file with settings; what is given here goes before it.
+        model: `last_v2_base`, `last_e_nano`, ... or `package.module:factory`. Only a `config` may
+            give it instead.
+        data: a prepared store; by default the path in `configs/data/places.yaml`.
+        run: folder of the run; by default `runs/<model>`.
+        config: a YAML file with settings, which the arguments override.
         settings: any of `lastkd.settings.runs.TrainSettings`: `epochs`, `seed`, `batch_size`, ...
 
     Returns:
-        The best checkpoint; `last.safetensors` lies beside it.
+        The best checkpoint; `last.safetensors` is beside it.
 
     Raises:
-        UserError: as the command's.
+        UserError: a setting is unknown, missing or doesn't fit, the data can't be used, or the
+            folder holds another run.
+        lastkd.distributed.stop_requests.Stopped: the run was asked to stop, by a signal or by its
+            time budget; the same call resumes it.
     """
+    arguments = {"model": model, "data": data and Path(data), "run": run and Path(run)}
+    given = settings | {name: value for name, value in arguments.items() if value is not None}
+    resolved = resolve(TrainSettings, given, file=Path(config) if config else None)
+    store = resolved.data or default_paths().store
+    require_store(store, given=resolved.data is not None)
+
     from lastkd.distributed.accelerator import make_accelerator
     from lastkd.training.loop import train
 
-    given = settings | {"model": model, "data": Path(data)}
-    resolved = resolve(TrainSettings, given, file=Path(config) if config else None)
-    accelerator = accelerator or make_accelerator(resolved.accumulation)
-    folder = Path(run or resolved.run or Path("runs") / short_name(model))
-    return train(resolved, data=Path(data), teacher=None, folder=folder, accelerator=accelerator)[0]
+    (best,) = train(
+        resolved,
+        data=store,
+        teacher=None,
+        folder=resolved.run or Path("runs") / short_name(resolved.model_name),
+        accelerator=accelerator or make_accelerator(resolved.accumulation),
+    )
+    return best
 
 
 def run(given: dict[str, Any], file: Path | None) -> None:
-    """Trains one model by itself: a teacher, or a student's baseline.
+    """Trains one model without a teacher: a teacher itself, or a student's baseline.
 
     \b
       accelerate launch --config_file launch_configs/gpu.yaml \\
         -m lastkd.train --model last_v2_base --data data/ntu60 --split xsub
       python -m lastkd.train --model last_e_nano --data data/ntu60
 
-    The run's folder gets settings.yaml, events.jsonl, best.safetensors (the best epoch by top-1 on
-    the split's test part) and last.safetensors. The same command on a folder whose run was stopped
-    goes on from its last checkpoint.
+    The run folder receives settings.yaml, events.jsonl, best.safetensors (the epoch with the best
+    top-1 on the split's test part) and last.safetensors. If the run was stopped, the same command
+    resumes it from its last checkpoint.
     """
-    settings = resolve(TrainSettings, given, file=file)
-    data = settings.data or default_paths().store
-    if not data.exists():
-        named = "" if settings.data else " (the place in configs/data/places.yaml)"
-        raise UserError(
-            f"{data}: no such store{named}; make one with lastkd prepare SOURCE --out {data} "
-            "or name yours with --data"
-        )
-    from lastkd.distributed.accelerator import make_accelerator, run_and_leave
+    from lastkd.distributed.accelerator import run_and_leave
 
-    accelerator = make_accelerator(settings.accumulation)
-    from lastkd.training.loop import train
-
-    folder = settings.run or Path("runs") / short_name(settings.model_name)
-    run_and_leave(
-        accelerator,
-        lambda: train(settings, data=data, teacher=None, folder=folder, accelerator=accelerator),
-    )
+    run_and_leave(lambda: train_model(config=file, **given))
 
 
 def main() -> None:

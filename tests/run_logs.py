@@ -9,6 +9,7 @@ from typing import Any
 
 BEGAN = 1_750_000_000.0
 TEACHER = {"model": "last_v2_base", "hash": "t" * 8, "accuracy": {"top1": 91.5}, "cache": None}
+KD = {"name": "kd", "title": "KL", "hard_weight": 0.7, "soft_weight": 4.8}
 NTU60 = {"hash": "n", "source": "NTU", "classes": 60, "train": 40_091, "test": 16_487}
 SMALL_SET = {"hash": "d", "source": "synthetic (procedural)", "classes": 4, "train": 80, "test": 40}
 
@@ -46,7 +47,7 @@ class Log:
             variant = model.removeprefix("last_e_")
             known |= {"variant": variant, "alpha": 0.7, "tau": 4.0, "teacher": teacher_file}
         self.start = {
-            "schema": 1,
+            "schema": 2,
             "run_id": f"{folder.name:0<32}",
             "run": folder.name,
             "model": model,
@@ -57,6 +58,7 @@ class Log:
             "steps_per_epoch": steps_per_epoch,
             "total_steps": steps_per_epoch * epochs,
             "data": data,
+            "loss": KD if teacher else None,
             "teacher": teacher,
         }
         self.write("start", 0, **self.start)
@@ -68,19 +70,19 @@ class Log:
 
     def step(self, step: int, **replaced: Any) -> None:
         ce = 0.5 + 3 * math.exp(-step / 60) + 0.05 * math.sin(step * 1.7)
-        kl = 0.05 + 0.2 * math.exp(-step / 80)
+        soft = 0.05 + 0.2 * math.exp(-step / 80)
         fields: dict[str, Any] = {
             "step": step,
             "epoch": (step - 1) // self.steps_per_epoch + 1,
             "ce": ce,
-            "total": 0.7 * ce + 4.8 * kl if self.distilled else ce,
+            "total": 0.7 * ce + 4.8 * soft if self.distilled else ce,
             "lr": 0.01,
             "grad_norm": 1.0,
             "clips_per_s": 160.0,
             "student_ms": 60.0,
         }
         if self.distilled:
-            fields |= {"kl": kl, "teacher_ms": 40.0}
+            fields |= {"soft": soft, "soft_weight": 4.8, "teacher_ms": 40.0}
         self.write("step", step, **fields | replaced)
 
     def epoch(self, epoch: int, top1: float, **more: Any) -> None:

@@ -28,10 +28,10 @@ def test_the_documented_lines_build_distil_evaluate_and_predict(
         "lastkd.data.store.prepare.open_source",
         lambda source, layout, synthetic: whole(source, synthetic=small),
     )
-    for module in ("lastkd.train", "lastkd.distill"):
+    for module in ("lastkd.train", "lastkd.pipeline.request"):
         monkeypatch.setattr(
             f"{module}.resolve",
-            lambda kind, given, file: resolve(kind, given | {"epochs": 1, "frames": 8}, file=file),
+            lambda kind, given, **more: resolve(kind, given | {"epochs": 1, "frames": 8}, **more),
         )
     exec(compile(block, str(DOC), "exec"), {})
     said = capsys.readouterr().out

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lastkd.cli.options import Temperature, Variants, settings_command
-from lastkd.distill import STANDALONE, run
+from lastkd.distill import command
 from lastkd.errors import UserError
 from lastkd.pipeline.auto_tau import auto_tau, smoothed_entropy, training_fit
 from lastkd.pipeline.request import resolve_all
@@ -103,16 +102,14 @@ def test_settings_record_the_resolved_tau(tmp_path: Path) -> None:
     said: list[str] = []
     variants = ("nano", "small", "large")
     given = {"variant": variants, "standalone": tmp_path}
-    settings = resolve_all(given, tmp_path / "mine.yaml", say=said.append)
-    assert [own.tau for own in settings] == [6.0, 4.0, 4.0]
+    settings = resolve_all(given, tmp_path / "mine.yaml", echo=said.append)
+    assert [own.loss.tau for own in settings] == [6.0, 4.0, 4.0]
     assert [own.epochs for own in settings] == [3, 3, 3]
     assert said[0].startswith(f"nano: tau 6, as {tmp_path / 'nano'} underfits (training fit 0.135")
 
 
 def distill(*words: object) -> Result:
-    command = settings_command(DistillSettings, run, variant=Variants(), tau=Temperature())
-    command.params.append(STANDALONE)
-    return CliRunner().invoke(command, [str(word) for word in words])
+    return CliRunner().invoke(command(), [str(word) for word in words])
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:

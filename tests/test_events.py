@@ -17,7 +17,7 @@ def test_events_come_back_in_order(tmp_path: Path) -> None:
     log.write("step", step=1, ce=0.5)
     log.close()
     start, step = read_events(tmp_path / "events.jsonl")
-    assert (start["event"], start["schema"], len(start["run_id"])) == ("start", 1, 32)
+    assert (start["event"], start["schema"], len(start["run_id"])) == ("start", 2, 32)
     assert (step["event"], step["step"], step["ce"]) == ("step", 1, 0.5)
     assert step["time"] >= start["time"]
 

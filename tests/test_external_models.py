@@ -99,6 +99,6 @@ def test_variants_and_factories_go_together_on_the_command_line() -> None:
     assert asked == ("nano", "large", STUDENT)
     from lastkd.distill import run
 
-    command = settings_command(DistillSettings, run, variant=Variants())
+    command = settings_command(DistillSettings, run, {"variant": Variants()})
     result = CliRunner().invoke(command, ["--variant", "nanoo"])
     assert "did you mean 'nano'?" in result.output.replace("\n", " ")

@@ -87,7 +87,7 @@ def measured(run: Path) -> dict[tuple[str, int], list[float]]:
     found: dict[tuple[str, int], list[float]] = {}
     for event in read_events(run / "events.jsonl"):
         if event["event"] == "step":
-            found["step", event["step"]] = [event[key] for key in ("ce", "kl", "total", "lr")]
+            found["step", event["step"]] = [event[key] for key in ("ce", "soft", "total", "lr")]
         elif event["event"] == "epoch":
             found["epoch", event["epoch"]] = [event[key] for key in ("top1", "top5", "clips")]
     return found

@@ -147,7 +147,7 @@ def test_distilling_without_anything_says_so_and_uses_embedded_data(
     code, out = ran(command, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert code == 0, out
     assert "Neither a store (data/ntu60) nor a teacher" in out
-    assert "embedded synthetic data" in out
+    assert "built-in synthetic data" in out
     start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
     assert start["teacher"]["model"] == "last_v2_tiny"
 

@@ -58,7 +58,7 @@ def test_a_run_in_figures(tmp_path: Path) -> None:
     assert run.seconds_left() == pytest.approx(4 + 2)
     assert run.best == run.final == (3, 75.0)
     assert run.weights() == pytest.approx((0.7, 0.3 * 16))
-    assert 0.1 < (run.kl_share() or 0) < 0.5
+    assert 0.1 < (run.soft_share() or 0) < 0.5
 
 
 def test_what_a_run_writes_is_what_is_read(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_line_without_an_end_is_not_kept(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_newer_log_is_read_as_far_as_it_is_understood(tmp_path: Path) -> None:
     log = Log(tmp_path / "r")
-    start = {**log.start, "schema": 2, "new": {"key": 1}}
+    start = {**log.start, "schema": 3, "new": {"key": 1}}
     log.path.unlink()
     log.write("start", 0, **start)
     log.write("dream", 1, of="sheep")
@@ -211,7 +211,7 @@ def test_a_newer_log_is_read_as_far_as_it_is_understood(tmp_path: Path) -> None:
     run = read(log)
     assert (run.step, run.bad_lines) == (1, 0)
     assert run.unread() == [
-        "written by a newer lastkd (schema 2; 1 is known here)",
+        "written by a newer lastkd (schema 3; 2 is known here)",
         "unknown events passed over: dream",
     ]
 
@@ -471,7 +471,7 @@ def test_alerts_each_have_their_reason(tmp_path: Path) -> None:
 
     stuck = Log(tmp_path / "stuck", epochs=100, teacher=TEACHER)
     for step in range(1, 400):
-        stuck.step(step, kl=0.4)
+        stuck.step(step, soft=0.4)
     assert kinds(stuck)["stuck"].startswith("KL stuck at 0.4")
 
     slow = Log(tmp_path / "slow", epochs=100)

@@ -215,7 +215,7 @@ def test_the_sequences_that_come_along(name: str) -> None:
         (("--data", "STORE", "--teacher", "t.safetensors"), "t.safetensors: no such teacher"),
         (("--data", "STORE", "--teacher-model", "last_v3"), "unknown"),
         (("--data", "STORE", "--launch-config", "t4"), "no such launch config"),
-        (("--data", "STORE", "--time-budget", "soon"), "is no duration"),
+        (("--data", "STORE", "--time-budget", "soon"), "isn't a duration"),
         (("--data", "STORE", "--only", "teachers"), "did you mean 'teacher'?"),
         (("--data", "STORE", "--loss", "dkd", "--alpha", "0.5"), "no setting of the loss dkd"),
         (("--data", "STORE", "--config", "typo.yaml"), "unknown key 'epoch'; did you mean"),

@@ -148,7 +148,7 @@ def test_losses_and_data_are_never_mixed(runs: Path, tmp_path: Path) -> None:
     )
     write_run(runs / "elsewhere", "last_e_nano", data="e" * 64)
     methods = [row.method for row in make_rows(read_runs(runs)) if row.model == "last_e_nano"]
-    assert methods == ["dkd, tau 4, dkd_alpha 1, dkd_beta 8", "kd, alpha 0.7, tau 4"]
+    assert methods == ["dkd, dkd_alpha 1, dkd_beta 8, tau 4", "kd, alpha 0.7, tau 4"]
     report(runs, "--out", tmp_path / "r", "--no-figures")
     text = (tmp_path / "r" / "07_Experiments.md").read_text(encoding="utf-8")
     assert text.count("\n## a test, xsub") == 2

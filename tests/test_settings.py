@@ -8,6 +8,7 @@ import pytest
 
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
+from lastkd.losses import KD
 from lastkd.settings.architecture import get_architecture, model_names
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings
@@ -19,7 +20,7 @@ from lastkd.settings.runs import DistillSettings, TrainSettings
 )
 def test_defaults_by_variant(variant: str, alpha: float, tau: float) -> None:
     settings = resolve(DistillSettings, {"variant": variant})
-    assert (settings.alpha, settings.tau) == (alpha, tau)
+    assert settings.loss == KD(alpha=alpha, tau=tau)
     assert settings.model_name == f"last_e_{variant}"
 
 
@@ -37,7 +38,7 @@ def test_command_line_before_file_before_variant(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("alpha: 0.2\ntau: 2\nepochs: 5\n")
     settings = resolve(DistillSettings, {"variant": "nano", "alpha": 0.9}, file=file)
-    assert (settings.alpha, settings.tau, settings.epochs) == (0.9, 2.0, 5)
+    assert (settings.loss, settings.epochs) == (KD(alpha=0.9, tau=2.0), 5)
 
 
 def test_an_unknown_key_names_the_file_and_the_nearest(tmp_path: Path) -> None:

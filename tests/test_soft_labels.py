@@ -56,7 +56,7 @@ def test_in_company_each_student_ends_as_it_would_alone(
     given = SMALL | {"epochs": 1, "variant": ("nano", "small", "large"), "dropout": dropout}
     given = {name: value for name, value in given.items() if value is not None}
     cohort = resolve_all(given, None)
-    assert [own.alpha for own in cohort] == [0.7, 0.6, 0.5]
+    assert [own.loss.weights()[0] for own in cohort] == [0.7, 0.6, 0.5]
     folders = [tmp_path / own.variant for own in cohort]
     kept = {"data": store_path, "teacher": teacher, "accelerator": accelerator}
     train(cohort, folder=folders, **kept)
@@ -67,7 +67,7 @@ def test_in_company_each_student_ends_as_it_would_alone(
         assert events[0]["model"] == f"last_e_{own.variant}"
         assert events[-1]["state"] == "finished"
         steps = [event for event in events if event["event"] == "step"]
-        assert all({"student_ms", "teacher_ms", "kl"} <= step.keys() for step in steps)
+        assert all({"student_ms", "teacher_ms", "soft"} <= step.keys() for step in steps)
 
 
 def test_replayed_and_live_runs_end_in_the_same_weights(

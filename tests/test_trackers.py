@@ -46,7 +46,7 @@ def test_a_run_tells_its_machine_and_its_tracker(
     ]
     (epoch,) = [event for event in events if event["event"] == "epoch"]
     assert board.Scalars("test/top1")[0].value == pytest.approx(epoch["top1"], rel=1e-5)
-    assert "train/kl" not in board.Tags()["scalars"]  # no teacher, no KL
+    assert "train/soft" not in board.Tags()["scalars"]  # there is no teacher
 
 
 def test_a_tracker_that_is_not_installed_is_a_mistake(

@@ -71,7 +71,7 @@ def test_a_run_folder_holds_settings_events_and_two_checkpoints(
     steps = [event for event in middle if event["event"] == "step"]
     assert [event["step"] for event in steps] == list(range(1, start["total_steps"] + 1))
     for event in steps:
-        expected = 0.7 * event["ce"] + 0.3 * 16 * event["kl"]
+        expected = 0.7 * event["ce"] + 0.3 * 16 * event["soft"]
         assert event["total"] == pytest.approx(expected, rel=1e-5)
         assert {"lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms"} <= event.keys()
     epochs = [event for event in middle if event["event"] == "epoch"]

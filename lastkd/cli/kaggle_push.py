@@ -85,7 +85,7 @@ def _training(what: str, help_text: str) -> click.Command:
         _ordered(what, given, lambda settings: training_job(what, settings, file))
 
     run.__doc__ = help_text
-    command = settings_command(kind, run, **types)
+    command = settings_command(kind, run, types)
     command.name = what
     if what == "baselines":
         command.params = [_VARIANT, *(p for p in command.params if p.name != "model")]

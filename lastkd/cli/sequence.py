@@ -9,16 +9,23 @@ from typing import Any
 
 import click
 
-from lastkd.cli.options import Temperature, Variants, setting_options
+from lastkd.cli.options import (
+    LOSS_HEADING,
+    SettingOption,
+    SettingsCommand,
+    Temperature,
+    Variants,
+    options_of,
+)
 from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
 from lastkd.pipeline.runner import PipelineRunner
 from lastkd.pipeline.settings import (
-    OF_ANY_RUN,
     SequenceSettings,
     sequence_settings,
+    settings_of_runs,
     without_missing_figures,
 )
 from lastkd.settings.durations import in_seconds
@@ -37,60 +44,30 @@ you would type, under accelerate launch, and shows itself in lastkd monitor OUT.
 done is passed over, and one that was cut goes on from its checkpoint. --config takes a file, or
 ntu60_xsub, ntu120_xsub or ntu120_xset.
 
-Further options are settings of every run; a file can also give some to one kind of run alone
-(docs/sequence.md)."""
+The options after the first group are settings of every run; a file can also give some to one kind
+of run alone (docs/sequence.md)."""
 
 
-def _of_runs() -> list[click.Option]:
-    """Options that are handed on to the runs."""
-    found = {option.name: option for option in setting_options(TrainSettings)}
-    found |= {o.name: o for o in setting_options(DistillSettings, tau=Temperature())}
-    ours = [option for name, option in found.items() if name in OF_ANY_RUN]
-    for option in ours:
-        if option.name in _OF_DISTILLED:
-            option.help = f"distilled: {option.help}"
-    return ours
-
-
-_OF_DISTILLED = set(DistillSettings.model_fields) - set(TrainSettings.model_fields)
-
-
-def _own() -> list[click.Parameter]:
-    types: dict[str, Any] = {
-        "variant": Variants(),
-        "teacher_epoch": click.Choice(["best", "last"]),
-        "seeds": click.IntRange(1),
-        "first_seed": click.IntRange(0),
-        **dict.fromkeys(("data", "out", "teacher", "launch_config"), PATH),
+def _options() -> list[click.Parameter]:
+    """The sequence's options, then those that are handed on to the runs."""
+    options: dict[str | None, SettingOption] = {
+        option.name: option for option in options_of(SequenceSettings, {"variant": Variants()})
     }
-    options: list[click.Parameter] = []
-    for name, field in SequenceSettings.model_fields.items():
-        if name == "settings" or name.endswith("_settings"):
-            continue
-        spelled = name.replace("_", "-")
-        flag = field.annotation is bool
-        default = field.get_default()
-        listed = "all" if isinstance(default, tuple) else default
-        shown = f"  [default: {listed}]" if isinstance(listed, str | int) and not flag else ""
-        if name == "data":
-            shown = "  [default: the place in configs/data/places.yaml]"
-        options.append(
-            click.Option(
-                [f"--{spelled}/--no-{spelled}" if flag else f"--{spelled}"],
-                type=click.BOOL if flag else types.get(name, click.STRING),
-                default=None,
-                help=f"{field.description}{shown}",
-            )
-        )
-    options.append(click.Option(["--config"], type=PATH, help="YAML file, or one of the names"))
-    options.append(
-        click.Option(
-            ["--plan"],
-            is_flag=True,
-            help="print what would be done and how long it takes here, from a short measurement",
-        )
+    of_runs = settings_of_runs()
+    of_training = {option.name for option in options_of(TrainSettings)}
+    distilled = options_of(DistillSettings, {"tau": Temperature()})
+    for option in [*options_of(TrainSettings), *distilled]:
+        if option.name in of_runs and option.name not in options:
+            if option.name not in of_training and option.heading != LOSS_HEADING:
+                option.help = f"distilled: {option.help}"
+            options[option.name] = option
+    plan = click.Option(
+        ["--plan"],
+        is_flag=True,
+        help="print what would be done and how long it takes here, from a short measurement",
     )
-    return options
+    config = click.Option(["--config"], type=PATH, help="YAML file, or one of the names")
+    return [*options.values(), config, plan]
 
 
 def run(config: Path | None, plan: bool, **given: Any) -> None:
@@ -133,10 +110,4 @@ def echo(text: str) -> None:
     print(text, flush=True)
 
 
-sequence = click.Command(
-    "sequence",
-    params=[*_own(), *_of_runs()],
-    callback=run,
-    help=TEXT,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+sequence = SettingsCommand("sequence", params=_options(), callback=run, help=TEXT)

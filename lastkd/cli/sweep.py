@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lastkd.cli.options import Numbers, Variants, settings_command
+from lastkd.cli.options import LOSS_NUMBERS, Numbers, Variants, settings_command
+from lastkd.errors import UserError
+from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.settings.architecture import short_name
-from lastkd.settings.runs import SWEPT, DistillSettings
+from lastkd.settings.resolve import default_paths
+from lastkd.settings.runs import DistillSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,17 +27,15 @@ def run(given: dict[str, Any], file: Path | None) -> None:
         --data data/ntu60 --teacher runs/last_v2_base/best.safetensors
       accelerate launch --config_file launch_configs/gpu.yaml -m lastkd sweep ...
 
-    --alpha, --tau and the settings of the other losses take several values. Each point of the grid
-    is an ordinary run in a folder of its own under --run (runs/sweep-VARIANT), begins with the same
-    weights and sees the same views as the others. The same command goes on where it was stopped; a
-    larger grid keeps the points that are finished (--teacher-cache then spares the second pass of
-    the teacher).
+    Every number among the settings of the chosen loss takes several values. Each point of the grid
+    is an ordinary run in a folder under --run (runs/sweep-VARIANT) that starts from the same
+    weights and sees the same views as the others. If the sweep was stopped, the same command
+    resumes it; a larger grid keeps the points that are finished (with --teacher-cache the teacher
+    doesn't have to run again).
 
-    The table is of the last epoch, top-1 in percent; sweep.json and sweep.csv beside the run
-    folders hold it too. The best point is chosen on the test part, so its figure flatters.
+    The table shows top-1 in percent at the last epoch; sweep.json and sweep.csv beside the run
+    folders hold it too. The best point is chosen on the test part, so its accuracy is optimistic.
     """
-    from lastkd.errors import UserError
-    from lastkd.pipeline.request import find_inputs, resolve_all
     from lastkd.pipeline.sweep import (
         Grid,
         Point,
@@ -43,9 +45,13 @@ def run(given: dict[str, Any], file: Path | None) -> None:
         refuse_double,
         train_points,
     )
-    from lastkd.settings.resolve import default_paths
 
-    swept = {name: given.pop(name) for name in SWEPT if name in given}
+    swept = {
+        name: value
+        for name, value in given.items()
+        if name != "variant" and isinstance(value, tuple)
+    }
+    given = {name: value for name, value in given.items() if name not in swept}
     if not swept:
         raise UserError("which grid? give --alpha or --tau several values, as in --alpha 0.3,0.7")
     grid = grid_of(swept)
@@ -70,19 +76,27 @@ def run(given: dict[str, Any], file: Path | None) -> None:
 
     from lastkd.distributed.accelerator import make_accelerator, run_and_leave
 
-    accelerator = make_accelerator(points[0].settings.accumulation)
-    speaks = accelerator.is_main_process
     run_and_leave(
-        accelerator,
-        lambda: train_points(points, data=data, teacher=teacher, accelerator=accelerator),
+        lambda: train_points(
+            points,
+            data=data,
+            teacher=teacher,
+            accelerator=make_accelerator(points[0].settings.accumulation),
+        )
     )
-    if not speaks:
+    if int(os.environ.get("RANK", "0")):
         return
     results = Grid(tuple(map(Result.of, points)))
-    common = points[0].settings.model_dump(
-        mode="json", include={"data", "split", "seed", "epochs", "teacher", "loss"}
-    )
-    results.save(folder, common | {"data": str(data), "teacher": teacher and str(teacher)})
+    common = points[0].settings
+    about = {
+        "data": str(data),
+        "split": common.split,
+        "epochs": common.epochs,
+        "seed": common.seed,
+        "teacher": teacher and str(teacher),
+        "loss": common.loss.name,
+    }
+    results.save(folder, about)
     show(results, list(swept), folder)
 
 
@@ -138,7 +152,5 @@ def matrix(grid: Grid, variant: str, swept: list[str]) -> Table:
     return table
 
 
-sweep = settings_command(
-    DistillSettings, run, variant=Variants(), **dict.fromkeys(SWEPT, Numbers())
-)
+sweep = settings_command(DistillSettings, run, {"variant": Variants(), LOSS_NUMBERS: Numbers()})
 sweep.name = "sweep"

@@ -77,9 +77,9 @@ def verify(given: dict[str, Any], file: Path | None) -> None:
 
 
 def _command(name: str, run: Any) -> click.Command:
-    command = settings_command(TeacherCacheSettings, run)
+    folder = click.Argument(["folder"], metavar="DIR", type=PATH)
+    command = settings_command(TeacherCacheSettings, run, extra=[folder])
     command.name = name
-    command.params.insert(0, click.Argument(["folder"], metavar="DIR", type=PATH))
     return command
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 import torch.distributed
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
 from lastkd.distributed.stop_requests import Stopped, end_if_orphaned
@@ -72,18 +72,21 @@ def leave(accelerator: Accelerator) -> None:
     accelerator.end_training()
 
 
-def run_and_leave(accelerator: Accelerator, work: Callable[[], object]) -> None:
-    """Runs `work`, then leaves the process group.
+def run_and_leave(work: Callable[[], object]) -> None:
+    """Runs `work`, which makes an accelerator and trains with it, and ends the process group.
 
-    If the run stopped on request, the process exits with the matching code. `work` must hold the
-    last reference to the model and the optimiser.
+    A run that stopped on request ends the process with the exit code for it. When `work` returns,
+    nothing may refer to its accelerator, model or optimiser any more.
     """
     code = 0
     try:
         work()
     except Stopped as stop:
         code = stop.exit_code
-    leave(accelerator)
+    group = PartialState()
+    group.wait_for_everyone()
+    gc.collect()
+    group.destroy_process_group()
     if code:
         sys.exit(code)
 

@@ -12,8 +12,9 @@ from lastkd.files.yaml_files import read_mapping
 from lastkd.kaggle.job import Job, Step, seconds
 from lastkd.kaggle.packing import template_job
 from lastkd.kaggle.references import slugified, source
-from lastkd.settings.resolve import resolve, variants
-from lastkd.settings.runs import ConfiguredSettings, DistillSettings, TrainSettings
+from lastkd.settings.resolve import resolve
+from lastkd.settings.runs import ConfiguredSettings, DistillSettings, TrainSettings, setting_names
+from lastkd.settings.students import model_of, parse_variants, students
 
 LONGEST_S = 11.5 * 3600
 _SETTINGS: dict[str, type[ConfiguredSettings]] = {
@@ -22,7 +23,6 @@ _SETTINGS: dict[str, type[ConfiguredSettings]] = {
 }
 _EVALUATED = ("split", "clips", "by_class", "confused")
 SYNTHETIC = "synthetic"
-_STUDENT = "last_e_"
 _FOLDERS = ("run", "teacher_cache")
 _NEEDED = {
     "data": "a dataset that holds a store, or kernel:OWNER/SLUG whose output it is",
@@ -48,18 +48,24 @@ def _checked(given: Mapping[str, Any], file: Path | None, command: str) -> dict[
     """What the user said, from the file and the command line, once it is known to be right."""
     kind = _SETTINGS[command]
     from_file = read_mapping(file) if file else {}
-    for key in from_file:
-        if key not in kind.model_fields:
-            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, kind.model_fields)}")
     said = from_file | dict(given)
-    fitting = {name: value for name, value in said.items() if name in kind.model_fields}
+    known = setting_names(kind, said)
+    for key in from_file:
+        if key not in known:
+            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, known)}")
+    fitting = {name: value for name, value in said.items() if name in known}
     needed: dict[str, Any] = {"model": "last_e_nano"} if kind is TrainSettings else {}
     needed |= {"variant": "nano"} if kind is DistillSettings else {}
-    chosen = fitting.get("variant")
-    for variant in chosen if isinstance(chosen, tuple) else [chosen]:
-        one = {"variant": variant} if variant is not None else {}
-        resolve(kind, needed | fitting | one)
-    return said
+    if fitting.get("variant") is None:
+        resolve(kind, needed | fitting)
+        return said
+    try:
+        variants = parse_variants(fitting["variant"])
+    except ValueError as error:
+        raise UserError(f"{file}: {error}" if file else str(error)) from None
+    for variant in variants:
+        resolve(kind, fitting | {"variant": variant})
+    return said | {"variant": variants}
 
 
 def training_job(what: str, given: Mapping[str, Any], file: Path | None) -> Job:
@@ -84,14 +90,15 @@ def training_job(what: str, given: Mapping[str, Any], file: Path | None) -> Job:
         raise UserError(
             "--resume: a kernel resumes what is its own; go on with lastkd kaggle resume"
         )
-    chosen = said.get("variant") or tuple(variants())
-    chosen = chosen if isinstance(chosen, tuple) else (chosen,)
+    chosen = said.get("variant") or tuple(students())
+    models = {model_of(variant) for variant in chosen}
+    known_students = {student.model for student in students().values()}
     steps = []
     for text in job.steps:
         step = Step(text)
         model = step.options.get("--model") or ""
-        if what in ("baselines", "sequence") and model.startswith(_STUDENT):
-            if model.removeprefix(_STUDENT) not in chosen:
+        if what in ("baselines", "sequence") and model in known_students:
+            if model not in models:
                 continue
         elif what == "sequence" and model and "teacher" in inputs:
             continue  # there is one already
@@ -108,7 +115,7 @@ def training_job(what: str, given: Mapping[str, Any], file: Path | None) -> Job:
 def _say(step: Step, said: Mapping[str, Any], kept: tuple[str, ...]) -> None:
     """Gives a step the settings that its command knows, but for those in `kept`."""
     kind = _SETTINGS.get(step.command)
-    known = kind.model_fields if kind else _EVALUATED if step.command == "evaluate" else ()
+    known = setting_names(kind, said) if kind else _EVALUATED if step.command == "evaluate" else ()
     elsewhere = ("data", "teacher", "resume", "time_budget", *kept)
     for name, value in said.items():
         if name in known and name not in elsewhere and value is not None:

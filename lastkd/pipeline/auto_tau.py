@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lastkd.errors import UserError
+from lastkd.losses import KD
 from lastkd.runs.log import Run, read_runs
 from lastkd.settings.runs import DistillSettings
 
@@ -105,10 +106,10 @@ def auto_tau(settings: DistillSettings, standalone: Path | None) -> Resolved:
     Raises:
         UserError: a run is needed and missing or unfit, or the loss isn't kd.
     """
-    if settings.loss != "kd":
+    if not isinstance(settings.loss, KD):
         raise UserError(
-            f"--tau auto is a rule for the loss kd, not for {settings.loss}; leave --tau away or "
-            "give a number"
+            f"--tau auto is a rule for the loss kd, not for {settings.loss.name}; leave --tau out "
+            "or give a number"
         )
     variant = settings.variant
     if variant not in SMALL_VARIANTS:

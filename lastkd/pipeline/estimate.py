@@ -14,8 +14,9 @@ from lastkd.errors import UserError
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
 from lastkd.pipeline.child import run_child
 from lastkd.pipeline.runner import StepStatus
-from lastkd.pipeline.settings import SequenceSettings, model_of
+from lastkd.pipeline.settings import SequenceSettings
 from lastkd.pipeline.steps import EvaluationStep, SequenceStep, TrainingStep
+from lastkd.settings.students import model_of
 
 MODULE = "lastkd.pipeline.measure"
 

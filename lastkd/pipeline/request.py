@@ -1,4 +1,4 @@
-"""What a distillation was asked for: its settings by student, its store and its teacher."""
+"""What a distillation was asked for: the settings of each student, the store and the teacher."""
 
 from __future__ import annotations
 
@@ -15,74 +15,92 @@ from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau
 from lastkd.settings.architecture import is_factory
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings
-
-
-def _missing(what: str, path: Path, named: bool, way_out: str) -> UserError:
-    place = "" if named else " at the place that configs/data/places.yaml names"
-    return UserError(f"{path}: no such {what}{place}; {way_out}")
+from lastkd.settings.students import parse_variants
 
 
 def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
-    """The store and the teacher to use, or None where neither was named nor is at its place.
+    """The store and the teacher to use; None if neither was given nor is at its default path.
 
-    The teacher is None where none was named or is at its place, and there is a cache to read from.
+    The teacher is None if there is none, but a cache to read soft labels from.
 
     Raises:
-        UserError: one that was named is missing, or only one of the two is there.
+        UserError: one that was given is missing, or only one of the two exists.
     """
     usual = default_paths()
     data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
-    named = any((settings.data, settings.teacher, settings.teacher_cache))
-    if not named and not data.exists() and not teacher.exists():
+    given = any((settings.data, settings.teacher, settings.teacher_cache))
+    if not given and not data.exists() and not teacher.exists():
         return None
-    if not data.exists():
-        way_out = f"make one with lastkd prepare SOURCE --out {data} or name yours with --data"
-        raise _missing("store", data, settings.data is not None, way_out)
+    require_store(data, given=settings.data is not None)
     if not is_factory(str(teacher)) and not teacher.exists():
         if settings.teacher is None and settings.teacher_cache is not None:
             return data, None
-        way_out = (
-            "train one with accelerate launch -m lastkd.train --model last_v2_base, convert a "
-            "public one with lastkd convert, or name yours with --teacher"
+        raise UserError(
+            f"{teacher}: no such teacher{_origin(settings.teacher is not None)}; train one with "
+            "accelerate launch -m lastkd.train --model last_v2_base, convert a public one with "
+            "lastkd convert, or give yours with --teacher"
         )
-        raise _missing("teacher", teacher, settings.teacher is not None, way_out)
     return data, teacher
+
+
+def require_store(data: Path, *, given: bool) -> None:
+    """
+    Args:
+        given: by the user; else it is the default path.
+
+    Raises:
+        UserError: there is no store.
+    """
+    if not data.exists():
+        raise UserError(
+            f"{data}: no such store{_origin(given)}; make one with lastkd prepare SOURCE --out "
+            f"{data} or give yours with --data"
+        )
+
+
+def _origin(given: bool) -> str:
+    return "" if given else " at the path in configs/data/places.yaml"
 
 
 def resolve_all(
     given: dict[str, Any],
     file: Path | None,
-    embedded: str | None = None,
-    say: Callable[[str], None] = click.echo,
+    preset: str | None = None,
+    echo: Callable[[str], None] = click.echo,
 ) -> list[DistillSettings]:
-    """The settings of each student that was asked for; alpha and tau differ by variant.
+    """The settings of each student; the defaults of alpha and tau differ between them.
 
     Args:
-        say: told on the first rank what `--tau auto` chose and why.
+        given, file, preset: as in `resolve`; `variant` may name several students, and `tau` may be
+            `auto`, with `standalone` for the folder of the standalone runs.
+        echo: receives on the first rank what `--tau auto` chose, and why.
 
     Raises:
-        UserError: as in `resolve`, or `--tau auto` finds no run to go by.
+        UserError: as in `resolve`, or `--tau auto` lacks a run to decide by.
     """
     given = dict(given)
     standalone = given.pop("standalone", None)
-    tau = given.get("tau", read_mapping(file).get("tau") if file else None)
-    if tau == AUTO:
+    from_file = read_mapping(file) if file else {}
+    automatic = given.get("tau", from_file.get("tau")) == AUTO
+    if automatic:
         given["tau"] = USUAL_TAU
-        settings = resolve_all(given, file, embedded, say)
-        chosen = [auto_tau(own, standalone) for own in settings]
-        if int(os.environ.get("RANK", "0")) == 0:
-            for resolved in chosen:
-                say(resolved.why)
-        return [
-            own.model_copy(update={"tau": resolved.tau})
-            for own, resolved in zip(settings, chosen, strict=True)
-        ]
-    if standalone is not None:
-        raise UserError(f"--standalone {standalone} is for --tau auto alone; give both or none")
-    asked = given.get("variant")
-    if asked is None:  # the file names it, or `resolve` says what is missing
-        return [resolve(DistillSettings, given, file=file, embedded=embedded)]
+    elif standalone is not None:
+        raise UserError(f"--standalone {standalone} is for --tau auto alone; give both or neither")
+    try:
+        variants = parse_variants(given.get("variant") or from_file.get("variant") or ())
+    except ValueError as error:
+        raise UserError(f"{file}: {error}" if file else str(error)) from None
+    settings = [
+        resolve(DistillSettings, given | {"variant": variant}, file=file, preset=preset)
+        for variant in variants
+    ]
+    if not automatic:
+        return settings
+    chosen = [auto_tau(student, Path(standalone) if standalone else None) for student in settings]
+    if int(os.environ.get("RANK", "0")) == 0:
+        for resolved in chosen:
+            echo(resolved.why)
     return [
-        resolve(DistillSettings, given | {"variant": variant}, file=file, embedded=embedded)
-        for variant in asked
+        student.model_copy(update={"loss": student.loss.model_copy(update={"tau": resolved.tau})})
+        for student, resolved in zip(settings, chosen, strict=True)
     ]

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import click
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lastkd.cli.options import Variants
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, validated
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
 from lastkd.settings.architecture import get_architecture, is_factory
-from lastkd.settings.durations import in_seconds
-from lastkd.settings.resolve import default_paths, resolve, variants
-from lastkd.settings.runs import DistillSettings, TrainSettings
+from lastkd.settings.durations import checked_duration
+from lastkd.settings.resolve import default_paths, resolve
+from lastkd.settings.runs import DistillSettings, TrainSettings, setting_names
+from lastkd.settings.students import model_of, parse_variants, students
 
 OF_THE_SEQUENCE = {
     *("data", "split", "seed", "run", "resume", "time_budget"),
     *("model", "variant", "teacher", "teacher_cache"),
 }
 """Settings of a run that the sequence itself decides."""
-OF_ANY_RUN = {*TrainSettings.model_fields, *DistillSettings.model_fields} - OF_THE_SEQUENCE
 _BY_KIND = ("teacher_settings", "standalone_settings", "distilled_settings")
 
 
-def _variants(value: Any) -> Any:
-    said = ",".join(value) if isinstance(value, list | tuple) else str(value)
-    try:
-        return Variants().convert(said, None, None)
-    except click.UsageError as error:
-        raise ValueError(error.message) from None
+def settings_of_runs(given: Mapping[str, Any] | None = None) -> set[str]:
+    """The settings that a sequence hands on to its runs.
 
-
-def _budget(value: str | None) -> str | None:
-    if value is not None:
-        in_seconds(value)
-    return value
+    Args:
+        given: may name a loss from outside, whose settings are then included.
+    """
+    names = {*setting_names(TrainSettings), *setting_names(DistillSettings, given)}
+    return names - OF_THE_SEQUENCE
 
 
 KINDS = ("teacher", "standalone", "distilled")
@@ -62,8 +56,12 @@ class SequenceSettings(BaseModel):
     """A sequence: teacher, standalone students, distilled students, evaluations, report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    heading: ClassVar[str] = "Sequence"
 
-    data: Path = Field(description="prepared store (made by lastkd prepare)")
+    data: Path = Field(
+        description="prepared store (made by lastkd prepare)  "
+        "[default: the path in configs/data/places.yaml]"
+    )
     split: str = Field("xsub", description="split of the store: xsub, xview, xset, ...")
     out: Path | None = Field(
         None, description="folder of all runs and the report [default: runs/STORE_SPLIT]"
@@ -76,8 +74,8 @@ class SequenceSettings(BaseModel):
         "best",
         description="epoch of the trained teacher that teaches; best is chosen on the test part",
     )
-    variant: Annotated[tuple[str, ...], BeforeValidator(_variants)] = Field(
-        tuple(variants()),
+    variant: Annotated[tuple[str, ...], BeforeValidator(parse_variants)] = Field(
+        tuple(students()),
         description="students: nano, small, base, large, several (nano,large) or all",
     )
     seeds: int = Field(
@@ -94,7 +92,7 @@ class SequenceSettings(BaseModel):
         "[default: one GPU, or else one process on the CPU]",
     )
     figures: bool = Field(True, description="draw the report's figures (needs lastkd[plots])")
-    time_budget: Annotated[str | None, AfterValidator(_budget)] = Field(
+    time_budget: Annotated[str | None, AfterValidator(checked_duration)] = Field(
         None, description="stop with a checkpoint when so much time is over: 11h, 90m, 10h30m"
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="of every run")
@@ -153,7 +151,7 @@ class SequenceSettings(BaseModel):
             **self._place(seed, folder),
             "teacher": self.teacher_checkpoint,
             "teacher_cache": self.soft_labels(seed),
-            **_fitting(self.settings, DistillSettings),
+            **_fitting(self.settings, DistillSettings, self.distilled_settings),
             **self.distilled_settings,
         }
         if said.get("tau") == AUTO:
@@ -204,13 +202,18 @@ class SequenceSettings(BaseModel):
         return resolve(TrainSettings, self.train_words(model, seed, folder, teacher=teacher))
 
 
-def model_of(variant: str) -> str:
-    """The model that a variant stands for."""
-    return variant if is_factory(variant) else f"last_e_{variant}"
+def _fitting(
+    said: dict[str, Any],
+    kind: type[TrainSettings | DistillSettings],
+    own: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The settings that a kind of run has.
 
-
-def _fitting(said: dict[str, Any], kind: type[TrainSettings | DistillSettings]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if name in kind.model_fields}
+    Args:
+        own: settings of this kind alone, which may name the loss.
+    """
+    names = setting_names(kind, {**said, **(own or {})})
+    return {name: value for name, value in said.items() if name in names}
 
 
 def without_missing_figures(
@@ -249,12 +252,13 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
     from_file = read_mapping(config_file(file)) if file else {}
     where = str(file or "settings")
     own = set(SequenceSettings.model_fields)
+    of_any_run = settings_of_runs(_flat(from_file) | given)
     for kind in ("settings", *_BY_KIND):
         section = from_file.get(kind) or {}
         if not isinstance(section, dict):
             raise UserError(f"{where}: {kind} must hold 'key: value' lines, one setting each")
-        _check_keys(section, OF_ANY_RUN, f"{where}: {kind}")
-    _check_keys(from_file, own | OF_ANY_RUN, where)
+        _check_keys(section, of_any_run, f"{where}: {kind}")
+    _check_keys(from_file, own | of_any_run, where)
     said: dict[str, Any] = {}
     of_runs: dict[str, Any] = {}
     for level in (from_file, given):
@@ -267,14 +271,20 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
                 said[name] = value
             else:
                 of_runs[name] = value
-    _check_keys(of_runs, OF_ANY_RUN, where)
+    _check_keys(of_runs, of_any_run, where)
     said.setdefault("data", default_paths().store)
     # what the command line says of every run goes before what a file says of one kind
-    spoken = {name for name in given if name in OF_ANY_RUN}
+    spoken = {name for name in given if name in of_any_run}
     for kind in _BY_KIND:
         section = said.get(kind, {})
         said[kind] = {k: v for k, v in section.items() if k not in spoken and v is not None}
     return validated(SequenceSettings, {**said, "settings": of_runs}, where)
+
+
+def _flat(from_file: dict[str, Any]) -> dict[str, Any]:
+    """A file's settings of its distillations, those in its sections included."""
+    sections = (from_file.get(name) for name in ("settings", "distilled_settings"))
+    return from_file | {k: v for one in sections if isinstance(one, dict) for k, v in one.items()}
 
 
 def _check_keys(said: dict[str, Any], known: set[str], where: str) -> None:

@@ -11,13 +11,14 @@ from lastkd.data.open_source import SYNTHETIC
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.runner import Command, Step, StepStatus
-from lastkd.pipeline.settings import SequenceSettings, model_of, option_words
+from lastkd.pipeline.settings import SequenceSettings, option_words
 from lastkd.runs.events import FILE_NAME
 from lastkd.runs.folder import RunFolder, group_by_progress, is_live, positions
 from lastkd.runs.identity import identity, refuse_another_run
 from lastkd.runs.log import PREDICTIONS, Run
 from lastkd.settings.architecture import is_factory, short_name
 from lastkd.settings.runs import RunSettings
+from lastkd.settings.students import model_of
 from lastkd.training.teacher import TeacherIdentity
 
 
@@ -140,7 +141,7 @@ class DistillationStep(TrainingStep):
     def settings(self) -> list[RunSettings]:
         above = self.sequence.distilled_folder(self.seed)
         given = self.sequence.distill_words(self.sequence.variant, self.seed, above)
-        return [*resolve_all(given, None, say=lambda text: None)]
+        return [*resolve_all(given, None, echo=lambda text: None)]
 
     def likely_settings(self) -> RunSettings:
         return self.sequence.likely_distill(self.sequence.variant[0])

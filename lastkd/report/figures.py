@@ -69,9 +69,9 @@ def _losses(rows: Sequence[Row]) -> Figure | None:
         return None
     figure, axes = _grid(len(shown))
     for ax, row in zip(axes, shown, strict=True):
-        steps = row.distilled[0].steps.values()
-        for key, label in (("ce", "CE"), ("kl", "soft term"), ("total", "total")):
-            points = [(s["step"], s[key]) for s in steps if s.get(key) is not None]
+        run = row.distilled[0]
+        for key, label in (("ce", "CE"), ("soft", run.soft_title), ("total", "total")):
+            points = [(s["step"], s[key]) for s in run.steps.values() if s.get(key) is not None]
             if points:
                 ax.plot(*zip(*points, strict=True), label=label, linewidth=1)
         ax.set(title=f"{row.model}\n{row.method}", xlabel="step", yscale="log")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lastkd.evaluation.statistics import Gain, PairedComparison, compare, gain_over_seeds
-from lastkd.report.reference import VARIANTS
 from lastkd.runs.log import Run
+from lastkd.settings.students import students
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class Row:
 def make_rows(runs: Sequence[Run]) -> list[Row]:
     """A row for each student and method of runs that share data and split; missing ones too."""
     done = [run for run in runs if run.finished]
-    students = [f"last_e_{variant}" for variant in VARIANTS]
-    students += sorted({run.model for run in done if run.teacher is not None} - set(students))
+    models = [student.model for student in students().values()]
+    models += sorted({run.model for run in done if run.teacher is not None} - set(models))
     rows: list[Row] = []
-    for model in students:
+    for model in models:
         alone = tuple(run for run in done if run.model == model and run.teacher is None)
         distilled = [run for run in done if run.model == model and run.teacher is not None]
         for method in sorted({run.method for run in distilled}) or ["distilled"]:
@@ -94,11 +94,8 @@ def make_rows(runs: Sequence[Run]) -> list[Row]:
 
 def teachers(runs: Sequence[Run]) -> list[Run]:
     """Finished standalone runs of models that are no students here."""
-    return [
-        run
-        for run in runs
-        if run.finished and run.teacher is None and not run.model.startswith("last_e_")
-    ]
+    models = {student.model for student in students().values()}
+    return [run for run in runs if run.finished and run.teacher is None and run.model not in models]
 
 
 def _pairs(alone: Sequence[Run], distilled: Sequence[Run]) -> dict[int, PairedComparison]:

@@ -20,7 +20,8 @@ from typing import Any
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of the events that are written; since 2 `soft` stands in place of `kl`."""
 FILE_NAME = "events.jsonl"
 STEPPED = ("step", "epoch", "skipped")
 """Events that belong to a step, and come again when it is done again."""

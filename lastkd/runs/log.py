@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lastkd.errors import UserError
+from lastkd.losses import KD, LOSSES, describe
 from lastkd.runs.events import FILE_NAME, read_events
 from lastkd.runs.predictions import Predictions
 
 PREDICTIONS = "predictions.npz"
 """Predictions of a run's last epoch, in its folder (`lastkd evaluate --predictions`)."""
-_OF_A_LOSS = (
-    *("alpha", "tau", "ce_weight", "soft_weight"),
-    *("dkd_alpha", "dkd_beta", "dist_beta", "dist_gamma"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,8 @@ class Run:
             if kind == "start":
                 start = start or event
             elif kind == "step":
+                if "kl" in event:  # schema 1
+                    event["soft"] = event.pop("kl")
                 steps[event["step"]] = event
             elif kind == "epoch":
                 epochs[event["epoch"]] = event
@@ -120,13 +119,22 @@ class Run:
 
     @property
     def method(self) -> str:
-        """`standalone`, or the loss with the settings that are its own."""
+        """`standalone`, or the loss with its settings."""
         if self.teacher is None:
             return "standalone"
-        settings = self.start["settings"]
-        loss = settings.get("loss", "kd")
-        own = [name for name in _OF_A_LOSS if settings.get(name) is not None]
-        return ", ".join([loss, *(f"{name} {settings[name]:g}" for name in own)])
+        loss = self.start.get("loss")
+        if loss is not None:
+            return describe(loss["name"], loss["settings"])
+        settings = self.start["settings"]  # schema 1
+        name = settings.get("loss", KD.name)
+        return describe(name, {key: settings.get(key) for key in LOSSES[name].setting_names()})
+
+    @property
+    def soft_title(self) -> str:
+        """Short name of the loss's soft term."""
+        loss = self.start.get("loss") or {}
+        name = self.start["settings"].get("loss", KD.name)
+        return str(loss.get("title") or (LOSSES[name].title if name in LOSSES else "soft"))
 
     @property
     def chooser(self) -> str:

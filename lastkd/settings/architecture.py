@@ -113,6 +113,8 @@ class ExternalArchitecture(Architecture):
         )
 
 
+OF_A_STUDENT = ("variant", "distillation")
+"""Keys of a model's YAML that concern distillation, not the model; `students` reads them."""
 FAMILIES: dict[str, type[Architecture]] = {
     "last_v2": LastV2Architecture,
     "last_e": LastEArchitecture,
@@ -166,5 +168,5 @@ def get_architecture(model: str | Architecture) -> Architecture:
             "(or name your own as package.module:factory)"
         )
     path = CONFIGS / "model" / f"{model}.yaml"
-    values = read_mapping(path)
+    values = {key: x for key, x in read_mapping(path).items() if key not in OF_A_STUDENT}
     return validated(FAMILIES[values["family"]], values, str(path))

@@ -11,17 +11,18 @@ def in_seconds(duration: str) -> float:
     """Seconds of a duration such as 11h, 10h30m or 45s.
 
     Raises:
-        ValueError: it isn't one, or it is no time at all.
+        ValueError: it isn't a duration, or is zero.
     """
-    found = _DURATION.fullmatch(duration.strip())
-    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    match = _DURATION.fullmatch(duration.strip())
+    parts = [float(part or 0) for part in match.groups()] if match else [0.0]
     seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
     if not seconds:
-        raise ValueError("is no duration; say it as 11h, 10h30m, 90m or 45s")
+        raise ValueError("isn't a duration; write it as 11h, 10h30m, 90m or 45s")
     return seconds
 
 
-def _duration(value: str | None) -> str | None:
+def checked_duration(value: str | None) -> str | None:
+    """The duration as it is, for pydantic; errors as in `in_seconds`."""
     if value is not None:
         in_seconds(value)
     return value

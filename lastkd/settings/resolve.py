@@ -1,29 +1,33 @@
-"""Settings of a run from, each overriding the one before: `configs/`, a file, the command line."""
+"""A run's settings from, each overriding the one before: `configs/`, a file, the command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, read_model, validated
-from lastkd.settings.architecture import get_architecture, is_factory, model_names
-from lastkd.settings.runs import LOSS_SETTINGS, ConfiguredSettings, DistillSettings, TrainSettings
+from lastkd.losses import KD, Loss, load_loss, loss_setting_names
+from lastkd.settings.architecture import get_architecture, model_names
+from lastkd.settings.runs import ConfiguredSettings, DistillSettings, TrainSettings, setting_names
+from lastkd.settings.students import parse_variant, students
 
 Settings = TypeVar("Settings", bound="ConfiguredSettings")
 
 
 class TeacherCacheSettings(ConfiguredSettings):
-    """All that filling a teacher's cache has to be told."""
+    """Settings for filling a teacher's cache: those of a distillation that its views depend on."""
+
+    heading: ClassVar[str] = "Teacher"
 
     teacher: Path | None = Field(description="checkpoint of the teacher")
 
 
 class DefaultPaths(BaseModel):
-    """Where a store and a teacher are looked for by default."""
+    """Where the store and the teacher are looked for when none is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,23 +39,12 @@ def default_paths() -> DefaultPaths:
     return read_model(DefaultPaths, CONFIGS / "data" / "places.yaml")
 
 
-def defaults(
-    kind: type[ConfiguredSettings], variant: str | None = None, loss: str | None = None
-) -> dict[str, Any]:
-    """What `configs/` says for a kind of run, before a user says anything."""
-    values: dict[str, Any] = {}
-    files = list(kind.default_files)
-    if kind is DistillSettings:
-        values |= {"teacher": None, "teacher_cache": None}
-        if variant is not None:
-            files.append(f"distillation/{variant}")
-        if loss is not None:
-            files.append(f"loss/{loss}")
-    for name in files:
+def defaults(kind: type[ConfiguredSettings]) -> dict[str, Any]:
+    """The defaults of a command's settings in `configs/`; those of losses are in their classes."""
+    values: dict[str, Any] = {"teacher": None, "teacher_cache": None, "loss": KD.name}
+    for name in kind.default_files:
         values |= read_mapping(CONFIGS / f"{name}.yaml")
-    if kind is TeacherCacheSettings:  # a part of a distillation's settings
-        values = {"teacher": None} | {k: v for k, v in values.items() if k in kind.model_fields}
-    return values
+    return {name: value for name, value in values.items() if name in kind.model_fields}
 
 
 def resolve(
@@ -59,45 +52,66 @@ def resolve(
     given: dict[str, Any],
     *,
     file: Path | None = None,
-    embedded: str | None = None,
+    preset: str | None = None,
 ) -> Settings:
-    """Settings from, each over the one before: `configs/`, `embedded`, a file, the command line.
+    """Settings from, each overriding the one before: `configs/`, `preset`, `file`, `given`.
 
     Args:
-        given: what the command line says.
-        file: a YAML file of the user's.
-        embedded: name of the file in `configs/training` for the embedded synthetic data.
+        given: settings by name, as on the command line.
+        file: the user's YAML file.
+        preset: name of a file in `configs/training`.
 
     Raises:
         UserError: a key is unknown, or a value is missing or doesn't fit.
     """
+    where = str(file or "settings")
     from_file = read_mapping(file) if file else {}
+    known = setting_names(kind, from_file | given)
     for key in from_file:
+        if key not in known:
+            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, known)}")
+    values = defaults(kind)
+    values |= recipe_values(kind, from_file | given)
+    if preset is not None:
+        values |= read_mapping(CONFIGS / "training" / f"{preset}.yaml")
+    values |= from_file | given
+    if kind is TrainSettings and values.get("model") is None:
+        raise UserError(f"which model? give --model with one of {', '.join(model_names())}")
+    if kind is DistillSettings:
+        try:
+            values["variant"] = parse_variant(values.get("variant") or ())
+        except ValueError as error:
+            raise UserError(f"{file}: {error}" if file else str(error)) from None
+        values = _with_loss(values, where)
+    return validated(kind, values, where)
+
+
+def _with_loss(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """`values` with the loss's settings gathered into the loss.
+
+    Raises:
+        UserError: a setting is another loss's, is missing or doesn't fit.
+    """
+    name = str(values["loss"])
+    kind = load_loss(name)
+    names = loss_setting_names(name)
+    # None is what a settings file says of the settings of other losses
+    given = {key: values[key] for key in names if values.get(key) is not None}
+    for key, value in given.items():
         if key not in kind.model_fields:
-            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, kind.model_fields)}")
-    said = from_file | given
-    variant, loss = said.get("variant"), said.get("loss", "kd")
-    own = is_factory(str(variant))
-    known_variant = "own" if own else variant if variant in variants() else None
-    values = defaults(kind, known_variant, loss if loss in LOSS_SETTINGS else None)
-    values |= recipe_values(kind, said)
-    if embedded is not None:
-        values |= read_mapping(CONFIGS / "training" / f"{embedded}.yaml")
-    values |= said
-    required: dict[type[ConfiguredSettings], str] = {
-        TrainSettings: "model",
-        DistillSettings: "variant",
-    }
-    name = required.get(kind)
-    if name is not None and values.get(name) is None:
-        known = model_names() if name == "model" else variants()
-        raise UserError(f"which {name}? give --{name} with one of {', '.join(known)}")
-    if kind is DistillSettings and not own and variant not in variants():
-        raise UserError(
-            f"variant {variant!r} is unknown; {nearest(str(variant), variants())} "
-            "(or name your own student as package.module:factory)"
-        )
-    return validated(kind, values, str(file or "settings"))
+            raise UserError(
+                f"{where}: {key} = {value} is no setting of the loss {name}, which has "
+                f"{', '.join(kind.setting_names())}"
+            )
+    student = students().get(values["variant"])
+    if kind is KD and student:
+        given = student.kd_defaults | given
+    for key, field in kind.model_fields.items():
+        if field.is_required() and key not in given:
+            raise UserError(f"{where}: the loss {name} needs a value for {key}")
+    loss: Loss = validated(kind, given, where)
+    rest = {key: value for key, value in values.items() if key not in names}
+    return rest | {"loss": loss}
 
 
 def recipes() -> list[str]:
@@ -128,7 +142,8 @@ def recipe_values(kind: type[ConfiguredSettings], given: dict[str, Any]) -> dict
     values |= of_kind[_kind_of_run(kind, given)]
     if given.get("epochs") is not None and given.get("steps") is None:
         values["steps"] = None
-    return {key: value for key, value in values.items() if key in kind.model_fields}
+    known = setting_names(kind, values | given)
+    return {key: value for key, value in values.items() if key in known}
 
 
 def _kind_of_run(kind: type[ConfiguredSettings], given: dict[str, Any]) -> str:
@@ -138,8 +153,3 @@ def _kind_of_run(kind: type[ConfiguredSettings], given: dict[str, Any]) -> str:
     model = str(given.get("model"))
     known = model in model_names()
     return "teacher" if known and get_architecture(model).family == "last_v2" else "standalone"
-
-
-def variants() -> list[str]:
-    """The students' sizes, smallest first."""
-    return ["nano", "small", "base", "large"]

@@ -1,23 +1,39 @@
-"""Typed settings: defaults from `configs/`, overridden by a file and by the command line."""
+"""Typed settings of runs: defaults from `configs/`, overridden by a file and by the command line.
+
+Each class is one group of options in a command's help, with its `heading` and its fields in order;
+the groups of a command follow the order of its settings' base classes.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
-from lastkd.settings.architecture import is_factory
-from lastkd.settings.durations import _duration
+from lastkd.errors import UserError
+from lastkd.losses import Loss, loss_setting_names
+from lastkd.settings.durations import checked_duration
+from lastkd.settings.students import model_of
 from lastkd.settings.validation import checked_performers, checked_rule
 from lastkd.settings.views import ViewSettings
 
 
 class ConfiguredSettings(ViewSettings):
-    """Settings with defaults in `configs/`: which views are drawn of which clips, and when."""
+    """Settings with defaults in `configs/`: which clips are used, and which views of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    heading: ClassVar[str] = "Data and length"
 
     data: Path | None = Field(description="prepared store (made by lastkd prepare)")
     split: str = Field(description="split of the store: xsub, xview, xset, ...")
@@ -32,7 +48,6 @@ class ConfiguredSettings(ViewSettings):
         description="who performs each clip, where the store doesn't know it: a regular expression "
         "with a group to search in names, or a CSV file of clip,performer",
     )
-    seed: int = Field(ge=0, description="decides weights, order, views and dropout")
     recipe: str | None = Field(
         None, description="defaults for other sets than NTU: small, for some thousand clips or less"
     )
@@ -42,43 +57,48 @@ class ConfiguredSettings(ViewSettings):
         ge=1,
         description="length of the run in steps: replaces epochs, rounded up to whole ones",
     )
-    batch_size: int = Field(ge=2, description="clips a process and forward pass")
+    batch_size: int = Field(ge=2, description="clips per process and forward pass")
+    seed: int = Field(ge=0, description="determines weights, order, views and dropout")
 
     default_files: ClassVar[tuple[str, ...]] = ("training/recipe",)
 
 
 class RuntimeSettings(BaseModel):
-    """How a run is conducted: none of it changes the result, and a resumed run may have others."""
+    """Where and how a run runs: nothing here changes its result, so a resumed run may differ."""
+
+    heading: ClassVar[str] = "Run"
 
     run: Path | None = Field(description="folder for events, settings and checkpoints")
     resume: Literal["auto", "never", "must"] = Field(
-        description="auto goes on with the run that the folder holds, if any; never refuses a "
-        "folder that holds one, must one that doesn't"
+        description="auto resumes the run in the folder if there is one; never refuses a folder "
+        "that holds a run, must refuses one that doesn't"
+    )
+    time_budget: Annotated[str | None, AfterValidator(checked_duration)] = Field(
+        description="stop with a checkpoint after this time: 11h, 90m, 10h30m"
     )
     checkpoint_minutes: float = Field(
-        gt=0, description="minutes between checkpoints to resume from; each epoch ends with one too"
+        gt=0, description="minutes between checkpoints; every epoch ends with one as well"
     )
-    time_budget: Annotated[str | None, AfterValidator(_duration)] = Field(
-        description="stop with a checkpoint when so much time is over: 11h, 90m, 10h30m"
-    )
-    eval_batch_size: int = Field(ge=1, description="clips a process in evaluation")
+    eval_batch_size: int = Field(ge=1, description="clips per process in evaluation")
     log_every: int = Field(ge=1, description="steps between step events")
     log_with: Literal["tensorboard", "wandb", "trackio"] | None = Field(
-        description="tracker that is told of the run beside its event log"
+        description="tracker to log to besides the event log"
     )
 
 
-class RunSettings(ConfiguredSettings, RuntimeSettings):
-    """What every training run is told; the defaults stand in `configs/training/recipe.yaml`."""
+class OptimiserSettings(BaseModel):
+    """How the weights are moved."""
 
-    accumulation: int = Field(ge=1, description="forward passes a step")
+    heading: ClassVar[str] = "Optimisation"
+
     lr: float = Field(gt=0, description="peak learning rate at the reference batch")
-    reference_batch: int = Field(ge=1, description="global batch for which lr is meant")
+    reference_batch: int = Field(ge=1, description="global batch that lr refers to")
     warmup_epochs: int = Field(ge=0, description="epochs of linear warm-up")
-    warmup_lr: float = Field(ge=0, description="learning rate at the warm-up's start")
-    final_lr: float = Field(ge=0, description="learning rate at the cosine's end")
+    warmup_lr: float = Field(ge=0, description="learning rate at the start of the warm-up")
+    final_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
+    accumulation: int = Field(ge=1, description="forward passes per step")
     momentum: float = Field(ge=0, lt=1, description="Nesterov momentum")
-    weight_decay: float = Field(ge=0, description="on weights alone, not on norms and biases")
+    weight_decay: float = Field(ge=0, description="of weights; norms and biases have none")
     clip_grad: float = Field(gt=0, description="largest gradient norm")
     ema: float = Field(
         0.0,
@@ -86,12 +106,16 @@ class RunSettings(ConfiguredSettings, RuntimeSettings):
         lt=1,
         description="decay of the average of the weights that is evaluated and saved; 0: none",
     )
+    dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
+    eval_every: int = Field(ge=1, description="epochs between evaluations")
     compile: bool = Field(
         description="compile the student: faster steps on a GPU, slower ones on a CPU; takes "
         "minutes to start"
     )
-    dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
-    eval_every: int = Field(ge=1, description="epochs between evaluations")
+
+
+class RunSettings(ConfiguredSettings, RuntimeSettings, OptimiserSettings, ViewSettings):
+    """Settings of every training run; `configs/training/recipe.yaml` has the defaults."""
 
     @property
     @abstractmethod
@@ -101,6 +125,8 @@ class RunSettings(ConfiguredSettings, RuntimeSettings):
 
 class TrainSettings(RunSettings):
     """Standalone training of any model."""
+
+    heading: ClassVar[str] = "Model"
 
     model: str = Field(
         description="last_v2_base, last_e_nano, ... (configs/model) or package.module:factory"
@@ -114,70 +140,56 @@ class TrainSettings(RunSettings):
         return self.model
 
 
-LOSS_SETTINGS: dict[str, tuple[str, ...]] = {
-    "kd": ("alpha", "tau"),
-    "dkd": ("ce_weight", "soft_weight", "dkd_alpha", "dkd_beta", "tau"),
-    "dist": ("ce_weight", "soft_weight", "dist_beta", "dist_gamma", "tau"),
-    "logit_std": ("ce_weight", "soft_weight", "tau"),
-}
-"""Each loss with the settings that are its own."""
-SWEPT = tuple(dict.fromkeys(name for names in LOSS_SETTINGS.values() for name in names))
-"""Settings that a grid may vary: none of them changes what the teacher says."""
-
-
 class DistillSettings(RunSettings):
-    """Distillation of a frozen teacher into a student."""
+    """Distillation of a frozen teacher into a student.
+
+    In files, on the command line and in the event log the settings of the loss stand beside the
+    others: `loss: kd`, `alpha: 0.7`, `tau: 4`.
+    """
+
+    heading: ClassVar[str] = "Student and teacher"
 
     variant: str = Field(
-        description="the student: nano, small, base, large; several (nano,base), all, or "
+        description="student: nano, small, base, large, several (nano,base), all, or "
         "package.module:factory"
     )
     teacher: Path | None = Field(
-        description="checkpoint of the teacher, or package.module:factory that gives it"
+        description="checkpoint of the teacher, or a package.module:factory that returns it"
     )
     teacher_cache: Path | None = Field(
-        description="folder of soft labels: read where they are there, filled where they aren't"
+        description="folder of soft labels: epochs that it holds are read, others are added"
     )
-    loss: Literal["kd", "dkd", "dist", "logit_std"] = Field(
-        "kd", description="kd, dkd, dist or logit_std (configs/loss); each has settings of its own"
+    loss: SerializeAsAny[Loss] = Field(
+        description="kd, dkd, dist, logit_std or package.module:Class (docs/losses.md)"
     )
-    alpha: float | None = Field(ge=0, le=1, description="kd: weight of the hard-label loss")
-    tau: float = Field(gt=0, description="temperature of the soft labels")
-    ce_weight: float | None = Field(
-        None, ge=0, description="dkd, dist, logit_std: weight of the hard-label loss"
-    )
-    soft_weight: float | None = Field(
-        None, ge=0, description="dkd, dist, logit_std: weight of the soft term"
-    )
-    dkd_alpha: float | None = Field(None, ge=0, description="dkd: weight of the label's class")
-    dkd_beta: float | None = Field(None, ge=0, description="dkd: weight of the other classes")
-    dist_beta: float | None = Field(None, ge=0, description="dist: weight within a clip")
-    dist_gamma: float | None = Field(None, ge=0, description="dist: weight within a class")
-    soft_warmup: float = Field(
-        0.0, ge=0, le=1, description="share of the run in which the soft term grows from 0"
-    )
-
-    @model_validator(mode="after")
-    def _settings_of_the_loss(self) -> DistillSettings:
-        own = LOSS_SETTINGS[self.loss]
-        for name in sorted(SWEPT):
-            value = getattr(self, name)
-            if name in own and value is None:
-                raise ValueError(f"the loss {self.loss} needs {name}")
-            if name not in own and value is not None:
-                raise ValueError(
-                    f"{name} = {value} is no setting of the loss {self.loss}, which has "
-                    f"{', '.join(own)}"
-                )
-        return self
 
     @property
     def model_name(self) -> str:
-        return self.variant if is_factory(self.variant) else f"last_e_{self.variant}"
+        return model_of(self.variant)
 
-    @property
-    def describe_loss(self) -> str:
-        """The loss with its settings, for the one who watches."""
-        own = [f"{name} {getattr(self, name):g}" for name in LOSS_SETTINGS[self.loss]]
-        ramp = [f"soft_warmup {self.soft_warmup:.3g}"] if self.soft_warmup else []
-        return ", ".join([self.loss, *own, *ramp])
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if "loss" in values:
+            values |= {"loss": self.loss.name, **values["loss"]}
+        return values
+
+
+def setting_names(kind: type[BaseModel], given: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """The names by which files and keyword arguments give a command's settings.
+
+    Args:
+        given: may name a loss from outside, whose settings are then included.
+
+    Raises:
+        UserError: the loss can't be loaded.
+    """
+    if not issubclass(kind, DistillSettings):
+        return tuple(kind.model_fields)
+    loss = (given or {}).get("loss")
+    of_losses = loss_setting_names(None if loss is None else str(loss))
+    if clash := [name for name in of_losses if name in kind.model_fields]:
+        raise UserError(
+            f"{loss}: its setting {clash[0]!r} has the name of a setting of the run; rename it"
+        )
+    return (*kind.model_fields, *of_losses)

@@ -1,20 +1,27 @@
-"""How views are cut; apart from `views`, so that reading settings needs no torch."""
+"""How views are cut from clips; separate from `lastkd.data.views`, which needs torch."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class ViewSettings(BaseModel):
-    """How a view is cut from a clip; the defaults stand in `configs/training/recipe.yaml`."""
+    """How a view is cut from a clip; `configs/training/recipe.yaml` has the defaults."""
 
     model_config = ConfigDict(frozen=True)
+    heading: ClassVar[str] = "Views"
 
-    frames: int = Field(ge=2, description="frames of a view, T")
-    crop_min: float = Field(gt=0, le=1, description="shortest crop, share of a clip's frames")
-    test_crop: float = Field(gt=0, le=1, description="centre crop in evaluation")
-    turn_degrees: float = Field(ge=0, description="largest turn about y to either side")
-    scale: float = Field(ge=0, lt=1, description="largest change of size, share")
+    frames: int = Field(ge=2, description="frames per view, T")
+    crop_min: float = Field(
+        gt=0, le=1, description="shortest crop, as a share of the clip's frames"
+    )
+    test_crop: float = Field(
+        gt=0, le=1, description="centre crop in evaluation, as a share of the clip's frames"
+    )
+    turn_degrees: float = Field(ge=0, description="largest rotation about y, in either direction")
+    scale: float = Field(ge=0, lt=1, description="largest change of scale, as a share")
     mirror: float = Field(
         0.0, ge=0, le=1, description="share of training views with left and right swapped"
     )

@@ -24,6 +24,7 @@ from lastkd.runs.folder import RunFolder
 from lastkd.runs.identity import identity
 from lastkd.settings.resolve import defaults
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
+from lastkd.settings.students import variant_of
 from lastkd.terminal import Progress
 from lastkd.training.checkpoints import Checkpoints
 from lastkd.training.device_watch import DeviceWatch
@@ -299,6 +300,8 @@ class RunLogger:
                 "test": len(parts.test),
                 **self._validation(),
             },
+            variant=variant_of(settings.model_name),
+            loss=settings.loss.to_dict() if isinstance(settings, DistillSettings) else None,
             teacher=soft_labels and soft_labels.about(),
         )
         where = f"{accelerator.num_processes} x {accelerator.device.type}"
@@ -315,7 +318,7 @@ class RunLogger:
             identity = soft_labels.identity
             progress.echo(
                 f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
-                f"loss {settings.describe_loss}{soft_labels.describe(settings.epochs)}"
+                f"loss {settings.loss}{soft_labels.describe(settings.epochs)}"
             )
         progress.echo(
             f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "

@@ -36,7 +36,6 @@ from lastkd.training.optimiser import make_optimizer
 from lastkd.training.run_logger import BEST, LAST, RunLogger
 from lastkd.training.schedule import Schedule, learning_rate
 from lastkd.training.soft_labels import SoftLabels
-from lastkd.training.soft_loss import soft_label_loss
 
 
 class Student:
@@ -103,6 +102,11 @@ class Student:
     def best_path(self) -> Path:
         return self.folder / BEST
 
+    @property
+    def done(self) -> float:
+        """Share of the run that is behind the current step, 0 to 1."""
+        return self.epochs_done / self.settings.epochs
+
     def loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> LossParts:
         """The configured loss of one batch.
 
@@ -112,8 +116,7 @@ class Student:
         """
         settings = self.settings
         if soft is not None and isinstance(settings, DistillSettings):
-            done = self.epochs_done / settings.epochs
-            return soft_label_loss(settings, logits, soft, labels, done)
+            return settings.loss(logits, soft, labels, done=self.done)
         smoothing = settings.label_smoothing if isinstance(settings, TrainSettings) else 0
         return standalone_loss(logits, labels, label_smoothing=smoothing)
 
@@ -149,10 +152,10 @@ class Student:
         # 1 for a finite loss, else NaN: the gradient is NaN on every rank, and every rank skips
         one_or_nan = 1 + 0 * total
         self.scaler.scale(parts.total * one_or_nan / settings.accumulation).backward()
-        kl = parts.kl if parts.kl is not None else torch.zeros_like(parts.ce)
+        soft_term = parts.soft if parts.soft is not None else torch.zeros_like(parts.ce)
         finite = total.isfinite()
         self._loss_finite = self._loss_finite & finite
-        sums = torch.stack((parts.ce, kl, parts.total, torch.ones_like(kl))).detach()
+        sums = torch.stack((parts.ce, soft_term, parts.total, torch.ones_like(total))).detach()
         self.sums += torch.where(finite, sums, 0)
 
     def step(self, number: int) -> None:
@@ -180,7 +183,7 @@ class Student:
         self._loss_finite = torch.ones_like(self._loss_finite)
 
     def take_sums(self) -> Tensor:
-        """Sums of ce, kl, total and passes over all ranks since the last call, on the CPU."""
+        """Sums of ce, soft, total and passes over all ranks since the last call, on the CPU."""
         sums, self.sums = self.sums, torch.zeros_like(self.sums)
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, reduction="sum")
@@ -200,11 +203,16 @@ class Student:
         Args:
             spent: milliseconds per step, by part.
         """
-        ce, kl, total, passes = sums.tolist()
+        ce, soft, total, passes = sums.tolist()
         passes = passes or math.nan  # there is no mean if every step was skipped
         fields: dict[str, Any] = {"step": step, "epoch": epoch, "ce": ce / passes}
-        if "teacher" in spent:
-            fields |= {"kl": kl / passes, "teacher_ms": round(spent["teacher"], 3)}
+        if isinstance(self.settings, DistillSettings):
+            loss = self.settings.loss
+            fields |= {
+                "soft": soft / passes,
+                "soft_weight": loss.ramp(self.done) * loss.weights()[1],
+                "teacher_ms": round(spent["teacher"], 3),
+            }
         fields |= {
             "total": total / passes,
             "lr": rate,

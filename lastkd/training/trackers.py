@@ -22,7 +22,10 @@ _PACKAGES = {
     "wandb": ("wandb",),
     "trackio": ("trackio",),
 }
-_OF_A_STEP = ("ce", "kl", "total", "lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms")
+_OF_A_STEP = (
+    *("ce", "soft", "soft_weight", "total", "lr", "grad_norm"),
+    *("clips_per_s", "teacher_ms", "student_ms"),
+)
 _OF_AN_EPOCH = ("top1", "top5", "mean_class")
 
 

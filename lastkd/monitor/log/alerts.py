@@ -13,7 +13,7 @@ ENOUGH = 60
 RISEN = 1.15
 """The smoothed loss against the lowest that it was."""
 STUCK = 0.99
-"""The smoothed KL against what it was: less of a fall than this is none."""
+"""The smoothed soft term against what it was: less of a fall than this is none."""
 DISK_GB = 2.0
 DISK_HOURS = 1.0
 
@@ -73,7 +73,7 @@ def _rising(run: Run) -> str | None:
 
 
 def _stuck(run: Run) -> str | None:
-    points = run.series.points("kl")
+    points = run.series.points("soft")
     if len(points) < ENOUGH or run.end or run.progress > 0.8:  # it flattens at the end as it should
         return None
     curve = smoothed([point[1] for point in points], len(points) / 25)
@@ -81,7 +81,7 @@ def _stuck(run: Run) -> str | None:
     if now < STUCK * before or now < 0.2 * max(curve):
         return None
     return (
-        f"KL stuck at {now:.3g} since step {points[-len(points) // 3][0]:,.0f}; "
+        f"{run.soft_title} stuck at {now:.3g} since step {points[-len(points) // 3][0]:,.0f}; "
         "is the teacher's data the student's, and tau right?"
     )
 

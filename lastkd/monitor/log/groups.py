@@ -159,12 +159,12 @@ def expected(run: Run) -> tuple[int, int] | None:
     NTU60 cross-subject is known by its classes, its split and its size; some readers drop a few
     clips without a body.
     """
-    if run.start is None or run.variant not in NTU60_XSUB:
+    if run.start is None or run.model not in NTU60_XSUB:
         return None
     data = run.start.data
     if data.classes != 60 or run.settings.get("split") != "xsub":
         return None
     if abs(data.train - _TRAINING_CLIPS) > 0.01 * _TRAINING_CLIPS:
         return None
-    ranges = NTU60_XSUB[run.variant]
+    ranges = NTU60_XSUB[run.model]
     return ranges.distilled if run.distilled else ranges.standalone

@@ -22,7 +22,8 @@ def _accuracy(pair: tuple[int, float] | None) -> dict[str, Any] | None:
 def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, Any]:
     """One run as the table and its panels show it; what isn't known is None."""
     compared, last = watcher.compared(run), run.last
-    ce_weight, kl_weight = run.weights()
+    hard_weight, soft_weight = run.weights()
+    soft, soft_share = last.soft if last else None, run.soft_share()
     baseline = compared.baseline
     return {
         "run": run.folder.name,
@@ -45,12 +46,18 @@ def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str,
         "alpha": run.number("alpha"),
         "tau": run.number("tau"),
         "loss": {
+            "name": run.loss.name if run.loss else None,
             "ce": last.ce if last else None,
-            "kl": last.kl if last else None,
+            "soft": soft,
             "total": last.total if last else None,
-            "ce_weight": ce_weight,
-            "kl_weight": kl_weight,
-            "kl_share": run.kl_share(),
+            "hard_weight": hard_weight,
+            "soft_weight": soft_weight,
+            "soft_share": soft_share,
+            # as they were called when kd was the only loss
+            "kl": soft,
+            "ce_weight": hard_weight,
+            "kl_weight": soft_weight,
+            "kl_share": soft_share,
         },
         "best": _accuracy(run.best),
         "last": _accuracy(run.final),

@@ -14,7 +14,7 @@ import msgspec
 LOG_NAME = "events.jsonl"
 """Of a run's event log, as `lastkd.runs.events` has it, whose own imports take time."""
 
-SCHEMA = 1
+SCHEMA = 2
 """The newest version of `docs/events.md` that is understood here in full."""
 
 STEP_LINE = b'{"event": "step", '
@@ -46,11 +46,22 @@ class Teacher(msgspec.Struct):
     cache: str | None = None
 
 
+class LossInfo(msgspec.Struct):
+    """Of `start`, since schema 2: the distillation loss and its weights."""
+
+    name: str = "kd"
+    title: str = "soft"
+    hard_weight: float = 1.0
+    soft_weight: float = 0.0
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 class Start(Record):
-    schema: int = SCHEMA
+    schema: int = 1
     run_id: str = ""
     run: str = ""
     model: str = ""
+    variant: str = ""
     parameters: int = 0
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     versions: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -60,6 +71,7 @@ class Start(Record):
     steps_per_epoch: int = 0
     total_steps: int = 0
     data: Data = msgspec.field(default_factory=Data)
+    loss: LossInfo | None = None
     teacher: Teacher | None = None
 
 
@@ -67,7 +79,9 @@ class Step(Record):
     step: int
     epoch: int
     ce: float | None = None
-    kl: float | None = None
+    soft: float | None = None
+    soft_weight: float | None = None
+    kl: float | None = None  # `soft` in schema 1
     total: float | None = None
     lr: float | None = None
     grad_norm: float | None = None

@@ -14,6 +14,7 @@ from lastkd.monitor.log.records import (
     Device,
     End,
     Epoch,
+    LossInfo,
     Resume,
     Skipped,
     Start,
@@ -24,7 +25,10 @@ from lastkd.monitor.log.records import (
 from lastkd.monitor.log.series import Series, mean, median
 from lastkd.monitor.log.tail import LogTail
 
-CHANNELS = ("ce", "kl", "total", "lr", "grad_norm", "clips_per_s", "teacher_ms", "student_ms")
+CHANNELS = (
+    *("ce", "soft", "soft_weight", "total", "lr", "grad_norm"),
+    *("clips_per_s", "teacher_ms", "student_ms"),
+)
 _columns = attrgetter("step", *CHANNELS)
 CHUNK = 2 << 20
 WHOLE = 16 << 20
@@ -114,6 +118,9 @@ class Run:
             self.last_time = spoken[-1]
 
     def _take_steps(self, steps: list[Step]) -> None:
+        if self.distilled and steps[0].soft is None and steps[0].kl is not None:
+            for step in steps:  # of schema 1
+                step.soft, step.soft_weight = step.kl, self._soft_weight_at(step.step)
         numbers, *columns = zip(*map(_columns, steps), strict=True)
         self.series.add(numbers, columns)
         for step in steps[-50:]:
@@ -162,8 +169,10 @@ class Run:
 
     @property
     def variant(self) -> str:
-        """nano, small, base or large of a student; the model's name of all others."""
-        return self.model.removeprefix("last_e_")
+        """The alias of a student's model, such as nano; the model's name of all others."""
+        if self.start and self.start.variant:
+            return self.start.variant
+        return self.model.removeprefix("last_e_")  # schema 1 doesn't record the alias
 
     @property
     def distilled(self) -> bool:
@@ -293,21 +302,50 @@ class Run:
         """Epoch and top-1 of the latest evaluation."""
         return self.accuracies[-1] if self.epochs and self.accuracies else None
 
+    @property
+    def loss(self) -> LossInfo | None:
+        """The distillation loss; of logs of schema 1 as their settings give it."""
+        if not self.distilled or self.start is None:
+            return None
+        return self.start.loss or self._loss_of_settings()
+
+    def _loss_of_settings(self) -> LossInfo:
+        name = str(self.settings.get("loss", "kd"))
+        alpha, tau = self.number("alpha"), self.number("tau") or 1.0
+        if name == "kd":
+            hard, soft = (1.0, 0.0) if alpha is None else (alpha, 1 - alpha)
+            return LossInfo(name, "KL", hard, soft * tau**2)
+        ce_weight, soft_weight = self.number("ce_weight"), self.number("soft_weight")
+        hard = 1.0 if ce_weight is None else ce_weight
+        soft = 1.0 if soft_weight is None else soft_weight
+        return LossInfo(name, "soft", hard, soft * tau**2)
+
+    @property
+    def soft_title(self) -> str:
+        """The short name of the loss's soft term."""
+        return self.loss.title if self.loss else "soft"
+
     def weights(self) -> tuple[float, float]:
-        """What CE and KL are multiplied with in the loss."""
-        alpha, tau = self.number("alpha"), self.number("tau")
-        if not self.distilled or alpha is None or tau is None:
-            return 1.0, 0.0
-        return alpha, (1 - alpha) * tau**2
+        """Weights of the hard and of the soft term in the loss, tau^2 included.
+
+        The soft term's is that after its warm-up; step events have the one in use.
+        """
+        return (self.loss.hard_weight, self.loss.soft_weight) if self.loss else (1.0, 0.0)
+
+    def _soft_weight_at(self, step: int) -> float:
+        """The soft term's weight at a step, from the settings."""
+        warmup = (self.number("soft_warmup") or 0.0) * self.total_steps
+        return self.weights()[1] * (min(1.0, (step - 1) / warmup) if warmup else 1.0)
 
     def series_means(self, channel: str) -> list[tuple[float, float]]:
         """Step and mean of each bucket of a channel."""
         return [(step, mean) for step, mean, _, _ in self.series.points(channel)]
 
-    def kl_share(self) -> float | None:
-        """The share of the weighted KL in the loss, from 0 to 1, of the last reports."""
-        kl, total = self.series.recent("kl"), self.series.recent("total")
-        if not kl or not total or not self.distilled:
+    def soft_share(self) -> float | None:
+        """The share of the weighted soft term in the loss, from 0 to 1, of the last reports."""
+        soft, weights = self.series.recent("soft"), self.series.recent("soft_weight")
+        total = self.series.recent("total")
+        if not soft or not weights or not total or not mean(total):
             return None
-        whole = mean(total)
-        return self.weights()[1] * mean(kl) / whole if whole else None
+        weighted = [weight * term for weight, term in zip(weights, soft, strict=False)]
+        return mean(weighted) / mean(total)

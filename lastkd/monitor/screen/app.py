@@ -324,7 +324,11 @@ class MonitorApp(App[None]):
         yield from super().get_system_commands(screen)
         for title, help_, action in (
             ("Log axis", "Draw the loss on a logarithmic or a linear axis (y)", "log_axis"),
-            ("Weighted parts", "CE and KL as they enter the loss, or unweighted (w)", "weighted"),
+            (
+                "Weighted parts",
+                "CE and soft term as they enter the loss, or unweighted (w)",
+                "weighted",
+            ),
             ("Raw or smoothed", "Which lines are drawn (s)", "lines"),
             ("Loss part", "All parts, or one of them (c)", "part"),
             ("Filter runs", "By name, model or state (/)", "filter"),

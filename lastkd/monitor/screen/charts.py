@@ -1,4 +1,4 @@
-"""From runs to charts: the parts of the loss, accuracy, the share of KL, and speed."""
+"""From runs to charts: the loss split, accuracy, the share of the soft term, and the pace."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from lastkd.monitor.screen.format import count, short
 from lastkd.monitor.screen.plot import Band, Curve, Level, Plot
 from lastkd.monitor.screen.style import DASHED, DOTTED, MIXED, SOLID, Look, Palette, run_look
 
-PARTS = ("total", "ce", "kl")
-PART_NAMES = {"total": "total", "ce": "CE", "kl": "KL"}
+PARTS = ("total", "ce", "soft")
+
+
+def part_name(part: str, soft_title: str) -> str:
+    """What a part of the loss is called in a chart."""
+    return {"total": "total", "ce": "CE", "soft": soft_title}[part]
 
 
 @dataclass
@@ -22,9 +26,9 @@ class View:
 
     Attributes:
         log: the loss has a logarithmic axis.
-        weighted: CE and KL are shown as they enter the loss, so that they add up to the total.
+        weighted: CE and soft term enter with their weights, so that they add up to the total.
         lines: `raw`, `smooth` or `both`.
-        part: of the loss, `all`, `total`, `ce` or `kl`; for several runs `all` shows their total.
+        part: `all`, `total`, `ce` or `soft`; for several runs `all` shows their total.
     """
 
     log: bool = False
@@ -42,14 +46,15 @@ class View:
         order = ("all", *PARTS)
         self.part = order[(order.index(self.part) + 1) % len(order)]
 
-    def describe(self, *, split: bool) -> str:
+    def describe(self, *, split: bool, soft_title: str) -> str:
         """What the loss chart shows, for its border.
 
         Args:
             split: a single distilled run is shown, whose loss has parts.
+            soft_title: short name of the soft term.
         """
         shown = "total" if self.part == "all" and not split else self.part
-        names = "CE + KL" if shown == "all" else PART_NAMES[shown]
+        names = f"CE + {soft_title}" if shown == "all" else part_name(shown, soft_title)
         weights = "" if shown == "total" else ", weighted" if self.weighted else ", unweighted"
         return names + weights + (", log" if self.log else "")
 
@@ -63,15 +68,18 @@ def part_points(
     """One part of a run's loss: `(step, mean)` and `(step, smallest, largest)` of each bucket.
 
     Args:
-        part: `total`, `ce` or `kl`.
+        part: `total`, `ce` or `soft`.
         weighted: multiplied by its weight in the loss.
     """
-    ce_weight, kl_weight = run.weights()
-    factor = {"ce": ce_weight, "kl": kl_weight}.get(part, 1.0) if weighted else 1.0
-    found = run.series.points(part)
+    points = run.series.points(part)
+    factors = dict.fromkeys((point[0] for point in points), 1.0)
+    if weighted and part == "ce":
+        factors = dict.fromkeys(factors, run.weights()[0])
+    elif weighted and part == "soft":
+        factors |= dict(run.series_means("soft_weight"))
     return (
-        [(step, factor * mean) for step, mean, _, _ in found],
-        [(step, factor * low, factor * high) for step, _, low, high in found],
+        [(step, factors[step] * mean) for step, mean, _, _ in points],
+        [(step, factors[step] * low, factors[step] * high) for step, _, low, high in points],
     )
 
 
@@ -87,7 +95,7 @@ def _curve(label: str, look: Look, run: Run, part: str, view: View) -> Curve:
 
 
 def loss_plot(runs: Sequence[Run], view: View, palette: Palette) -> Plot:
-    """CE, KL and total of one run, or one part of several."""
+    """CE, soft term and total of one run, or one part of several."""
     plot = Plot(log=view.log, x_format=count, whole_x=True, y_format=short, empty="no steps yet")
     with_steps = [run for run in runs if run.last is not None]
     if len(with_steps) == 1:
@@ -95,12 +103,13 @@ def loss_plot(runs: Sequence[Run], view: View, palette: Palette) -> Plot:
         looks = {
             "total": Look(palette.total, SOLID, 0, bold=True),
             "ce": Look(palette.ce, DASHED, 1),
-            "kl": Look(palette.kl, DOTTED, 2),
+            "soft": Look(palette.soft, DOTTED, 2),
         }
         for part in PARTS if view.part == "all" else (view.part,):
             # without a teacher CE is the total
             if run.series.has(part) and (run.distilled or part != "ce" or view.part == "ce"):
-                plot.curves.append(_curve(PART_NAMES[part], looks[part], run, part, view))
+                name = part_name(part, run.soft_title)
+                plot.curves.append(_curve(name, looks[part], run, part, view))
     else:
         part = "total" if view.part == "all" else view.part
         for index, run in enumerate(runs):
@@ -154,27 +163,32 @@ def accuracy_plot(
 
 
 def share_plot(runs: Sequence[Run], palette: Palette) -> Plot:
-    """The weighted KL as a percentage of the loss, over the steps."""
+    """The weighted soft term as a percentage of the loss, over the steps."""
     plot = Plot(
-        y_limits=(0, 100), x_format=count, whole_x=True, empty="no teacher, no KL: standalone"
+        y_limits=(0, 100),
+        x_format=count,
+        whole_x=True,
+        empty="standalone: no teacher, no soft term",
     )
     for index, run in enumerate(runs):
         if not run.distilled:
             continue
-        weight = run.weights()[1]
+        weights = dict(run.series_means("soft_weight"))
         totals = dict(run.series_means("total"))
         points = [
-            (step, 100 * weight * kl / totals[step])
-            for step, kl in run.series_means("kl")
-            if totals.get(step)
+            (step, 100 * weights[step] * soft / totals[step])
+            for step, soft in run.series_means("soft")
+            if totals.get(step) and step in weights
         ]
         means = smoothed([y for _, y in points], len(points) / 40)
         points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
         look = run_look(palette, index)
         if len(runs) == 1:
-            look = Look(palette.kl, SOLID, 2, bold=True)
+            look = Look(palette.soft, SOLID, 2, bold=True)
         value = f"{points[-1][1]:.0f} %" if points else ""
-        plot.curves.append(Curve(run.name if len(runs) > 1 else "KL", look, points, value=value))
+        plot.curves.append(
+            Curve(run.name if len(runs) > 1 else run.soft_title, look, points, value=value)
+        )
     return plot
 
 

@@ -196,12 +196,12 @@ COLUMNS = (
         lambda run, _: run.last and run.last.total,
     ),
     Column(
-        "kl",
-        "KL",
+        "soft",
+        "soft",
         5,
         124,
-        lambda c: _percent(c.run.kl_share(), c.palette.kl),
-        lambda run, _: run.kl_share(),
+        lambda c: _percent(c.run.soft_share(), c.palette.soft),
+        lambda run, _: run.soft_share(),
     ),
     Column(
         "alpha",

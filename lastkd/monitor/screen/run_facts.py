@@ -90,9 +90,9 @@ def _loss(run: Run) -> str:
     last = run.last
     if last is None:
         return ""
-    ce_weight, kl_weight = run.weights()
-    if run.distilled and last.ce is not None and last.kl is not None:
-        return f"{ce_weight:g} x CE {last.ce:.4g} + {kl_weight:g} x KL {last.kl:.4g}"
+    if last.ce is not None and last.soft is not None and last.soft_weight is not None:
+        hard = f"{run.weights()[0]:g} x CE {last.ce:.4g}"
+        return f"{hard} + {last.soft_weight:.4g} x {run.soft_title} {last.soft:.4g}"
     return "" if last.total is None else f"{last.total:.4g}"
 
 

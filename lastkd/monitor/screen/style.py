@@ -28,7 +28,7 @@ class Palette:
     bad: str
     warn: str
     ce: str
-    kl: str
+    soft: str
     total: str
     teacher: str
     baseline: str
@@ -45,7 +45,7 @@ DARK = Palette(
     bad="#ff6b7f",
     warn="#ffc857",
     ce="#5ccfe6",
-    kl="#ffa657",
+    soft="#ffa657",
     total="#e6e9ef",
     teacher="#c792ea",
     baseline="#9aa5b8",
@@ -61,7 +61,7 @@ LIGHT = Palette(
     bad="#c4223a",
     warn="#9a6400",
     ce="#00788f",
-    kl="#b75400",
+    soft="#b75400",
     total="#1f2430",
     teacher="#7a35b8",
     baseline="#5c6578",
@@ -78,7 +78,7 @@ SIXTEEN = Palette(
     bad="#ff0000",
     warn="#ffff00",
     ce="#00ffff",
-    kl="#ffff00",
+    soft="#ffff00",
     total="#ffffff",
     teacher="#ff00ff",
     baseline="#c0c0c0",

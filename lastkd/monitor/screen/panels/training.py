@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from lastkd.monitor.log.run import Run
 from lastkd.monitor.screen.charts import accuracy_plot, loss_plot, pace_plot, share_plot
 from lastkd.monitor.screen.panels.base import ChartPanel
 from lastkd.monitor.screen.plot import Plot
 
 
+def soft_title(runs: Sequence[Run]) -> str:
+    """The short name of the soft term if all distilled runs share it, else `soft`."""
+    titles = {run.soft_title for run in runs if run.distilled}
+    return titles.pop() if len(titles) == 1 else "soft"
+
+
 class LossPanel(ChartPanel):
-    """CE, KL and their total over the steps."""
+    """CE, soft term and total over the steps."""
 
     key, title, place = "2", "Loss", "charts"
 
     def titles(self) -> tuple[str, str]:
         runs = self.runs
         name = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-        below = self.state.view.describe(split=len(runs) == 1 and runs[0].distilled)
-        share = runs[0].kl_share() if len(runs) == 1 else None
+        split = len(runs) == 1 and runs[0].distilled
+        term = soft_title(runs)
+        below = self.state.view.describe(split=split, soft_title=term)
+        share = runs[0].soft_share() if len(runs) == 1 else None
         if share is not None:
-            below += f" {self.state.glyphs.dot} KL is {100 * share:.0f} %"
+            below += f" {self.state.glyphs.dot} {term} is {100 * share:.0f} %"
         return name if runs else "", below
 
     def plot(self, width: int) -> Plot:
@@ -54,12 +65,12 @@ class AccuracyPanel(ChartPanel):
 
 
 class SharePanel(ChartPanel):
-    """The share of KL in the loss."""
+    """The share of the soft term in the loss."""
 
-    title, place = "KL share of the loss", "more"
+    title, place = "Soft share of the loss", "more"
 
     def titles(self) -> tuple[str, str]:
-        return "%", ""
+        return f"{soft_title(self.runs)}, %", ""
 
     def plot(self, width: int) -> Plot:
         return share_plot(self.runs, self.state.palette)
