@@ -3,8 +3,8 @@
     python benchmarks/monitor.py            a million step events, 280 MB in a temporary folder
     python benchmarks/monitor.py --steps 100000 --size 80x24
 
-Also times the command on a short run: until the first screen in a terminal of 80x24, and `--once` as
-a whole.
+Also times the command on a short run: until the first screen in a terminal of 80x24, and `--once`
+as a whole.
 """
 
 from __future__ import annotations
