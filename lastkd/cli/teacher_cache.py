@@ -11,6 +11,7 @@ from lastkd.cli.options import settings_command
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
 from lastkd.settings.resolve import TeacherCacheSettings, default_paths, resolve
+from lastkd.settings.teachers import missing_checkpoint
 
 if TYPE_CHECKING:
     from lastkd.training.cache_builder import CacheBuilder
@@ -22,8 +23,8 @@ TOLERANCE = 1e-2
 def _found(settings: TeacherCacheSettings) -> tuple[Path, Path]:
     usual = default_paths()
     data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
-    for what, path in (("data", data), ("teacher", teacher)):
-        if not path.exists():
+    for what, path in (("data", data), ("teacher", missing_checkpoint(teacher))):
+        if path is not None and not path.exists():
             raise UserError(f"{path}: no such {what}; name yours with --{what}")
     return data, teacher
 

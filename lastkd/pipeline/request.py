@@ -12,10 +12,10 @@ import click
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau
-from lastkd.settings.architecture import is_factory
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings
 from lastkd.settings.students import parse_variants
+from lastkd.settings.teachers import missing_checkpoint
 
 
 def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
@@ -32,11 +32,12 @@ def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
     if not given and not data.exists() and not teacher.exists():
         return None
     require_store(data, given=settings.data is not None)
-    if not is_factory(str(teacher)) and not teacher.exists():
+    missing = missing_checkpoint(teacher)
+    if missing is not None:
         if settings.teacher is None and settings.teacher_cache is not None:
             return data, None
         raise UserError(
-            f"{teacher}: no such teacher{_origin(settings.teacher is not None)}; train one with "
+            f"{missing}: no such teacher{_origin(settings.teacher is not None)}; train one with "
             "accelerate launch -m lastkd.train --model last_v2_base, convert a public one with "
             "lastkd convert, or give yours with --teacher"
         )

@@ -13,11 +13,12 @@ from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, validated
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
-from lastkd.settings.architecture import get_architecture, is_factory
+from lastkd.settings.architecture import get_architecture
 from lastkd.settings.durations import checked_duration
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings, setting_names
 from lastkd.settings.students import model_of, parse_variants, students
+from lastkd.settings.teachers import joined, missing_checkpoint
 
 OF_THE_SEQUENCE = {
     *("data", "split", "seed", "run", "resume", "time_budget"),
@@ -67,12 +68,15 @@ class SequenceSettings(BaseModel):
         None, description="folder of all runs and the report [default: runs/STORE_SPLIT]"
     )
     teacher_model: str = Field("last_v2_base", description="model that is trained as teacher")
-    teacher: Path | None = Field(
-        None, description="checkpoint of a teacher that there is already; none is trained then"
+    teacher: Annotated[Path | None, BeforeValidator(joined)] = Field(
+        None,
+        description="checkpoint of an existing teacher, or several that teach as an ensemble; none "
+        "is trained then",
     )
     teacher_epoch: Literal["best", "last"] = Field(
         "best",
-        description="epoch of the trained teacher that teaches; best is chosen on the test part",
+        description="epoch of the trained teacher that teaches; best is chosen on the validation "
+        "part where there is one, else on the test part",
     )
     variant: Annotated[tuple[str, ...], BeforeValidator(parse_variants)] = Field(
         tuple(students()),
@@ -172,10 +176,9 @@ class SequenceSettings(BaseModel):
                 f"{self.data}: no such store; make one with lastkd prepare SOURCE --out "
                 f"{self.data} or name yours with --data"
             )
-        if self.teacher and not is_factory(str(self.teacher)) and not self.teacher.exists():
-            raise UserError(
-                f"{self.teacher}: no such teacher; leave --teacher away, and one is trained"
-            )
+        missing = missing_checkpoint(self.teacher) if self.teacher else None
+        if missing is not None:
+            raise UserError(f"{missing}: no such teacher; leave --teacher away, and one is trained")
         distils_existing = "distilled" in self.only and not (self.teacher or self.trains_teacher)
         if distils_existing and not self.teacher_checkpoint.exists():
             raise UserError(

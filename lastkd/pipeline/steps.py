@@ -19,6 +19,7 @@ from lastkd.runs.log import PREDICTIONS, Run
 from lastkd.settings.architecture import is_factory, short_name
 from lastkd.settings.runs import RunSettings
 from lastkd.settings.students import model_of
+from lastkd.settings.teachers import missing_checkpoint
 from lastkd.training.teacher import TeacherIdentity
 
 
@@ -253,7 +254,7 @@ def data_hash(data: Path) -> str:
 def teacher_hash(sequence: SequenceSettings) -> str | None:
     """Hash of the teacher's weights; None where there are none yet."""
     checkpoint = sequence.teacher_checkpoint
-    if not is_factory(str(checkpoint)) and not checkpoint.exists():
+    if missing_checkpoint(checkpoint) is not None:
         return None
     return _weights_hash(checkpoint, sequence.data)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
@@ -14,6 +14,7 @@ from lastkd.losses import KD, Loss, load_loss, loss_setting_names
 from lastkd.settings.architecture import get_architecture, model_names
 from lastkd.settings.runs import ConfiguredSettings, DistillSettings, TrainSettings, setting_names
 from lastkd.settings.students import parse_variant, students
+from lastkd.settings.teachers import joined
 
 Settings = TypeVar("Settings", bound="ConfiguredSettings")
 
@@ -23,7 +24,9 @@ class TeacherCacheSettings(ConfiguredSettings):
 
     heading: ClassVar[str] = "Teacher"
 
-    teacher: Path | None = Field(description="checkpoint of the teacher")
+    teacher: Annotated[Path | None, BeforeValidator(joined)] = Field(
+        description="checkpoint of the teacher; several (A,B) teach as an ensemble"
+    )
 
 
 class DefaultPaths(BaseModel):

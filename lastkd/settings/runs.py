@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -25,6 +26,7 @@ from lastkd.errors import UserError
 from lastkd.losses import Loss, loss_setting_names
 from lastkd.settings.durations import checked_duration
 from lastkd.settings.students import model_of
+from lastkd.settings.teachers import joined
 from lastkd.settings.validation import checked_performers, checked_rule
 from lastkd.settings.views import ViewSettings
 
@@ -153,8 +155,10 @@ class DistillSettings(RunSettings):
         description="student: nano, small, base, large, several (nano,base), all, or "
         "package.module:factory"
     )
-    teacher: Path | None = Field(
-        description="checkpoint of the teacher, or a package.module:factory that returns it"
+    teacher: Annotated[Path | None, BeforeValidator(joined)] = Field(
+        description="checkpoint of the teacher, a package.module:factory that returns it, or "
+        "FILE@package.module:factory for a checkpoint of a model of your own; several (A B or A,B) "
+        "teach as an ensemble"
     )
     teacher_cache: Path | None = Field(
         description="folder of soft labels: epochs that it holds are read, others are added"

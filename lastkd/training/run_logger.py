@@ -317,8 +317,8 @@ class RunLogger:
         if soft_labels and isinstance(settings, DistillSettings):
             identity = soft_labels.identity
             progress.echo(
-                f"  teacher: {identity.name}, top-1 {identity.accuracy.get('top1', 'unknown')}, "
-                f"loss {settings.loss}{soft_labels.describe(settings.epochs)}"
+                f"  teacher: {identity.describe()}, loss {settings.loss}"
+                f"{soft_labels.describe(settings.epochs)}"
             )
         progress.echo(
             f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "

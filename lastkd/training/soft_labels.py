@@ -201,12 +201,18 @@ class SoftLabels:
     def about(self) -> dict[str, Any]:
         """The teacher's entry in a start event."""
         identity = self.identity
-        return {
+        entry: dict[str, Any] = {
             "model": identity.name,
             "hash": identity.weights_hash,
             "accuracy": identity.accuracy,
             "cache": str(self.cache.folder) if self.cache else None,
         }
+        if identity.members:
+            entry["members"] = [
+                {"model": one.name, "hash": one.weights_hash, "accuracy": one.accuracy}
+                for one in identity.members
+            ]
+        return entry
 
 
 def open_soft_labels(

@@ -1,7 +1,13 @@
-"""The frozen teacher: loaded strictly, in half precision on a GPU, never wrapped or saved."""
+"""The frozen teacher: loaded strictly, in half precision on a GPU, never wrapped or saved.
+
+Several teachers make an ensemble. Its logits are the logarithm of the mean of their probabilities,
+so that it gives one row of logits a clip, as one teacher does, for every loss, tau and cache.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,49 +19,83 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
 from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, check_fit, read_checkpoint
 from lastkd.models.registry import build_model
-from lastkd.settings.architecture import ExternalArchitecture, is_factory
+from lastkd.settings.architecture import ExternalArchitecture
+from lastkd.settings.teachers import TeacherSource, check_distinct, teacher_sources
 
 
 @dataclass(frozen=True)
 class TeacherIdentity:
-    """Who the soft labels are of; known without building the model."""
+    """Who the soft labels are of; known without building the model.
+
+    Attributes:
+        accuracy: what the checkpoint says of itself; empty for an ensemble.
+        members: of an ensemble, in a fixed order.
+    """
 
     name: str
     weights_hash: str
     body_average: str
     accuracy: dict[str, Any]
+    members: tuple[TeacherIdentity, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, store: ClipStore) -> TeacherIdentity:
+    def of(cls, teacher: str | Path, store: ClipStore) -> TeacherIdentity:
         """
+        Args:
+            teacher: one or several, as `teacher_sources` takes them apart.
+
         Raises:
-            UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
+            UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or
                 layout.
         """
-        checkpoint, _ = read_teacher(path, store)
+        members = [cls._of_one(checkpoint) for checkpoint, _ in read_teachers(teacher, store)]
+        if len(members) == 1:
+            return members[0]
+        hashes = " ".join(member.weights_hash for member in members)
+        return cls(
+            name=" + ".join(member.name for member in members),
+            weights_hash=hashlib.sha256(hashes.encode()).hexdigest(),
+            body_average=", ".join(member.body_average for member in members),
+            accuracy={},
+            members=tuple(members),
+        )
+
+    @classmethod
+    def _of_one(cls, checkpoint: Checkpoint) -> TeacherIdentity:
         info = checkpoint.info
         average = getattr(info.architecture, "body_average", "first")
         return cls(info.architecture.name, checkpoint.weights_hash, average, info.accuracy)
 
+    def describe(self) -> str:
+        """Name and accuracy, of each member."""
+        if self.members:
+            return f"ensemble of {', '.join(member.describe() for member in self.members)}"
+        return f"{self.name}, top-1 {self.accuracy.get('top1', 'unknown')}"
+
 
 class FrozenTeacher:
-    """Soft labels of one teacher on one device, by the lean formulation where there is one.
+    """Soft labels of one teacher or an ensemble on one device, by each model's form for inference.
 
     It is no `nn.Module`, so it can't end up inside the student, its DDP wrapper or its checkpoint.
     On a GPU it runs in fp16. On a CPU it stays in float32: bfloat16 moves the logits by about 1e-2
     of the largest, and 1e-3 is what may be lost (`benchmarks/teacher_precision.py`).
     """
 
-    def __init__(self, path: Path, store: ClipStore, device: torch.device) -> None:
+    def __init__(self, teacher: str | Path, store: ClipStore, device: torch.device) -> None:
         """
+        Args:
+            teacher: one or several, as `teacher_sources` takes them apart.
+
         Raises:
-            UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
+            UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or
                 layout.
         """
-        checkpoint, factory = read_teacher(path, store)
         self.precision = torch.float16 if device.type == "cuda" else torch.float32
-        model = checkpoint.build(factory).requires_grad_(False)
-        self._model = model.for_inference().to(device, self.precision)
+        models = [
+            checkpoint.build(factory).requires_grad_(False)
+            for checkpoint, factory in read_teachers(teacher, store)
+        ]
+        self._models = [model.for_inference().to(device, self.precision) for model in models]
 
     @torch.no_grad()
     def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:
@@ -63,29 +103,40 @@ class FrozenTeacher:
         cast = {name: stream.to(self.precision) for name, stream in streams.items()}
         device = next(iter(cast.values())).device.type
         with torch.autocast(device, enabled=False):
-            logits: Tensor = self._model(cast, bodies)
-        return logits.float()
+            logits: list[Tensor] = [model(cast, bodies).float() for model in self._models]
+        if len(logits) == 1:
+            return logits[0]
+        probabilities = torch.stack([own.log_softmax(dim=1) for own in logits])
+        return probabilities.logsumexp(dim=0) - math.log(len(logits))
 
 
-def read_teacher(path: Path, store: ClipStore) -> tuple[Checkpoint, str | None]:
-    """A teacher's checkpoint, and the factory to build it with where it is one's own.
+def read_teachers(teacher: str | Path, store: ClipStore) -> list[tuple[Checkpoint, str | None]]:
+    """Each teacher's checkpoint, and the factory to build it with where it is one's own.
 
-    Args:
-        path: of a checkpoint; or `package.module:factory`, whose model has its weights already.
+    They come in the order of their weights' hashes, so that an ensemble is the same in whatever
+    order it is named.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, or doesn't fit the store's classes or
-            layout, or the factory doesn't do what it should.
+        UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or layout,
+            a factory doesn't do what it should, or a teacher is named twice.
     """
-    if is_factory(str(path)):
-        own = build_model(str(path), store.num_classes, store.layout)
+    sources = teacher_sources(teacher)
+    check_distinct(sources)
+    read = [_read(source, store) for source in sources]
+    return sorted(read, key=lambda one: one[0].weights_hash) if len(read) > 1 else read
+
+
+def _read(source: TeacherSource, store: ClipStore) -> tuple[Checkpoint, str | None]:
+    if source.checkpoint is None:
+        assert source.factory is not None
+        own = build_model(source.factory, store.num_classes, store.layout)
         info = CheckpointInfo(
-            architecture=ExternalArchitecture(name=str(path)),
+            architecture=ExternalArchitecture(name=source.factory),
             num_classes=store.num_classes,
             layout=store.layout,
         )
-        return Checkpoint(path, info, own.state_dict()), str(path)
-    checkpoint = read_checkpoint(path)
+        return Checkpoint(Path(source.factory), info, own.state_dict()), source.factory
+    checkpoint = read_checkpoint(source.checkpoint)
     info = checkpoint.info
-    check_fit(path, info.num_classes, info.class_names, info.layout.joints, store)
-    return checkpoint, None
+    check_fit(checkpoint.path, info.num_classes, info.class_names, info.layout.joints, store)
+    return checkpoint, source.factory
