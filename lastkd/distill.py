@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,6 +23,7 @@ from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
+from lastkd.settings.teachers import joined
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,7 +34,7 @@ def distill_model(
     variant: str | None = ...,
     *,
     data: str | Path | None = ...,
-    teacher: str | Path | None = ...,
+    teacher: str | Path | Sequence[str | Path] | None = ...,
     run: str | Path | None = ...,
     config: str | Path | None = ...,
     accelerator: Accelerator | None = ...,
@@ -45,7 +47,7 @@ def distill_model(
     variant: list[str] | tuple[str, ...],
     *,
     data: str | Path | None = ...,
-    teacher: str | Path | None = ...,
+    teacher: str | Path | Sequence[str | Path] | None = ...,
     run: str | Path | None = ...,
     config: str | Path | None = ...,
     accelerator: Accelerator | None = ...,
@@ -57,7 +59,7 @@ def distill_model(
     variant: str | list[str] | tuple[str, ...] | None = None,
     *,
     data: str | Path | None = None,
-    teacher: str | Path | None = None,
+    teacher: str | Path | Sequence[str | Path] | None = None,
     run: str | Path | None = None,
     config: str | Path | None = None,
     accelerator: Accelerator | None = None,
@@ -72,7 +74,8 @@ def distill_model(
         variant: `nano`, `small`, `base`, `large` or `package.module:factory`. A list of them,
             `"nano,large"` and `"all"` train several students on one pass of the teacher. Only a
             `config` may give it instead.
-        teacher: a checkpoint, or `package.module:factory` that returns a model with its weights.
+        teacher: a checkpoint, or `package.module:factory` that returns a model with its weights;
+            several teach as an ensemble.
         run: folder of the run, or for several students the folder above their run folders; by
             default `runs/<variant>` and `runs`.
         settings: any of `lastkd.settings.runs.DistillSettings`, and those of the loss: `epochs`,
@@ -90,7 +93,7 @@ def distill_model(
     arguments = {
         "variant": variant,
         "data": data and Path(data),
-        "teacher": teacher and Path(teacher),
+        "teacher": teacher and Path(joined(teacher)),
         "run": run and Path(run),
     }
     given = settings | {name: value for name, value in arguments.items() if value is not None}
@@ -148,7 +151,8 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     --variant takes nano, small, base, large, several of them (nano,large) or all. Several students
     share one pass of the teacher and each ends as it would alone; --run is then the folder above
     their run folders. --teacher-cache DIR keeps the teacher's logits: a later run with the same
-    teacher, data, view settings and seed reads them and never loads the teacher.
+    teacher, data, view settings and seed reads them and never loads the teacher. --teacher A B
+    distils the ensemble of several: the logarithm of their mean probability.
 
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student); the defaults of alpha and
     tau depend on the student (configs/model). --tau auto chooses 6 for nano and small if their

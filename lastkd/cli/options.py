@@ -21,6 +21,7 @@ from lastkd.plugins import is_import_path
 from lastkd.settings.resolve import defaults
 from lastkd.settings.runs import ConfiguredSettings
 from lastkd.settings.students import parse_variants, students
+from lastkd.settings.teachers import join_teacher_words
 
 _CLICK_TYPES: dict[type, Any] = {
     int: click.INT,
@@ -185,7 +186,8 @@ class SettingsCommand(click.Command):
     """A command with options made from settings, in groups.
 
     If `--loss`, or the file given with `--config`, names a loss from outside as
-    `package.module:Class`, the settings of that class are options too.
+    `package.module:Class`, the settings of that class are options too. Where there are options
+    alone, `--teacher A B` is `--teacher A,B`.
 
     Args:
         click_types: as in `options_of`, for the settings of such a loss.
@@ -199,6 +201,8 @@ class SettingsCommand(click.Command):
         self.click_types = click_types or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if all(isinstance(param, click.Option) for param in self.params):
+            args = join_teacher_words(args)
         if any(option.name == "loss" for option in self.params):
             name = _named_loss(args)
             if is_import_path(name):

@@ -145,6 +145,8 @@ def recipe_values(kind: type[ConfiguredSettings], given: dict[str, Any]) -> dict
     values |= of_kind[_kind_of_run(kind, given)]
     if given.get("epochs") is not None and given.get("steps") is None:
         values["steps"] = None
+    if given.get("loss", KD.name) != KD.name:  # the recipe's loss is KD
+        values = {key: value for key, value in values.items() if key not in KD.setting_names()}
     known = setting_names(kind, values | given)
     return {key: value for key, value in values.items() if key in known}
 
