@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from lastkd.data.bodies import (
+    ACTORS,
+    BRIEF,
+    CONTINUED,
     EMPTY,
     OVERLAP,
     SHORT,
     SPREAD,
+    BodyRules,
     BodyTrack,
     ChosenBodies,
     choose_bodies,
@@ -186,3 +191,66 @@ def test_a_body_of_zeros_counts_as_absent() -> None:
     nothing = BodyTrack(np.arange(20), np.zeros((20, V, 3), np.float32))
     chosen = choose(body(range(40), at=1), nothing)
     assert chosen.joints.shape[:2] == (40, 1)
+
+
+# ------------------------------------------------------------------------------ other sensors
+
+
+def estimated(*tracks: BodyTrack, total_frames: int = 40, **rules: bool) -> ChosenBodies:
+    return choose_bodies(tracks, total_frames, V, rules=BodyRules(**rules))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_false_detection_in_3_of_40_frames_is_no_actor(order: tuple[int, int]) -> None:
+    person, ghost = body(range(40), at=1, sway=0.1), body([5, 17, 30], at=9, sway=8)
+    chosen = estimated(*[(person, ghost)[index] for index in order])
+    assert place(chosen.joints, 0) == [1] * 40
+    assert chosen.joints.shape[1] == 1
+    assert chosen.left_out == {BRIEF: 1}
+    assert chosen.fates[order.index(1)].fate == BRIEF
+
+
+def test_a_body_seen_in_half_of_the_clip_ranks_before_one_that_moves_more() -> None:
+    person, passer_by = body(range(5, 35), at=1), body(range(15), at=5, sway=4)
+    assert place(estimated(passer_by, person).joints, 0)[10] == 1
+
+
+def test_two_people_of_a_short_clip_both_stay() -> None:
+    chosen = estimated(body(range(8), at=1), body(range(8), at=2, sway=0.3), total_frames=8)
+    assert place(chosen.joints, 0) == [2] * 8
+    assert place(chosen.joints, 1) == [1] * 8
+
+
+def test_a_body_of_low_scores_ranks_after_one_that_is_surely_there() -> None:
+    person, poster = body(range(40), at=1), body(range(40), at=2, sway=3)
+    poster = dataclasses.replace(poster, score=0.2)
+    person = dataclasses.replace(person, score=0.8)
+    assert place(estimated(poster, person).joints, 0) == [1] * 40
+    even = dataclasses.replace(poster, score=0.5)
+    assert place(estimated(even, person).joints, 0) == [2] * 40, "it moves more"
+
+
+def test_a_person_whose_id_changes_goes_on_as_the_same_actor() -> None:
+    chosen = estimated(body(range(22), at=1), body(range(22, 40), at=2))
+    assert place(chosen.joints, 0) == [1] * 22 + [2] * 18
+    assert [fate.fate for fate in chosen.fates] == [ACTORS[0], CONTINUED[0]]
+
+
+def test_people_who_lie_are_no_furniture() -> None:
+    lying = body(range(40), at=1, wide=range(40), sway=1)
+    assert place(estimated(body(range(40), at=2), lying).joints, 0) == [1] * 40
+
+
+def test_an_order_that_was_published_holds_among_bodies_seen_in_much_of_the_clip() -> None:
+    calm, lively = body(range(40), at=1), body(range(40), at=2, sway=3)
+    assert place(estimated(calm, lively, by_motion=False).joints, 0) == [1] * 40
+    brief = body(range(14), at=3, sway=3)
+    assert place(estimated(brief, calm, by_motion=False).joints, 0) == [1] * 40
+
+
+def test_joints_that_were_not_seen_do_not_count_as_motion() -> None:
+    points = np.random.default_rng(0).normal(size=(30, V, 3))
+    seen = points.copy()
+    points[3:9, 2] = np.nan
+    rest = np.delete(seen.reshape(-1, 3), [frame * V + 2 for frame in range(3, 9)], axis=0)
+    assert motion(points) == pytest.approx(motion(rest))

@@ -83,3 +83,12 @@ def test_the_six_real_files(tmp_path: Path) -> None:
         recording = read_skeleton(file)
         chosen = choose_bodies(recording.tracks, recording.total_frames, 25)
         compare(chosen.joints, "ntu25", tmp_path / file.stem)
+
+
+@pytest.mark.parametrize("hidden", [(11, 12), tuple(range(11, 17)), tuple(range(5, 17))])
+def test_joints_that_are_never_seen_are_measured_round(
+    hidden: tuple[int, ...], tmp_path: Path
+) -> None:
+    joints = made_up("coco17", 40, 1)
+    joints[:, :, list(hidden)] = 0
+    compare(joints, "coco17", tmp_path / "store")

@@ -16,6 +16,18 @@ from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_model
 
+PROPORTIONS = {
+    ("left_shoulder", "right_shoulder"): 0.7,
+    ("{side}_shoulder", "{side}_elbow"): 0.55,
+    ("{side}_elbow", "{side}_wrist"): 0.5,
+    ("{side}_hip", "{side}_knee"): 0.85,
+    ("{side}_knee", "{side}_ankle"): 0.8,
+}
+"""Lengths of an adult's body, as a Kinect v2 sees it, in torso lengths: from the middle of the
+shoulders to that of the hips."""
+MEAN_BONE = 0.4
+"""The mean bone of the built-in layouts in torso lengths, about."""
+
 
 class Layout(BaseModel):
     """One skeleton: joint names, the tree of bones, and the marks used to centre and scale it."""
@@ -71,6 +83,26 @@ class Layout(BaseModel):
         """(child, parent) pairs, one for each joint but the centre."""
         return tuple((child, parent) for child, parent in enumerate(self.parents) if parent >= 0)
 
+    @cached_property
+    def rulers(self) -> tuple[tuple[int, int, float], ...]:
+        """`(joint, joint, length)` of the body's parts that the layout's joint names tell.
+
+        The length is an adult's in torso lengths (`PROPORTIONS`): what measures a clip whose torso
+        is never seen whole.
+        """
+        place = {name: joint for joint, name in enumerate(self.joints)}
+        named = [
+            (start.format(side=side), end.format(side=side), length)
+            for (start, end), length in PROPORTIONS.items()
+            for side in ("left", "right")
+        ]
+        found = {
+            (place[start], place[end]): length
+            for start, end, length in named
+            if start in place and end in place
+        }
+        return tuple((start, end, length) for (start, end), length in found.items())
+
 
 def _rooted(parents: tuple[int, ...], centre: int) -> tuple[int, ...]:
     """The same tree with `centre` as its root, so that every bone's parent is the nearer end."""
@@ -96,6 +128,21 @@ def _rooted(parents: tuple[int, ...], centre: int) -> tuple[int, ...]:
 def layout_names() -> list[str]:
     """The layouts that come with lastkd."""
     return sorted(path.stem for path in (CONFIGS / "layout").glob("*.yaml"))
+
+
+def layout_hint(joints: int, dimensions: int) -> str:
+    """The way out of a layout that doesn't fit: those of so many joints and dimensions."""
+    fitting: dict[tuple[str, ...], str] = {}  # of two names for one order, the first
+    for name in layout_names():
+        layout = get_layout(name)
+        if (layout.num_joints, layout.dimensions) == (joints, dimensions):
+            fitting.setdefault(layout.joints, name)
+    *others, last = fitting.values() or [""]
+    if not last:
+        return "describe its joints in a .yaml file and give it by --layout"
+    if not others:
+        return f"use --layout {last}"
+    return f"use --layout {', '.join(others)} or {last}, whichever has your order of joints"
 
 
 @lru_cache

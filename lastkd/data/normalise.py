@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.data.clip import FloatArray
-from lastkd.data.layouts import Layout
+from lastkd.data.layouts import MEAN_BONE, Layout
 
 Points = NDArray[np.float64]
 Seen = NDArray[np.bool_]
@@ -22,9 +22,10 @@ _NEGLIGIBLE = 1e-6  # in the data's own unit; a shorter line has no direction an
 def centre_and_scale(joints: FloatArray, layout: Layout) -> FloatArray:
     """A clip in actor 1's frame of reference: `(T, M, V, C)` float32, in torso lengths.
 
-    The first frame in which actor 1 is present decides origin and turn; the mean torso length over
-    all frames in which it is present decides the scale (mean bone length where the layout names no
-    torso, 1 where that is zero). Should actor 1 never appear, the next body stands in for it.
+    The first frame in which actor 1 is present decides origin and turn; its mean torso length over
+    all frames decides the scale (where the torso is never seen whole, what other parts of the body
+    say of it; the mean bone length where the layout names no torso). Should actor 1 never appear,
+    the next body stands in for it.
 
     3-D: the clip is turned about y so that the layout's `across` line, seen from above, points from
     left to right along +x. With NTU's axes (x to the right of the one who stands before the camera,
@@ -77,15 +78,36 @@ def _turn_about_y(line: Points) -> Points:
 
 
 def _unit_of_length(points: Points, seen: Seen, layout: Layout) -> float:
-    """Mean torso or bone length of one body's points `(T, V, D)`, over what is seen of it."""
+    """The torso length of one body's points `(T, V, D)`, measured on what is seen of it.
+
+    That is the mean length of the torso over the frames in which it is seen whole. Where it never
+    is, the layout's `rulers` stand in for it: each part of the body that is seen says how long a
+    torso would go with it, and the longest counts, since a part that points at the camera looks
+    short. Where none of them is seen, or the layout names no torso, the mean bone is the measure.
+    """
     if layout.torso is not None:
         upper, lower = (list(group) for group in layout.torso)
         whole = seen[:, upper + lower].all(axis=1)
-        lines = points[:, upper].mean(axis=1) - points[:, lower].mean(axis=1)
-    else:
-        child, parent = np.array(layout.bones).T
-        whole = seen[:, child] & seen[:, parent]
-        lines = points[:, child] - points[:, parent]
-    lengths = np.linalg.norm(lines[whole], axis=-1)
-    unit = float(lengths.mean()) if lengths.size else 0.0
+        unit = _mean_length(points[:, upper].mean(axis=1) - points[:, lower].mean(axis=1), whole)
+        if unit > _NEGLIGIBLE:
+            return unit
+        unit = max(
+            (
+                _mean_length(points[:, a] - points[:, b], seen[:, a] & seen[:, b]) / length
+                for a, b, length in layout.rulers
+            ),
+            default=0.0,
+        )
+        if unit > _NEGLIGIBLE:
+            return unit
+    child, parent = np.array(layout.bones).T
+    unit = _mean_length(points[:, child] - points[:, parent], seen[:, child] & seen[:, parent])
+    if layout.torso is not None:
+        unit /= MEAN_BONE
     return unit if unit > _NEGLIGIBLE else 1.0
+
+
+def _mean_length(lines: Points, seen: Seen) -> float:
+    """Mean length of the lines `(..., D)` that are seen, 0 where none is."""
+    lengths = np.linalg.norm(lines[seen], axis=-1)
+    return float(lengths.mean()) if lengths.size else 0.0

@@ -70,6 +70,7 @@ def open_source(
     layout: str | None = None,
     dataset: str | None = None,
     format: str | None = None,
+    keep_bodies: bool = False,
     synthetic: SyntheticSettings | None = None,
 ) -> Source:
     """The reader for a source, or for several paths of one format together.
@@ -79,6 +80,7 @@ def open_source(
         layout: of the skeletons, where the format leaves it open.
         dataset: `ntu60` or `ntu120`, where the names leave it open.
         format: the name of a format in `FORMATS` or `package.module:Reader`; None to recognise it.
+        keep_bodies: bodies stay in the slots in which the source has them, absent or not.
         synthetic: size and difficulty of the synthetic set.
 
     Raises:
@@ -103,7 +105,10 @@ def open_source(
         raise UserError(
             f"{paths[1]}: sources of the format {name} don't go together; prepare it by itself"
         )
-    return reader.open(paths, SourceOptions(layout, dataset, synthetic))
+    options = SourceOptions(
+        layout=layout, dataset=dataset, keep_bodies=keep_bodies, synthetic=synthetic
+    )
+    return reader.open(paths, options)
 
 
 def find_sources(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """One raw clip to the streams of its evaluation view, in torch alone, so that it can be exported.
 
-The same as centring, store and `Views.evaluation` one after the other, in float32.
+The same as `normalise`, the store and `Views.evaluation` one after the other, in float32.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lastkd.data.layouts import Layout
+from lastkd.data.layouts import MEAN_BONE, Layout
 from lastkd.settings.views import ViewSettings
 
-_NEGLIGIBLE = 1e-6  # in the data's own unit, as in `centring`
+_NEGLIGIBLE = 1e-6  # in the data's own unit, as in `normalise`
 _LARGE = 1 << 30
 
 
@@ -48,7 +48,7 @@ class SingleClip(nn.Module):
         return self.streams(x, present), present.any(dim=0).unsqueeze(0)
 
     def centred(self, joints: Tensor) -> Tensor:
-        """`centring.centre_and_scale`, same shape."""
+        """`normalise.centre_and_scale`, same shape."""
         layout = self.layout
         D = layout.dimensions
         seen = (joints != 0).any(dim=-1)  # (T, M, V)
@@ -74,18 +74,30 @@ class SingleClip(nn.Module):
         return moved if D == 3 else torch.cat((moved, joints[..., D:]), dim=-1)
 
     def unit_of_length(self, points: Tensor, seen: Tensor) -> Tensor:
-        """Mean torso or bone length of one body's `(T, V, D)`, a scalar."""
-        if self.layout.torso is not None:
-            upper, lower = (list(group) for group in self.layout.torso)
-            whole = seen[:, upper + lower].all(dim=1)
-            lines = points[:, upper].mean(dim=1) - points[:, lower].mean(dim=1)
-        else:
-            child, parent = (list(ends) for ends in zip(*self.layout.bones, strict=True))
-            whole = seen[:, child] & seen[:, parent]
-            lines = points[:, child] - points[:, parent]
-        lengths = lines.square().sum(dim=-1).sqrt()
-        weight = whole.to(points.dtype)
-        unit = (lengths * weight).sum() / weight.sum().clamp(min=1)
+        """The torso length of one body's `(T, V, D)`, as `normalise` measures it; a scalar."""
+        layout = self.layout
+        child, parent = (list(ends) for ends in zip(*layout.bones, strict=True))
+        unit = _mean_length(
+            (points[:, child] - points[:, parent]).flatten(0, 1),
+            (seen[:, child] & seen[:, parent]).flatten(),
+        )
+        if layout.torso is not None:
+            unit = unit / MEAN_BONE
+            if layout.rulers:
+                starts, ends, lengths = (
+                    list(column) for column in zip(*layout.rulers, strict=True)
+                )
+                measured = _mean_length(
+                    points[:, starts] - points[:, ends], seen[:, starts] & seen[:, ends]
+                )
+                longest = (measured / measured.new_tensor(lengths)).amax()
+                unit = torch.where(longest > _NEGLIGIBLE, longest, unit)
+            upper, lower = (list(group) for group in layout.torso)
+            torso = _mean_length(
+                points[:, upper].mean(dim=1) - points[:, lower].mean(dim=1),
+                seen[:, upper + lower].all(dim=1),
+            )
+            unit = torch.where(torso > _NEGLIGIBLE, torso, unit)
         return torch.where(unit > _NEGLIGIBLE, unit, torch.ones_like(unit))
 
     def resampled(self, joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +140,13 @@ def _first(there: Tensor) -> Tensor:
     places = torch.cumsum(torch.ones_like(there, dtype=torch.int64), dim=0) - 1
     place = torch.where(there, places, torch.full_like(places, _LARGE)).amin(dim=0, keepdim=True)
     return torch.where(place < _LARGE, place, torch.zeros_like(place))
+
+
+def _mean_length(lines: Tensor, seen: Tensor) -> Tensor:
+    """Mean over the first axis of the lengths of lines `(N, ..., D)` that are seen `(N, ...)`."""
+    weight = seen.to(lines.dtype)
+    lengths = lines.square().sum(dim=-1).sqrt()
+    return (lengths * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1)
 
 
 def _mean(points: Tensor, seen: Tensor) -> Tensor:

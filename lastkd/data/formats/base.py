@@ -49,11 +49,16 @@ class SourceOptions:
     Attributes:
         layout: name or YAML file of the skeleton layout; None where the format decides.
         dataset: `ntu60` or `ntu120`, where the names leave it open.
+        keep_bodies: the slots of a clip's bodies mean something, such as left and right hand, and
+            bodies stay in them.
+        replaces_splits: the source's own splits aren't wanted, and their faults don't matter.
         synthetic: size and difficulty of the synthetic set.
     """
 
     layout: str | None = None
     dataset: str | None = None
+    keep_bodies: bool = False
+    replaces_splits: bool = False
     synthetic: SyntheticSettings | None = None
 
 

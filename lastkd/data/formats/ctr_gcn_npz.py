@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.bodies import IN_ORDER
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, Part, Splits
-from lastkd.data.formats.actors import kept_actors, without_empty_frames
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
+from lastkd.data.formats.assemble import Sample, fault, reading_of_slots
+from lastkd.data.formats.base import Reading, Source, SourceOptions
 from lastkd.data.formats.npy import NpyRows, NpyStream, open_stored, read_header, read_rows
 from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.ntu import DATASETS, Benchmark
@@ -55,10 +56,19 @@ class CtrGcnNpz(Source):
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> CtrGcnNpz:
-        return cls(paths[0], get_layout(options.layout or "ntu25"), options.dataset)
+        layout = get_layout(options.layout or "ntu25")
+        return cls(paths[0], layout, options.dataset, keep_bodies=options.keep_bodies)
 
-    def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        dataset: str | None = None,
+        *,
+        keep_bodies: bool = False,
+    ) -> None:
         self.layout = layout
+        self._keep_bodies = keep_bodies
         self.counts: dict[str, int] = {}
         self._path = path
         try:
@@ -157,22 +167,15 @@ class CtrGcnNpz(Source):
     def _read(self, part: Part, at: int) -> Reading:
         name = f"{part}-{at:05}"
         row = self._arrays[part].read(at, at + 1)[0]
-        shown = f"{self._path}: clip {at} of x_{part}"
         label = int(self._labels[part].of[at])
+        sample = Sample(name, label, f"{self._path}: clip {at} of x_{part}")
         if label < 0:
-            fault = f"{shown}: its row of y_{part} isn't one-hot; mend it"
-            return Reading(name, counts={BAD: 1}, fault=fault)
-        with np.errstate(over="ignore", invalid="ignore"):
-            bodies = row.shape[1] // (3 * self.layout.num_joints)
-            shape = (len(row), bodies, self.layout.num_joints, 3)
-            joints = row.astype(np.float32).reshape(shape)
-        if not np.isfinite(joints).all():
-            fault = f"{shown} has a position that is not a finite number; mend it"
-            return Reading(name, counts={BAD: 1}, fault=fault)
-        actors = kept_actors(without_empty_frames(joints), 3)
-        if actors.joints is None:
-            return Reading(name, counts={BODILESS: 1})
-        return Reading(name, Clip(name, label, actors.joints), actors.counts, actors.fates)
+            return fault(sample, f"has a row of y_{part} that isn't one-hot")
+        bodies = row.shape[1] // (3 * self.layout.num_joints)
+        joints = row.reshape(len(row), bodies, self.layout.num_joints, 3)
+        return reading_of_slots(
+            sample, joints, self.layout, rules=IN_ORDER, keep_bodies=self._keep_bodies
+        )
 
     def identity(self) -> str:
         return self._identity

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from lastkd.data.bodies import IN_ORDER
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, Part, Splits
-from lastkd.data.formats.actors import kept_actors, without_empty_frames
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
+from lastkd.data.formats.assemble import Sample, reading_of_slots
+from lastkd.data.formats.base import Reading, Source, SourceOptions
 from lastkd.data.formats.npy import NpyRows, open_npy
 from lastkd.data.formats.pickled import load_pickle
 from lastkd.data.layouts import Layout, get_layout
@@ -45,10 +46,19 @@ class LastArrays(Source):
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> LastArrays:
-        return cls(paths[0], get_layout(options.layout or "ntu25"), options.dataset)
+        layout = get_layout(options.layout or "ntu25")
+        return cls(paths[0], layout, options.dataset, keep_bodies=options.keep_bodies)
 
-    def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        dataset: str | None = None,
+        *,
+        keep_bodies: bool = False,
+    ) -> None:
         self.layout = layout
+        self._keep_bodies = keep_bodies
         self.counts: dict[str, int] = {}
         self._path = path
         self._parts: list[tuple[Part, NpyRows]] = []
@@ -148,18 +158,13 @@ class LastArrays(Source):
 
     def _read(self, rows: NpyRows, at: int, index: int) -> Reading:
         name = self._names[index]
-        with np.errstate(over="ignore", invalid="ignore"):
-            joints = rows.read(at, at + 1)[0].astype(np.float32).transpose(1, 3, 2, 0)
-        if not np.isfinite(joints).all():
-            fault = f"{rows.where}: clip {at} ({name}) has a position that is not a finite number"
-            return Reading(name, counts={BAD: 1}, fault=fault)
-        actors = kept_actors(without_empty_frames(joints), 3)
-        if actors.joints is None:
-            return Reading(name, counts={BODILESS: 1})
         ntu = self._ntu[index] if self._ntu else None
         who = (ntu.performer, ntu.camera, ntu.setup) if ntu else (-1, -1, -1)
-        clip = Clip(name, self._labels[index], actors.joints, *who)
-        return Reading(name, clip, actors.counts, actors.fates)
+        sample = Sample(name, self._labels[index], f"{rows.where}: clip {at} ({name})", *who)
+        joints = rows.read(at, at + 1)[0].transpose(1, 3, 2, 0)
+        return reading_of_slots(
+            sample, joints, self.layout, rules=IN_ORDER, keep_bodies=self._keep_bodies
+        )
 
     def identity(self) -> str:
         about = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self._files]

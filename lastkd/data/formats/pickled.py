@@ -10,6 +10,7 @@ in little memory.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from lastkd.errors import UserError
 
-_KINDS_OF_DATA = "biufcSU"  # bools, numbers, text; no objects, records or memory of unknown type
+_KINDS_OF_DATA = "biufcSUO"  # bools, numbers, text and arrays of these; no records
 _LARGE = 1024
 """Bytes; shorter ones are read at once."""
 
@@ -63,15 +64,22 @@ class _InFile(NamedTuple):
     length: int
 
 
+Content = bytes | _InFile | list[Any]
+"""Of an array: its bytes, or the objects in it."""
+
+
 class StoredArray:
-    """An array of a pickle; `read` gives its content, which until then stays in the file."""
+    """An array of a pickle; `read` gives its content, which until then stays in the file.
+
+    An array of objects (dtype `O`) holds what the pickle puts into it, lists and arrays for one.
+    """
 
     __slots__ = ("_content", "_fortran", "dtype", "shape")
 
     def __init__(self) -> None:
         self.shape: tuple[int, ...] = (0,)
         self.dtype: np.dtype[Any] = np.dtype(np.int8)
-        self._content: bytes | _InFile = b""
+        self._content: Content = b""
         self._fortran = False
 
     @property
@@ -79,9 +87,12 @@ class StoredArray:
         return len(self.shape)
 
     def build(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], content: bytes | _InFile, fortran: bool
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], content: Content, fortran: bool
     ) -> None:
         self.shape, self.dtype, self._content, self._fortran = shape, dtype, content, fortran
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self.read() if dtype is None else self.read().astype(dtype)
 
     def read(self) -> NDArray[Any]:
         """
@@ -89,6 +100,8 @@ class StoredArray:
             OSError: the file can't be read any more.
         """
         content = self._content
+        if isinstance(content, list):
+            return _objects(content, self.shape)
         if isinstance(content, _InFile):
             with content.path.open("rb", buffering=0) as file:
                 file.seek(content.offset)
@@ -179,6 +192,8 @@ class _DataUnpickler(_PYTHONS):  # type: ignore[misc]
             order = state[1]
             if order not in ("<", ">", "=", "|"):
                 raise _NotDataError(f"a dtype with byte order {str(order)[:20]!r}")
+            if target.kind == "O":  # which has no byte order, and flags that must stay
+                return
             size = target.itemsize if target.kind in "SU" else -1
             aligned = target.alignment if target.kind in "SU" else -1
             changed: Any = target
@@ -188,8 +203,11 @@ class _DataUnpickler(_PYTHONS):  # type: ignore[misc]
             _check_array(shape, dtype, content)
             if isinstance(target, StoredArray):
                 target.build(shape, dtype, _as_bytes(content), bool(fortran))
-            else:
+            elif isinstance(content, list):
                 array: Any = target
+                array.__setstate__((1, shape, dtype, bool(fortran), content))
+            else:
+                array = target
                 array.__setstate__((1, shape, dtype, bool(fortran), _as_bytes(content)))
         else:
             raise _NotDataError("a change to an object")
@@ -253,8 +271,12 @@ def _check_array(shape: Any, dtype: Any, content: Any) -> None:
         raise _NotDataError("an array without a type")
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise _NotDataError("an array without a shape")
-    if isinstance(content, list):
-        raise _NotDataError("an array of Python objects")
+    if dtype.kind == "O" or isinstance(content, list):
+        if not (
+            dtype.kind == "O" and isinstance(content, list) and math.prod(shape) == len(content)
+        ):
+            raise _NotDataError("an array of Python objects without them")
+        return
     size = dtype.itemsize
     for n in shape:
         size *= n
@@ -269,8 +291,7 @@ def _dtype(code: Any, *_: Any) -> np.dtype[Any]:
     # a copy, since the pickle then sets the byte order of what it gets
     dtype: np.dtype[Any] = np.dtype(code, copy=True)
     if dtype.kind not in _KINDS_OF_DATA:
-        what = "Python objects" if dtype.hasobject else f"dtype {dtype}"
-        raise _NotDataError(f"an array of {what}")
+        raise _NotDataError(f"an array of dtype {dtype}")
     return dtype
 
 
@@ -279,7 +300,16 @@ def _empty_array(*_: Any) -> NDArray[np.int8]:
     return np.empty(0, np.int8)
 
 
+def _objects(content: list[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.empty(len(content), object)
+    for at, value in enumerate(content):  # at once, numpy would look into lists
+        array[at] = value
+    return array.reshape(shape)
+
+
 def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
+    if dtype.kind == "O":
+        raise _NotDataError("a scalar of Python objects")
     return np.frombuffer(_as_bytes(data), dtype)[0]
 
 
@@ -336,11 +366,24 @@ def _plain(kind: type) -> Callable[..., Any]:
     return call
 
 
+def _ordered_dict(*args: Any) -> dict[Any, Any]:
+    pairs = list(args[0]) if args else []
+    _check_keys([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _default_dict(*args: Any) -> dict[Any, Any]:
+    """A plain dict: what would fill it up is of no use to whoever only reads it."""
+    return _ordered_dict(*args[1:])
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Constructor(_dtype),
     # only ever an argument of _reconstruct, which has no need of it
     ("numpy", "ndarray"): _Constructor(_not_by_itself),
     ("_codecs", "encode"): _Constructor(_encode),
+    ("collections", "OrderedDict"): _Constructor(_ordered_dict),
+    ("collections", "defaultdict"): _Constructor(_default_dict),
 }
 for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
     _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Constructor(_empty_array)

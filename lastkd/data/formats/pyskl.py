@@ -2,12 +2,13 @@
 
 Each annotation has `frame_dir` (its name), `label`, `total_frames` and `keypoint` `(M, T, V, C)`;
 sets in the image plane add `keypoint_score` `(M, T, V)`. `ntu60_3danno.pkl` and its kin are such
-files.
+files. Scripts that write them differ in many small ways: a bare list of annotations, the training
+and the test part in a file of its own, keypoints as lists or without a body's axis, labels as
+arrays or one-hot, splits as sets. All of these are read.
 """
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,13 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.bodies import ANY_ORDER, IN_ORDER
 from lastkd.data.class_names import numbered_classes
-from lastkd.data.clip import Clip, FloatArray, Splits
-from lastkd.data.formats.actors import kept_actors
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
+from lastkd.data.clip import Clip, Splits
+from lastkd.data.contents import describe_value
+from lastkd.data.formats.assemble import Sample, reading_of_slots
+from lastkd.data.formats.axes import AxesError, arrange, channels_of, dense, with_scores
+from lastkd.data.formats.base import BAD, Reading, Source, SourceOptions
 from lastkd.data.formats.pickled import StoredArray, load_pickle
-from lastkd.data.layouts import Layout, get_layout, layout_names
+from lastkd.data.layouts import get_layout, layout_hint
 from lastkd.data.ntu import DATASETS, SampleName, benchmark_of
+from lastkd.data.splits import check_against, name_list, only_known, paired_splits
 from lastkd.errors import UserError
 
 FRAMELESS = "clips without any frame left out"
@@ -31,30 +36,29 @@ UNKNOWN = "names in splits without a clip left out"
 
 LARGEST_LABEL = 9_999
 """A larger one is no class index; a name for each class up to it would fill the memory."""
+_LOOKED_AT = 8
+"""Clips in which the third channel of a flat layout is checked for being a score."""
 
-_SPLIT = re.compile(r"(?:(?P<name>.+)_)?(?P<part>train|val|test)(?P<fold>\d*)")
+Annotation = Mapping[str, Any]
 
 
 class PysklPickle(Source):
-    """Clips of one pickle, in its order; their arrays stay in the file until they are read.
+    """Clips of one pickle, or of several with a part each; arrays stay in the file until read.
 
-    Bodies that are all zeros are dropped; of more than two the two that move most are kept, the
-    one that moves more first. Frames beyond `total_frames` are padding and go. In a 2-D layout the
-    third channel is the score: the file's own, 1 where it has none, 0 for a joint at (0, 0).
+    Splits `xsub_train` and `xsub_val` (or `xsub_test`, which wins over a `_val`) become `xsub`; see
+    `paired_splits`. Of several files, those without a split of their own are the training or test
+    part that their name says.
 
-    Splits `xsub_train` and `xsub_val` (or `xsub_test`, which goes before a `_val`) become `xsub`;
-    a plain `train` and `val` become `default`, `train1` and `test1` `fold 1`.
-
-    Where all names are NTU's and say the same as the labels, they give the performers, cameras,
-    setups and class names; otherwise classes are `class 0` and so on.
+    Where all names are NTU's and agree with the labels, they give the performers, cameras, setups
+    and class names; otherwise classes are `class 0` and so on.
 
     Raises:
-        UserError: on construction where the pickle isn't of this form, holds anything but data,
-            doesn't fit the layout, or has a split without its counterpart.
+        UserError: on construction where a pickle isn't of this form, holds anything but data, fits
+            the layout with none of its clips, or has a split without its counterpart.
     """
 
-    help = "a pyskl or MMAction2 pickle (ntu60_3danno.pkl, or of any other skeleton: --layout)"
-    kind = "pyskl pickle"
+    help = "a pyskl or MMAction2 pickle (ntu60_3danno.pkl; of another skeleton: --layout)"
+    takes_several = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -62,188 +66,278 @@ class PysklPickle(Source):
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> PysklPickle:
-        return cls(paths[0], get_layout(options.layout or "ntu25"), options.dataset)
+        return cls(paths, options)
 
-    def __init__(self, path: Path, layout: Layout, dataset: str | None = None) -> None:
-        self.layout = layout
+    def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
+        self.kind = "pyskl pickle" if len(paths) == 1 else f"{len(paths)} pyskl pickles"
+        self.layout = get_layout(options.layout or "ntu25")
         self.counts: dict[str, int] = {}
-        self._path = path
+        self._keep_bodies = options.keep_bodies
+        self._paths = list(paths)
+        self._annotations: list[Annotation] = []
+        self._names: list[str] = []
+        self._faults: dict[int, str] = {}
+        self._files: list[Path] = []
+        lists: dict[str, list[str]] = {}
+        for path in paths:
+            self._add_file(path, lists)
+        self._check_all()
+        clips = {name: at for at, name in enumerate(self._names) if at not in self._faults}
+        where = ", ".join(map(str, paths))
+        self._splits: Splits = {}
+        if not options.replaces_splits:
+            self._splits = paired_splits(lists, where)
+            check_against(self._splits, clips, where)
+        named = {
+            name for parts in self._splits.values() for names in parts.values() for name in names
+        }
+        self._unknown = len(named - set(self._names))
+        self._tell_classes(options)
+
+    def _add_file(self, path: Path, lists: dict[str, list[str]]) -> None:
+        """Takes up the annotations of one file, and its splits into `lists`."""
         content = load_pickle(path, lazily=True)
-        if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        annotations, split = content, {}
+        if isinstance(content, dict):
+            annotations, split = content.get("annotations"), content.get("split") or {}
+        if isinstance(annotations, StoredArray) and annotations.dtype.kind == "O":
+            annotations = annotations.read().reshape(-1).tolist()
+        if not isinstance(annotations, list | tuple) or not annotations:
             raise UserError(
-                f"{path} has no list under 'annotations'; give a pickle in pyskl's form, "
-                "{'split': ..., 'annotations': [...]}"
+                f"{path}: has no list of annotations, it holds {describe_value(content)}; give a "
+                "pickle in pyskl's form, {'split': ..., 'annotations': [...]}"
             )
-        self._annotations = self._checked(content["annotations"])
-        self._splits = self._paired(content.get("split") or {})
+        first = len(self._names)
+        known = set(self._names)
+        for annotation in annotations:
+            at = len(self._names)
+            name, problem = self._name(annotation, at - first)
+            if problem is None and name in known:
+                problem = "is there twice; keep one"
+            known.add(name)
+            self._names.append(name)
+            self._files.append(path)
+            self._annotations.append(annotation if isinstance(annotation, dict) else {})
+            problem = problem or self._problem(annotation)
+            if problem is not None:
+                self._faults[at] = f"{path}: clip {name!r} {problem}"
+        self._add_splits(path, split, self._names[first:], lists)
 
-        self._names = list(self._annotations)
-        named = {one for two in self._splits.values() for part in two.values() for one in part}
-        self._unknown = len(named - self._annotations.keys())
+    def _add_splits(
+        self, path: Path, split: Any, names: Sequence[str], lists: dict[str, list[str]]
+    ) -> None:
+        order = {name: at for at, name in enumerate(names)}
+        if not isinstance(split, dict):
+            raise UserError(
+                f"{path}: 'split' must hold lists of names, {{'xsub_train': [...], ...}}"
+            )
+        if not split and len(self._paths) > 1:
+            part = next((p for p in ("train", "val", "test") if p in path.stem.lower()), None)
+            if part is None:
+                raise UserError(
+                    f"{path}: has no split, and its name says neither train nor val or test; "
+                    "rename it, or make a split by --split-by"
+                )
+            split = {part: list(names)}
+        for key, value in split.items():
+            stored = value.read() if isinstance(value, StoredArray) else value
+            listed = name_list(stored, order)
+            if listed is None or not isinstance(key, str):
+                raise UserError(
+                    f"{path}: 'split' must hold lists of names, {{'xsub_train': [...], ...}}"
+                )
+            lists.setdefault(key, []).extend(listed)
 
-        names = {text: SampleName.parse(text) for text in self._annotations}
-        self._ntu = {text: name for text, name in names.items() if name is not None}
-        ntu_labels = all(
-            name is not None and name.label == self._annotations[text]["label"]
-            for text, name in names.items()
-        )
-        if ntu_labels:
+    def _check_all(self) -> None:
+        """
+        Raises:
+            UserError: no clip has the right form, or the layout is of another dimension.
+        """
+        if len(self._faults) == len(self._names):
+            raise UserError(self._faults[0])
+        if self.layout.dimensions == 2:
+            good = (at for at in range(len(self._names)) if at not in self._faults)
+            for at, _ in zip(good, range(_LOOKED_AT), strict=False):
+                self._check_third_channel(at)
+
+    def _check_third_channel(self, at: int) -> None:
+        keypoint = self._annotations[at]["keypoint"]
+        if not isinstance(keypoint, StoredArray) or keypoint.shape[-1] != 3:
+            return
+        values = keypoint.read()
+        seen = ~(values[..., :2] == -1).all(axis=-1)
+        lowest = float(np.nanmin(values[seen][:, 2], initial=0.0))
+        if lowest < 0:
+            raise UserError(
+                f"{self._files[at]}: clip {self._names[at]!r} has {lowest:.3g} for a score, so its "
+                f"third channel is a coordinate; {layout_hint(self.layout.num_joints, 3)}"
+            )
+
+    def _tell_classes(self, options: SourceOptions) -> None:
+        parsed = {name: SampleName.parse(name) for name in self._names}
+        self._ntu = {text: name for text, name in parsed.items() if name is not None}
+        labels = {
+            self._names[at]: _label(annotation)
+            for at, annotation in enumerate(self._annotations)
+            if at not in self._faults
+        }
+        where = self._paths[0]
+        if all(
+            text in self._ntu and self._ntu[text].label == label for text, label in labels.items()
+        ):
             told = benchmark_of(self._ntu.values())
-            self.benchmark = DATASETS[dataset] if dataset else told
+            self.benchmark = DATASETS[options.dataset] if options.dataset else told
             if self.benchmark.num_classes < told.num_classes:
-                raise UserError(f"{path}: holds samples of {told.title}; leave out --dataset")
+                raise UserError(f"{where}: holds samples of {told.title}; leave out --dataset")
             self.class_names = self.benchmark.class_names
-        elif dataset:
-            raise UserError(f"{path}: its names and labels aren't NTU's; leave out --dataset")
+        elif options.dataset:
+            raise UserError(f"{where}: its names and labels aren't NTU's; leave out --dataset")
         else:
-            classes = 1 + max(int(one["label"]) for one in self._annotations.values())
-            self.class_names = numbered_classes(classes)
+            self.class_names = numbered_classes(
+                1 + max(label for label in labels.values() if label is not None)
+            )
 
     def __len__(self) -> int:
-        return len(self._annotations)
+        return len(self._names)
 
     def names(self) -> Sequence[str]:
         return self._names
 
     def read(self, start: int, stop: int) -> Iterator[Reading]:
-        for index in range(start, stop):
-            name = self._names[index]
-            reading = self._read(name, self._annotations[name])
-            if index == 0 and self._unknown:  # said once for the whole file
+        for at in range(start, stop):
+            reading = self._read(at)
+            if at == 0 and self._unknown:  # said once for the whole file
                 reading = replace(reading, counts={**reading.counts, UNKNOWN: self._unknown})
             yield reading
 
     def identity(self) -> str:
-        about = self._path.stat()
-        return f"{self._path.name} {about.st_size} {about.st_mtime_ns}"
+        about = [(path, path.stat()) for path in self._paths]
+        return " ".join(f"{path.name} {one.st_size} {one.st_mtime_ns}" for path, one in about)
 
     def splits(self, clips: Sequence[Clip]) -> Splits:
-        here = {clip.name for clip in clips}
-        return {
-            split: {
-                "train": [name for name in parts["train"] if name in here],
-                "test": [name for name in parts["test"] if name in here],
-            }
-            for split, parts in self._splits.items()
-        }
+        return only_known(self._splits, (clip.name for clip in clips))
 
-    def _checked(self, annotations: list[Any]) -> dict[str, dict[str, Any]]:
-        """The annotations by name, once their form is known to be right."""
-        if not annotations:
-            raise UserError(f"{self._path} has no annotation; give a pickle that holds clips")
-        by_name: dict[str, dict[str, Any]] = {}
-        for index, one in enumerate(annotations):
-            name = one.get("frame_dir") if isinstance(one, dict) else None
-            if not isinstance(name, str):
-                raise UserError(
-                    f"{self._path}: annotation {index} has no 'frame_dir' with its name; add one"
-                )
-            if name in by_name:
-                raise self._fault(name, "is there twice", "keep one")
-            label = one.get("label")
-            if not _is_count(label) or label > LARGEST_LABEL:
-                way_out = f"use whole numbers from 0 to {LARGEST_LABEL}"
-                raise self._fault(name, f"has the label {reprlib.repr(label)}", way_out)
-            self._check_keypoints(name, one)
-            by_name[name] = one
-        return by_name
+    @staticmethod
+    def _name(annotation: Any, index: int) -> tuple[str, str | None]:
+        """An annotation's name, and what is wrong with it."""
+        if not isinstance(annotation, dict):
+            return f"annotation {index}", f"is {describe_value(annotation)}, no annotation; mend it"
+        name = annotation.get("frame_dir", annotation.get("filename"))
+        if not isinstance(name, str):
+            return f"annotation {index}", "has no 'frame_dir' with its name; add one"
+        return name, None
 
-    def _check_keypoints(self, name: str, annotation: Mapping[str, Any]) -> None:
-        keypoint: Any = annotation.get("keypoint")
-        layout = self.layout
-        if not _is_real(keypoint) or keypoint.ndim != 4:
-            raise self._fault(name, "has no 'keypoint' of numbers (M, T, V, C)", "add it")
-        joints, channels = keypoint.shape[2:]
-        if joints != layout.num_joints:
-            fitting = [other for other in layout_names() if get_layout(other).num_joints == joints]
-            way_out = f"use --layout {' or '.join(fitting)}" if fitting else "write a layout for it"
-            raise self._fault(
-                name, f"has {joints} joints, where the layout {layout.name} has "
-                f"{layout.num_joints}", way_out,
-            )  # fmt: skip
-        if channels not in {2, 3} or (channels == 2 and layout.dimensions == 3):
-            flat = [other for other in layout_names() if get_layout(other).dimensions == 2]
-            raise self._fault(
-                name, f"has {channels} channels, where the layout {layout.name} has "
-                f"{layout.dimensions} dimensions",
-                f"use a layout that fits (in the image plane: {', '.join(flat)})",
-            )  # fmt: skip
-        total = annotation.get("total_frames", keypoint.shape[1])
+    def _problem(self, annotation: Annotation) -> str | None:
+        """What is wrong with an annotation, as far as it can be told without reading its arrays."""
+        if _label(annotation) is None:
+            label = reprlib.repr(annotation.get("label"))
+            return f"has the label {label}; use whole numbers from 0 to {LARGEST_LABEL}"
+        keypoint = annotation.get("keypoint")
+        if isinstance(keypoint, StoredArray) and keypoint.dtype.kind in "fiu":
+            problem = self._wrong_shape(keypoint.shape)
+            if problem is not None:
+                return problem
+        elif not isinstance(keypoint, list | tuple) and not _is_objects(keypoint):
+            return "has no 'keypoint' of numbers (M, T, V, C); add it"
+        total = annotation.get("total_frames", 0)
         if not _is_count(total):
-            raise self._fault(
-                name, f"has total_frames {reprlib.repr(total)}", "use whole numbers from 0"
-            )
-        score: Any = annotation.get("keypoint_score")
-        if channels == 2 and score is not None and (
-            not _is_real(score) or score.shape != keypoint.shape[:3]
-        ):  # fmt: skip
-            raise self._fault(name, "has a 'keypoint_score' that isn't (M, T, V)", "mend it")
+            return f"has total_frames {reprlib.repr(total)}; use whole numbers from 0"
+        return None
 
-    def _read(self, name: str, annotation: Mapping[str, Any]) -> Reading:
-        try:
-            keypoint = annotation["keypoint"].read()
-            score = annotation.get("keypoint_score")
-            score = score.read() if isinstance(score, StoredArray) else None
-        except (OSError, ValueError) as error:
-            fault = f"{self._path}: clip {name!r} can't be read ({error}); fetch the file again"
-            return Reading(name, counts={BAD: 1}, fault=fault)
-        frames = min(int(annotation.get("total_frames", keypoint.shape[1])), keypoint.shape[1])
-        if not frames:
+    def _wrong_shape(self, shape: tuple[int, ...]) -> str | None:
+        layout = self.layout
+        if len(shape) not in (3, 4):
+            return f"has a 'keypoint' of shape {shape}, not (M, T, V, C); mend it"
+        joints, channels = shape[-2:]
+        fits = channels_of(layout)
+        if layout.num_joints not in shape or not set(fits) & set(shape):
+            dimensions = 2 if channels == 2 else 3
+            if joints != layout.num_joints:
+                said = (
+                    f"has {joints} joints, where the layout {layout.name} has {layout.num_joints}"
+                )
+            else:
+                said = (
+                    f"has {channels} channels, where the layout {layout.name} has "
+                    f"{layout.dimensions} dimensions"
+                )
+            return f"{said}; {layout_hint(joints, dimensions)}"
+        return None
+
+    def _read(self, at: int) -> Reading:
+        name, annotation = self._names[at], self._annotations[at]
+        if at in self._faults:
+            return Reading(name, counts={BAD: 1}, fault=self._faults[at])
+        total = annotation.get("total_frames")
+        total = int(total) if total is not None else None
+        if total == 0:
             return Reading(name, counts={FRAMELESS: 1})
-        with np.errstate(over="ignore"):  # what a float32 doesn't hold becomes infinite
-            joints = keypoint[:, :frames].astype(np.float32)
-            if self.layout.dimensions == 2:
-                joints = _with_score(joints, score)
-        if not np.isfinite(joints).all():
-            told = self._fault(name, "has a position that is not a finite number", "mend it")
-            return Reading(name, counts={BAD: 1}, fault=str(told))
-        actors = kept_actors(joints.transpose(1, 0, 2, 3), self.layout.dimensions)
-        if actors.joints is None:
-            return Reading(name, counts={BODILESS: 1})
+        try:
+            keypoint = dense(_content(annotation["keypoint"]))
+            frames = None if total is None else min(total, max(keypoint.shape[:-2], default=0))
+            joints = arrange(keypoint, self.layout, usual="MTVC"[-keypoint.ndim :], frames=frames)
+            joints, scores = with_scores(joints, self.layout)
+            own_scores = annotation.get("keypoint_score")
+            if own_scores is not None:
+                scores = self._scores(dense(_content(own_scores)), joints.shape)
+        except (OSError, ValueError) as error:
+            fault = f"{self._files[at]}: clip {name!r} {error}; mend it"
+            return Reading(name, counts={BAD: 1}, fault=fault)
+        if total is not None:
+            joints, scores = joints[:total], None if scores is None else scores[:total]
         ntu = self._ntu.get(name)
-        where = (ntu.performer, ntu.camera, ntu.setup) if ntu else (-1, -1, -1)
-        clip = Clip(name, int(annotation["label"]), actors.joints, *where)
-        return Reading(name, clip, actors.counts, actors.fates)
+        who = (ntu.performer, ntu.camera, ntu.setup) if ntu else (-1, -1, -1)
+        label = _label(annotation)
+        return reading_of_slots(
+            Sample(name, -1 if label is None else label, f"{self._files[at]}: clip {name!r}", *who),
+            joints,
+            self.layout,
+            scores=scores,
+            rules=IN_ORDER if self.benchmark is not None else ANY_ORDER,
+            keep_bodies=self._keep_bodies,
+        )
 
-    def _paired(self, split: Any) -> dict[str, dict[str, list[str]]]:
-        """`{"xsub": {"train": [...], "test": [...]}}` from pyskl's flat names."""
-        if not isinstance(split, dict) or not all(
-            isinstance(name, str)
-            and isinstance(names, list | tuple)
-            and all(isinstance(one, str) for one in names)
-            for name, names in split.items()
-        ):
-            raise UserError(
-                f"{self._path}: 'split' must hold lists of names, {{'xsub_train': [...], ...}}"
-            )
-        parts: dict[str, dict[str, list[str]]] = {}
-        for key, names in split.items():
-            match = _SPLIT.fullmatch(key)
-            if match is None:
-                raise UserError(
-                    f"{self._path}: split {key!r} ends neither in _train nor in _val or _test; "
-                    "rename it"
-                )
-            fold = match["fold"] and f"fold {match['fold']}"
-            title = " ".join(part for part in (match["name"], fold) if part) or "default"
-            parts.setdefault(title, {})[match["part"]] = list(names)
-        paired = {}
-        for title, found in parts.items():
-            test = found.get("test", found.get("val"))
-            if test is None or "train" not in found:
-                lack = "_val or _test" if test is None else "_train"
-                raise UserError(f"{self._path}: split {title!r} has no {lack} part; add it")
-            both = set(found["train"]) & set(test)
-            if both:
-                raise UserError(
-                    f"{self._path}: split {title!r} has {min(both)!r} in both of its parts; "
-                    "take it out of one"
-                )
-            paired[title] = {"train": found["train"], "test": test}
-        return paired
+    @staticmethod
+    def _scores(scores: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Scores `(M, T, V)` or `(T, V)`, with or without a last axis of 1, as `(T, M, V)`.
 
-    def _fault(self, name: str, what: str, way_out: str) -> UserError:
-        return UserError(f"{self._path}: clip {name!r} {what}; {way_out}")
+        Raises:
+            AxesError: they are of another shape than the joints `(T, M, V, D)`.
+        """
+        if scores.ndim > 2 and scores.shape[-1] == 1:
+            scores = scores[..., 0]
+        if scores.ndim == 2:
+            scores = scores[None]
+        T, M, V = shape[:3]
+        if scores.shape == (M, T, V):
+            return scores.transpose(1, 0, 2)
+        if scores.shape == (T, M, V):
+            return scores
+        raise AxesError(
+            f"has a 'keypoint_score' of shape {scores.shape} for {M} bodies, {T} frames and {V} "
+            "joints"
+        )
+
+
+def _content(value: Any) -> Any:
+    return value.read() if isinstance(value, StoredArray) else value
+
+
+def _label(annotation: Annotation) -> int | None:
+    """A label as a number, from a number, an array of one, or a one-hot row; None if it is none."""
+    label = annotation.get("label")
+    if isinstance(label, StoredArray):
+        label = label.read()
+    if isinstance(label, np.ndarray):
+        label = label.reshape(-1).tolist()
+    if isinstance(label, list | tuple):
+        if len(label) == 1:
+            label = label[0]
+        elif list(label).count(1) == 1 and all(value in (0, 1) for value in label):
+            label = list(label).index(1)
+    if _is_count(label) and int(label) <= LARGEST_LABEL:
+        return int(label)
+    return None
 
 
 def _is_count(value: Any) -> bool:
@@ -251,17 +345,5 @@ def _is_count(value: Any) -> bool:
     return whole and int(value) >= 0
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, StoredArray) and value.dtype.kind in "fiu"
-
-
-def _with_score(joints: FloatArray, score: NDArray[Any] | None) -> FloatArray:
-    """`(M, T, V, 3)` x, y, score from `(M, T, V, 2 or 3)`; a joint at (0, 0) wasn't seen."""
-    seen = joints[..., :2].any(axis=-1)
-    if joints.shape[-1] == 2:
-        own = (
-            np.ones(joints.shape[:3], np.float32) if score is None else score[:, : joints.shape[1]]
-        )
-        joints = np.concatenate([joints, own[..., None].astype(np.float32)], axis=-1)
-    joints[..., 2] *= seen
-    return joints
+def _is_objects(value: Any) -> bool:
+    return isinstance(value, StoredArray) and value.dtype.kind == "O"

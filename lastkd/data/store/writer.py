@@ -274,6 +274,7 @@ class StoreWriter:
             UserError: there are no clips, or a label has no class name.
         """
         if not self.clips:
+            self.discard()  # or it would stand in the way of a mended source
             why = f" ({self.faults[0]})" if self.faults else ""
             raise UserError(f"{self.out}: the source holds no clip that can be used{why}")
         largest = max(clip.label for clip in self.clips)
