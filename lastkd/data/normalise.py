@@ -87,7 +87,7 @@ def _unit_of_length(points: Points, seen: Seen, layout: Layout) -> float:
     """
     if layout.torso is not None:
         upper, lower = (list(group) for group in layout.torso)
-        whole = seen[:, upper + lower].all(axis=1)
+        whole: Seen = np.all(seen[:, upper + lower], axis=1)
         unit = _mean_length(points[:, upper].mean(axis=1) - points[:, lower].mean(axis=1), whole)
         if unit > _NEGLIGIBLE:
             return unit

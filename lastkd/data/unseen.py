@@ -66,7 +66,7 @@ def mark_unseen(
         joints = np.concatenate([coordinates, seen_score[..., None]], -1, dtype=np.float32)
     if not unseen.any():
         return joints
-    absent: Mask = unseen.all(axis=-1)
+    absent: Mask = np.all(unseen, axis=-1)
     partly = unseen & ~absent[..., None]
     if partly.any():
         if not flat:
@@ -88,12 +88,12 @@ def settle_unseen(joints: FloatArray, layout: Layout) -> Settled:
     # a sum is NaN where any summand is, at a third of the cost of looking at each
     if not np.isnan(joints.sum()):
         return Settled(joints, {})
-    unseen: Mask = np.isnan(joints).any(axis=-1)
+    unseen: Mask = np.any(np.isnan(joints), axis=-1)
     count = int(unseen.sum())
     if layout.dimensions == 2:
         return Settled(np.where(unseen[..., None], np.float32(0), joints), {UNSCORED: count})
     filled = joints.copy()
-    present = joints.any(axis=(2, 3))
+    present: Mask = np.any(joints, axis=(2, 3))
     for body, joint in np.argwhere(unseen.any(axis=0)):
         frames = np.flatnonzero(present[:, body])
         hidden = unseen[frames, body, joint]

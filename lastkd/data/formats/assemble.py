@@ -64,7 +64,7 @@ def reading_of_slots(
         marked = mark_unseen(joints.astype(np.float32, copy=False), layout, scores)
         if np.isinf(marked.sum()) or np.isinf(marked).any():
             return fault(sample, "has a position that is not a finite number")
-    present: NDArray[np.bool_] = marked.any(axis=(2, 3))
+    present: NDArray[np.bool_] = np.any(marked, axis=(2, 3))
     filled = np.flatnonzero(present.any(axis=1))
     if not len(filled):
         return Reading(sample.name, counts={BODILESS: 1})

@@ -78,7 +78,8 @@ def _filled(value: Any, depth: int) -> FloatArray | None:
     out = np.full((len(parts), *shape), np.nan, np.float32)
     for at, part in enumerate(parts):
         if part is not None and part.size and part.ndim == ndim:
-            out[(at, *(slice(size) for size in part.shape))] = part
+            inside: tuple[Any, ...] = (at, *map(slice, part.shape))
+            out[inside] = part
     return out
 
 
@@ -118,7 +119,8 @@ def arrange(
     order = plausible[0]
     if "M" not in order:
         array, order = array[..., None], order + "M"
-    return array.transpose([order.index(axis) for axis in "TMVC"])
+    arranged: NDArray[Any] = array.transpose([order.index(axis) for axis in "TMVC"])
+    return arranged
 
 
 def channels_of(layout: Layout) -> tuple[int, ...]:

@@ -97,7 +97,8 @@ class PysklPickle(Source):
     def _add_file(self, path: Path, lists: dict[str, list[str]]) -> None:
         """Takes up the annotations of one file, and its splits into `lists`."""
         content = load_pickle(path, lazily=True)
-        annotations, split = content, {}
+        annotations: Any = content
+        split: Any = {}
         if isinstance(content, dict):
             annotations, split = content.get("annotations"), content.get("split") or {}
         if isinstance(annotations, StoredArray) and annotations.dtype.kind == "O":
@@ -310,7 +311,7 @@ class PysklPickle(Source):
             scores = scores[None]
         T, M, V = shape[:3]
         if scores.shape == (M, T, V):
-            return scores.transpose(1, 0, 2)
+            return np.swapaxes(scores, 0, 1)
         if scores.shape == (T, M, V):
             return scores
         raise AxesError(
@@ -325,7 +326,7 @@ def _content(value: Any) -> Any:
 
 def _label(annotation: Annotation) -> int | None:
     """A label as a number, from a number, an array of one, or a one-hot row; None if it is none."""
-    label = annotation.get("label")
+    label: Any = annotation.get("label")
     if isinstance(label, StoredArray):
         label = label.read()
     if isinstance(label, np.ndarray):
