@@ -171,6 +171,7 @@ def test_an_installed_wheel_finds_its_configs_and_runs_elsewhere(
     code, out = ran([str(python), "-c", "import lastkd; print(lastkd.__file__)"], tmp_path)
     assert out.strip().startswith(str(home)), out
     assert not Path(out.strip()).samefile(ROOT / "lastkd" / "__init__.py")
+    assert (Path(out.strip()).parent / "py.typed").exists()
     code, out = ran([str(python), *train(store_path, "run")], tmp_path)
     assert code == 0, out
     assert (tmp_path / "run" / "best.safetensors").exists()

@@ -40,8 +40,8 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
         kwargs_handlers=[
             DistributedDataParallelKwargs(
                 gradient_as_bucket_view=True,
-                # nothing in a training step reads the running statistics: only the first rank's are
-                # ever evaluated or saved, and `Student.share_buffers` hands them out before that
+                # no training step reads the running statistics: only rank 0's are ever evaluated or
+                # saved, and `Student.share_buffers` broadcasts them before that
                 broadcast_buffers=False,
             )
         ],

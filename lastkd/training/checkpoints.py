@@ -10,7 +10,7 @@ A run folder's `checkpoints` holds one folder for each of the two newest positio
 
 Views, clip order, dropout masks and the learning rate are functions of the position, so no random
 generator's state is stored. Running statistics differ between ranks, but only rank 0's are ever
-evaluated or saved, and DDP broadcasts them before each forward pass.
+evaluated or saved, and they are broadcast before either.
 """
 
 from __future__ import annotations
