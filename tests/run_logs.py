@@ -35,6 +35,7 @@ class Log:
         data: dict[str, Any] = SMALL_SET,
         began: float = BEGAN,
         teacher_file: str = "runs/t/best.safetensors",
+        labels: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,7 @@ class Log:
             "data": data,
             "loss": KD if teacher else None,
             "teacher": teacher,
+            "labels": labels,
         }
         self.write("start", 0, **self.start)
 

@@ -21,6 +21,7 @@ from lastkd.monitor.log.run import Run
 from lastkd.monitor.log.series import Series
 from lastkd.monitor.log.watcher import Watcher
 from lastkd.monitor.screen.glyphs import UNICODE, fit_name
+from lastkd.monitor.screen.run_facts import overview
 from lastkd.runs import events
 
 
@@ -211,8 +212,8 @@ def test_a_newer_log_is_read_as_far_as_it_is_understood(tmp_path: Path) -> None:
     run = read(log)
     assert (run.step, run.bad_lines) == (1, 0)
     assert run.unread() == [
-        "written by a newer lastkd (schema 3; 2 is known here)",
-        "unknown events passed over: dream",
+        "written by a newer lastkd (schema 3; known here: 2)",
+        "unknown events skipped: dream",
     ]
 
 
@@ -308,12 +309,12 @@ def test_a_long_log_is_sampled_and_nothing_but_steps_is_left_out(
     log.step(2001, ce=None, total=None, not_finite=["ce", "total"])
     log.step(2002)
     whole = read(log)
-    monkeypatch.setattr(run_module, "WHOLE", log.path.stat().st_size // 4 + 1)
+    monkeypatch.setattr(run_module, "MAX_WHOLE", log.path.stat().st_size // 4 + 1)
     run = Run(log.path.parent, log.path)
     while run.poll(1 << 16) or run.pending:
         pass
     assert run.stride == 4
-    assert "one step event in 4" in run.unread()[0]
+    assert "one in 4 of its older step events" in run.unread()[0]
     assert run.accuracies == whole.accuracies
     assert len(run.devices) == len(whole.devices) == 20
     assert (run.step, run.not_finite[0].step) == (2002, 2001)
@@ -428,6 +429,25 @@ def test_nothing_is_expected_elsewhere(tmp_path: Path) -> None:
         assert expected(read(Log(tmp_path / name, model, data=data, split=split))) is None
 
 
+def test_a_run_with_a_validation_part_chooses_on_it_and_is_tested_once(tmp_path: Path) -> None:
+    data = {**SMALL_SET, "validation": 16, "validation_hash": "v"}
+    log = Log(tmp_path / "kd", teacher=TEACHER, data=data, labels={"entropy": 1.25})
+    log.run([50.0, 70.0])
+    log.write("test", 101, checkpoint="last.safetensors", epoch=2, top1=66.0)
+    log.end()
+    Log(tmp_path / "alone").run([60.0]).end()
+    watcher = watch(tmp_path)
+    run = next(run for run in watcher.runs if run.distilled)
+    assert run.chooser == "validation"
+    assert run.best == (2, 70.0)
+    assert not run.unread()
+    assert watcher.compared(run).baseline is None  # it was trained on other clips
+    facts = dict(overview(run, watcher.compared(run)))
+    assert facts["best"] == "70.00 % at epoch 2 on the validation part"
+    assert facts["test part"] == "66.00 % with last.safetensors, epoch 2"
+    assert facts["soft labels"] == "entropy 1.25"
+
+
 def test_class_changes_are_against_the_baseline_or_the_first_evaluation(tmp_path: Path) -> None:
     watcher = watch(three_runs(tmp_path))
     teacher, alone, distilled = watcher.runs
@@ -506,16 +526,16 @@ def test_a_disk_that_fills_up_is_told_before_it_is_full(tmp_path: Path) -> None:
 
 def test_an_alert_is_told_once_and_a_second_stall_again(tmp_path: Path) -> None:
     log = Log(tmp_path / "r").run([50.0], until=40)
-    told = AlertLog()
+    reported = AlertLog()
     run = read(log)
     for now, expected_kinds in ((1000, ["stalled"]), (1100, [])):
         found = alerts(run, compare(run, []), BEGAN + now)
-        assert [alert.kind for alert in told.tell("r", found)] == expected_kinds
-    assert told.all[0].time == pytest.approx(BEGAN + 4 + 60)
+        assert [alert.kind for alert in reported.add("r", found)] == expected_kinds
+    assert reported.all[0].time == pytest.approx(BEGAN + 4 + 60)
     log.write("step", 20_000, step=45, epoch=1)
     poll(run)
-    assert told.tell("r", alerts(run, compare(run, []), BEGAN + 2001)) == []
-    again = told.tell("r", alerts(run, compare(run, []), BEGAN + 50_000))
+    assert reported.add("r", alerts(run, compare(run, []), BEGAN + 2001)) == []
+    again = reported.add("r", alerts(run, compare(run, []), BEGAN + 50_000))
     assert [alert.kind for alert in again] == ["stalled"]
 
 

@@ -1,4 +1,4 @@
-"""What deserves a look, found in a run's own figures."""
+"""Signs of trouble in the values of a run."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from lastkd.monitor.log.run import Run
 from lastkd.monitor.log.series import median, smoothed
 
 ENOUGH = 60
-"""Step events before a trend is spoken of."""
+"""Buckets of steps that a trend needs."""
 RISEN = 1.15
-"""The smoothed loss against the lowest that it was."""
+"""The smoothed loss relative to its minimum, from which on it counts as rising."""
 STUCK = 0.99
-"""The smoothed soft term against what it was: less of a fall than this is none."""
+"""The smoothed soft term relative to its earlier value, from which on it counts as stuck."""
 DISK_GB = 2.0
 DISK_HOURS = 1.0
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing that is wrong with a run.
+    """One problem of a run.
 
-    Args:
-        kind: nan, skipped, rising, stuck, slow, teacher, stalled, disk, failed.
-        time: of the event that shows it, in seconds since 1970.
-        reason: in words, with the figures.
+    Attributes:
+        kind: nan, skipped, rising, stuck, slow, teacher, stalled, disk or failed.
+        run: the run's name.
+        time: of the event that shows the problem, in seconds since 1970.
+        reason: the problem as text, with values.
     """
 
     kind: str
@@ -49,11 +50,11 @@ def _not_finite(run: Run) -> str | None:
 
 
 def _skipped(run: Run) -> str | None:
-    # the scaler of fp16 finds its scale by a few overflows: these are no trouble
-    told = {why: n for why, n in run.skipped.items() if why != "overflow" or n > 20}
-    if not told:
+    # fp16 finds its loss scale by a few overflows, which are harmless
+    counts = {why: n for why, n in run.skipped.items() if why != "overflow" or n > 20}
+    if not counts:
         return None
-    return "steps skipped: " + ", ".join(f"{n:,} by {why}" for why, n in sorted(told.items()))
+    return "steps skipped: " + ", ".join(f"{n:,} by {why}" for why, n in sorted(counts.items()))
 
 
 def _rising(run: Run) -> str | None:
@@ -61,7 +62,7 @@ def _rising(run: Run) -> str | None:
     if len(points) < ENOUGH or run.end:
         return None
     curve = smoothed([point[1] for point in points], len(points) / 25)
-    warm = len(curve) // 10  # the first steps swing
+    warm = len(curve) // 10  # the first steps fluctuate
     lowest = min(range(warm, len(curve)), key=curve.__getitem__)
     since = len(curve) - lowest
     if since < len(curve) / 8 or curve[lowest] <= 0 or curve[-1] < RISEN * curve[lowest]:
@@ -74,7 +75,7 @@ def _rising(run: Run) -> str | None:
 
 def _stuck(run: Run) -> str | None:
     points = run.series.points("soft")
-    if len(points) < ENOUGH or run.end or run.progress > 0.8:  # it flattens at the end as it should
+    if len(points) < ENOUGH or run.end or run.progress > 0.8:  # it is meant to flatten at the end
         return None
     curve = smoothed([point[1] for point in points], len(points) / 25)
     before, now = curve[-len(curve) // 3], curve[-1]
@@ -108,9 +109,7 @@ def _teacher(run: Run, compared: Compared) -> str | None:
 def _stalled(run: Run, now: float | None) -> str | None:
     if run.state(now) != "stalled":
         return None
-    return (
-        f"no event for {_span(run.quiet(now))}, where its pace explains {_span(run.quiet_limit())}"
-    )
+    return f"no event for {_span(run.quiet(now))}; its pace explains {_span(run.quiet_limit())}"
 
 
 def _disk(run: Run) -> str | None:
@@ -135,10 +134,10 @@ def _failed(run: Run) -> str | None:
 
 
 def alerts(run: Run, compared: Compared, now: float | None = None) -> list[Alert]:
-    """All that is wrong with a run as it stands.
+    """All current problems of a run.
 
     Args:
-        now: in seconds since 1970; the present where it is left out.
+        now: in seconds since 1970; the present by default.
     """
     found = {
         "nan": _not_finite(run),
@@ -165,18 +164,18 @@ def alerts(run: Run, compared: Compared, now: float | None = None) -> list[Alert
 
 
 class AlertLog:
-    """Every alert once: the first time that it was found, with its reason then."""
+    """Keeps each alert once, as it was when it was first found."""
 
     def __init__(self) -> None:
         self.all: list[Alert] = []
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
-    def tell(self, folder: str, found: list[Alert]) -> list[Alert]:
-        """Those that are new; a stall that passed may be told again."""
+    def add(self, folder: str, found: list[Alert]) -> list[Alert]:
+        """Adds the new ones among `found` and returns them; a stall that is over may come again."""
         kinds = {alert.kind for alert in found}
         if "stalled" not in kinds:
-            self._told.discard((folder, "stalled"))
-        fresh = [alert for alert in found if (folder, alert.kind) not in self._told]
-        self._told |= {(folder, alert.kind) for alert in fresh}
+            self._reported.discard((folder, "stalled"))
+        fresh = [alert for alert in found if (folder, alert.kind) not in self._reported]
+        self._reported |= {(folder, alert.kind) for alert in fresh}
         self.all += fresh
         return fresh

@@ -1,4 +1,4 @@
-"""Which runs belong together: a teacher with its students, a student with its baseline."""
+"""Groups of runs: a teacher with its students, and each student with its baseline."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from lastkd.report.reference import NTU60_XSUB
 
 @dataclass
 class Compared:
-    """What a run is measured against."""
+    """What a run is compared with.
+
+    Attributes:
+        baseline: the standalone run of the same model on the same data, split and parts.
+        teacher_run: the run that trained the teacher.
+        teacher_top1: in percent, as recorded in the teacher's checkpoint.
+    """
 
     baseline: Run | None = None
-    """The standalone run of the same model on the same data and split."""
     teacher_run: Run | None = None
     teacher_top1: float | None = None
 
     def gain(self, run: Run) -> float | None:
-        """Points of the best top-1 over the baseline's."""
+        """The best top-1 minus the baseline's best, in points, both on the part that chooses."""
         if self.baseline is None or run.best is None or self.baseline.best is None:
             return None
         return run.best[1] - self.baseline.best[1]
@@ -27,31 +32,35 @@ class Compared:
 
 @dataclass
 class Group:
-    """One teacher's students with their baselines, or runs without a teacher on one set."""
+    """A teacher's students and their baselines, or standalone runs on one set."""
 
     title: str
     runs: list[Run] = field(default_factory=list)
 
 
-def _set_of(run: Run) -> tuple[str, str]:
-    return (run.start.data.hash if run.start else "", str(run.settings.get("split", "")))
+def _parts_of(run: Run) -> tuple[str, str, str]:
+    """What identifies the data and its parts; only runs that share them can be compared."""
+    if run.start is None:
+        return "", "", ""
+    data = run.start.data
+    return data.hash, str(run.settings.get("split", "")), data.validation_hash or ""
 
 
 def baseline_of(run: Run, runs: list[Run]) -> Run | None:
-    """The standalone run that a distilled one is compared with.
+    """The standalone run that a distilled run is compared with.
 
-    Of several it is the likest: same seed and epochs first, then finished, then the latest.
+    Of several, runs with the same seed come first, then the same epochs, finished ones, the latest.
     """
     if not run.distilled:
         return None
-    fitting = [
+    candidates = [
         other
         for other in runs
         if other.start and not other.distilled and other.model == run.model
-        if _set_of(other) == _set_of(run)
+        if _parts_of(other) == _parts_of(run)
     ]
 
-    def likeness(other: Run) -> tuple[bool, bool, bool, float]:
+    def preference(other: Run) -> tuple[bool, bool, bool, float]:
         return (
             other.settings.get("seed") == run.settings.get("seed"),
             other.settings.get("epochs") == run.settings.get("epochs"),
@@ -59,34 +68,31 @@ def baseline_of(run: Run, runs: list[Run]) -> Run | None:
             other.start.time if other.start else 0.0,
         )
 
-    return max(fitting, key=likeness, default=None)
+    return max(candidates, key=preference, default=None)
 
 
 def teacher_run_of(run: Run, runs: list[Run]) -> Run | None:
-    """The run that trained a student's teacher, known by the folder of its checkpoint."""
+    """The run that trained a student's teacher, found by the folder of its checkpoint."""
     if not run.start or not run.start.teacher:
         return None
     named = run.settings.get("teacher")
+    if isinstance(named, list) and len(named) == 1:
+        named = named[0]
     if not isinstance(named, str):
-        return None
+        return None  # an ensemble was trained by several runs
     folder, model = Path(named).parent, run.start.teacher.model
-    fitting = [other for other in runs if not other.distilled and other.model == model]
-    for other in fitting:
+    candidates = [other for other in runs if not other.distilled and other.model == model]
+    for other in candidates:
         if other.folder.resolve() == folder.resolve():
             return other
-    # fetched from another machine, where the folders were called otherwise
-    moved = [
-        other for other in fitting if other.folder.name == folder.name and _same_set(other, run)
-    ]
+    # fetched from another machine, with other folders
+    alike = [other for other in candidates if other.folder.name == folder.name]
+    moved = [other for other in alike if _parts_of(other) == _parts_of(run)]
     return moved[0] if len(moved) == 1 else None
 
 
-def _same_set(one: Run, other: Run) -> bool:
-    return _set_of(one) == _set_of(other)
-
-
 def compare(run: Run, runs: list[Run]) -> Compared:
-    """What a run is measured against, among these runs."""
+    """What a run is compared with, among these runs."""
     teacher = run.start.teacher if run.start else None
     top1 = teacher.accuracy.get("top1") if teacher else None
     return Compared(
@@ -109,9 +115,10 @@ def _on(run: Run) -> str:
 
 
 def grouped(runs: list[Run]) -> list[Group]:
-    """The runs by teacher, each run once; a teacher's own run leads its students.
+    """Groups the runs by teacher, each run once, with the teacher's run first.
 
-    Within a group from the smallest model to the largest, the baseline before what is compared.
+    Within a group, models go from the smallest to the largest, and each baseline stands before the
+    runs compared with it.
     """
     groups: dict[tuple[str, ...], Group] = {}
     placed: set[int] = set()
@@ -120,7 +127,7 @@ def grouped(runs: list[Run]) -> list[Group]:
         assert run.start is not None
         assert run.start.teacher is not None
         teacher = run.start.teacher
-        key: tuple[str, ...] = (teacher.hash, *_set_of(run))
+        key: tuple[str, ...] = (teacher.hash, *_parts_of(run))
         if key not in groups:
             top1 = teacher.accuracy.get("top1")
             figure = f" {top1:.2f} %" if isinstance(top1, int | float) else ""
@@ -136,7 +143,7 @@ def grouped(runs: list[Run]) -> list[Group]:
     for run in runs:
         if id(run) in placed:
             continue
-        alone = ("", *_set_of(run))
+        alone = ("", *_parts_of(run))
         title = f"standalone on {_on(run)}" if run.start else "not started yet"
         groups.setdefault(alone, Group(title)).runs.append(run)
     for key, group in groups.items():
@@ -154,10 +161,10 @@ _TRAINING_CLIPS = 40_091
 
 
 def expected(run: Run) -> tuple[int, int] | None:
-    """The range of top-1 in percent for this run; None where the design says nothing of its set.
+    """The expected range of top-1 in percent; None except for students on NTU60 cross-subject.
 
-    NTU60 cross-subject is known by its classes, its split and its size; some readers drop a few
-    clips without a body.
+    That set is recognised by its classes, split and size, which may differ by a few clips that show
+    no body.
     """
     if run.start is None or run.model not in NTU60_XSUB:
         return None

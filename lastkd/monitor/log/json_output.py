@@ -1,4 +1,4 @@
-"""What the dashboard shows, as plain data for scripts."""
+"""The state of all runs as plain data for scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _accuracy(pair: tuple[int, float] | None) -> dict[str, Any] | None:
 
 
 def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str, Any]:
-    """One run as the table and its panels show it; what isn't known is None."""
+    """One run with all values of the table and the panels; unknown ones are None."""
     compared, last = watcher.compared(run), run.last
     hard_weight, soft_weight = run.weights()
     soft, soft_share = last.soft if last else None, run.soft_share()
@@ -53,14 +53,20 @@ def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str,
             "hard_weight": hard_weight,
             "soft_weight": soft_weight,
             "soft_share": soft_share,
-            # as they were called when kd was the only loss
+            # their names when kd was the only loss
             "kl": soft,
             "ce_weight": hard_weight,
             "kl_weight": soft_weight,
             "kl_share": soft_share,
         },
+        "chooser": run.chooser,
         "best": _accuracy(run.best),
         "last": _accuracy(run.final),
+        "tests": {
+            checkpoint: {"epoch": test.epoch, "top1": test.top1}
+            for checkpoint, test in run.tests.items()
+        },
+        "labels": run.start.labels if run.start else None,
         "standalone": baseline
         and {
             "run": baseline.folder.name,
@@ -83,7 +89,7 @@ def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str,
 
 
 def to_dict(watcher: Watcher) -> dict[str, Any]:
-    """All runs, and when they were looked at."""
+    """All runs, and the time."""
     now = time.time()
     return {
         "schema": SCHEMA,

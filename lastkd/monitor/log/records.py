@@ -1,7 +1,7 @@
 """The events of a log as typed records, decoded fast. `docs/events.md` describes them.
 
-What a key holds is checked, what is unknown is passed over; so a log of a newer version is read as
-far as it is understood.
+The types of known keys are checked; unknown keys and events are ignored, so that logs of newer
+versions can be read.
 """
 
 from __future__ import annotations
@@ -12,33 +12,38 @@ from typing import Any
 import msgspec
 
 LOG_NAME = "events.jsonl"
-"""Of a run's event log, as `lastkd.runs.events` has it, whose own imports take time."""
+"""The event log's file name. `lastkd.runs.events`, which defines it, is slow to import."""
 
 SCHEMA = 2
-"""The newest version of `docs/events.md` that is understood here in full."""
+"""The newest version of `docs/events.md` that is fully understood here."""
 
 STEP_LINE = b'{"event": "step", '
-"""How `EventLog` begins a step event, the one kind of which there may be millions."""
+"""The beginning of a step event as `EventLog` writes it; a log may have millions of them."""
 
 
 class Record(msgspec.Struct, tag_field="event", tag=str.lower, gc=False):
-    """What every event has."""
+    """The keys that all events share."""
 
     time: float
 
 
 class Data(msgspec.Struct):
-    """Of `start`: the store that was trained on."""
+    """The store of a `start` event, with the number of clips in each part.
+
+    `validation` is None without a validation part.
+    """
 
     hash: str = ""
     source: str = ""
     classes: int = 0
     train: int = 0
     test: int = 0
+    validation: int | None = None
+    validation_hash: str | None = None
 
 
 class Teacher(msgspec.Struct):
-    """Of `start`: where the soft labels come from."""
+    """The teacher of a `start` event."""
 
     model: str = ""
     hash: str = ""
@@ -47,7 +52,7 @@ class Teacher(msgspec.Struct):
 
 
 class LossInfo(msgspec.Struct):
-    """Of `start`, since schema 2: the distillation loss and its weights."""
+    """The distillation loss of a `start` event and its weights, since schema 2."""
 
     name: str = "kd"
     title: str = "soft"
@@ -73,6 +78,7 @@ class Start(Record):
     data: Data = msgspec.field(default_factory=Data)
     loss: LossInfo | None = None
     teacher: Teacher | None = None
+    labels: dict[str, Any] | None = None
 
 
 class Step(Record):
@@ -101,8 +107,16 @@ class Epoch(Record):
     seconds: float | None = None
 
 
-class Warning(Record):
+class WarningEvent(Record, tag="warning"):
     text: str = ""
+
+
+class Test(Record):
+    """A checkpoint on the test part, at the end of a run that chose on a validation part."""
+
+    checkpoint: str
+    epoch: int = 0
+    top1: float | None = None
 
 
 class Resume(Record):
@@ -128,7 +142,7 @@ class Skipped(Record):
 
 
 class Gpu(msgspec.Struct):
-    """Of `device`: one of the run's GPUs."""
+    """One of the GPUs of a `device` event."""
 
     index: int = 0
     name: str = ""
@@ -156,8 +170,8 @@ class _Kind(msgspec.Struct):
     event: str
 
 
-Event = Start | Step | Epoch | Warning | Resume | Checkpoint | Skipped | Device | End
-KINDS = {kind.__name__.lower() for kind in Record.__subclasses__()}
+Event = Start | Step | Epoch | Test | WarningEvent | Resume | Checkpoint | Skipped | Device | End
+KINDS = {str(kind.__struct_config__.tag) for kind in Record.__subclasses__()}
 
 _events = msgspec.json.Decoder(Event)
 _steps = msgspec.json.Decoder(Step)
@@ -165,7 +179,12 @@ _kind = msgspec.json.Decoder(_Kind)
 
 
 class Decoded:
-    """The events of some lines, and what could not be read of them."""
+    """The events of some lines.
+
+    Attributes:
+        bad: the number of unreadable lines.
+        unknown: kinds of events that were ignored.
+    """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -183,13 +202,13 @@ class Decoded:
             kind = _kind.decode(line).event
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.bad += 1
-            # a process that was killed left half a line, and the next one wrote on behind it
+            # a killed process left half a line, and the next process continued it
             glued = line.rfind(b'{"event":')
             if glued > 0:
                 self.line(line[glued:])
             return
         if kind in KINDS:
-            self.bad += 1  # a known event whose keys hold something else
+            self.bad += 1  # a known event with a value of a wrong type
         else:
             self.unknown.add(kind)
 
@@ -215,11 +234,11 @@ def _sampled(data: bytes, stride: int) -> list[bytes]:
 
 
 def decode(data: bytes, stride: int = 1) -> Decoded:
-    """The events of whole lines.
+    """The events of complete lines.
 
     Args:
-        stride: of step events whose loss is finite about one in so many is read; all other lines
-            are, and the last.
+        stride: decode about one in `stride` of the step events whose loss is finite; the last line
+            and all other events are always decoded.
     """
     decoded = Decoded()
     events = decoded.events

@@ -1,4 +1,4 @@
-"""What is known of one run, kept up to date from its event log."""
+"""A run, kept up to date from its event log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from lastkd.monitor.log.records import (
     Skipped,
     Start,
     Step,
-    Warning,
+    Test,
+    WarningEvent,
     decode,
 )
 from lastkd.monitor.log.series import Series, mean, median
@@ -31,26 +32,27 @@ CHANNELS = (
 )
 _columns = attrgetter("step", *CHANNELS)
 CHUNK = 2 << 20
-WHOLE = 16 << 20
-"""A log up to this size is read whole; of a longer one's step events only so many."""
+"""Bytes read at a time."""
+MAX_WHOLE = 16 << 20
+"""Logs up to this size in bytes are read whole; of longer ones a sample of the step events."""
 KEPT = 200
-"""Warnings, checkpoints and device events that are remembered: the latest."""
+"""The number of latest warnings, checkpoints and device events that are kept."""
 QUIET_AT_START_S = 300.0
-"""A run may be silent so long before its first step: it loads, compiles, looks for its devices."""
+"""Seconds without an event that are usual before the first step: loading, compiling."""
 
 
 class Run:
-    """One run, from its log alone.
+    """One run, known from its event log alone.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         log: its event log.
     """
 
     def __init__(self, folder: Path, log: Path) -> None:
         self.folder = folder
         self.name = folder.name or str(folder)
-        """The folder's; among runs whose folders are called alike with those above it."""
+        """The folder's name, with parent folders where several runs share it."""
         self.tail = LogTail(log)
         self._forget()
 
@@ -59,9 +61,10 @@ class Run:
         self.end: End | None = None
         self.series = Series(CHANNELS)
         self.epochs: dict[int, Epoch] = {}
+        self.tests: dict[str, Test] = {}
         self.last: Step | None = None
         self.last_time: float | None = None
-        self.warnings: deque[Warning] = deque(maxlen=KEPT)
+        self.warnings: deque[WarningEvent] = deque(maxlen=KEPT)
         self.warning_count = 0
         self.resumes: deque[Resume] = deque(maxlen=KEPT)
         self.checkpoints: deque[Checkpoint] = deque(maxlen=KEPT)
@@ -78,15 +81,15 @@ class Run:
     # --- reading --------------------------------------------------------------------------------
 
     def poll(self, limit: int = CHUNK) -> bool:
-        """Takes in some of what was appended; whether anything has changed."""
+        """Reads up to about `limit` bytes of what was appended; whether anything changed."""
         before = (self.tail.gone, self.tail.problem)
         data, replaced = self.tail.read(limit)
         if replaced:
             self._forget()
-        if self.tail.offset <= limit and self.tail.size > WHOLE:
-            self.stride = -(-self.tail.size // WHOLE)
+        if self.tail.offset <= limit and self.tail.size > MAX_WHOLE:
+            self.stride = -(-self.tail.size // MAX_WHOLE)
         if data:
-            # behind the part that was there at first, every line counts
+            # only the part that existed at the start is sampled
             decoded = decode(data, self.stride if self.tail.pending else 1)
             self.bad_lines += decoded.bad
             self.unknown |= decoded.unknown
@@ -95,7 +98,7 @@ class Run:
 
     @property
     def pending(self) -> bool:
-        """There is more to read at once."""
+        """More can be read without waiting."""
         return self.tail.pending and not self.tail.gone and self.tail.problem is None
 
     def _take(self, events: list[records.Event]) -> None:
@@ -113,9 +116,9 @@ class Run:
             self._take_other(event)
         if steps:
             self._take_steps(steps)
-        spoken = [event.time for event in events if type(event) is not Device]
-        if spoken:  # a device event is no sign of progress
-            self.last_time = spoken[-1]
+        times = [event.time for event in events if type(event) is not Device]
+        if times:  # device events are no sign of progress
+            self.last_time = times[-1]
 
     def _take_steps(self, steps: list[Step]) -> None:
         if self.distilled and steps[0].soft is None and steps[0].kl is not None:
@@ -135,12 +138,14 @@ class Run:
             case Start():
                 if self.start is not None and self.start.run_id != event.run_id:
                     bad, stride = self.bad_lines, self.stride
-                    self._forget()  # a second run was appended to the file: the latest counts
+                    self._forget()  # another run was appended to the file: the latest one counts
                     self.bad_lines, self.stride = bad, stride
                 self.start = event
             case Epoch():
                 self.epochs[event.epoch] = event
-            case Warning():
+            case Test():
+                self.tests[event.checkpoint] = event
+            case WarningEvent():
                 self.warnings.append(event)
                 self.warning_count += 1
             case Resume():
@@ -149,7 +154,7 @@ class Run:
             case Checkpoint():
                 self.checkpoints.append(event)
             case Skipped():
-                if event.step > self._skipped_until:  # one that is done again is known
+                if event.step > self._skipped_until:  # steps repeated after a resume count once
                     self._skipped_until = event.step
                     self.skipped[event.reason] = self.skipped.get(event.reason, 0) + 1
             case Device():
@@ -169,7 +174,7 @@ class Run:
 
     @property
     def variant(self) -> str:
-        """The alias of a student's model, such as nano; the model's name of all others."""
+        """The alias of a student's model such as nano; for other models their name."""
         if self.start and self.start.variant:
             return self.start.variant
         return self.model.removeprefix("last_e_")  # schema 1 doesn't record the alias
@@ -179,35 +184,35 @@ class Run:
         return self.start is not None and self.start.teacher is not None
 
     def number(self, key: str) -> float | None:
-        """A setting that is a number."""
+        """A numeric setting."""
         value = self.settings.get(key)
         return float(value) if isinstance(value, int | float) else None
 
     @property
     def newer(self) -> int | None:
-        """The schema of a log that a newer version wrote."""
+        """The log's schema if it is newer than `records.SCHEMA`."""
         schema = self.start.schema if self.start else 0
         return schema if schema > records.SCHEMA else None
 
     def unread(self) -> list[str]:
-        """What of the log was passed over, in words."""
-        said = []
+        """What was skipped of the log, as texts."""
+        texts = []
         if self.newer:
-            said.append(
-                f"written by a newer lastkd (schema {self.newer}; {records.SCHEMA} is known here)"
+            texts.append(
+                f"written by a newer lastkd (schema {self.newer}; known here: {records.SCHEMA})"
             )
         bad = self.bad_lines + self.tail.too_long
         if bad:
-            said.append(f"{bad:,} unreadable line{'s' if bad > 1 else ''} skipped")
+            texts.append(f"{bad:,} unreadable line{'s' if bad > 1 else ''} skipped")
         if self.unknown:
             kinds = sorted(self.unknown)
             shown = ", ".join(kinds[:3]) + (" ..." if len(kinds) > 3 else "")
-            said.append(f"unknown events passed over: {shown}")
+            texts.append(f"unknown events skipped: {shown}")
         if self.stride > 1:
-            said.append(f"long log: one step event in {self.stride} was read of its first part")
+            texts.append(f"long log: one in {self.stride} of its older step events was read")
         if self.tail.problem:
-            said.append(f"cannot be read: {self.tail.problem}")
-        return said
+            texts.append(f"cannot be read: {self.tail.problem}")
+        return texts
 
     # --- how far it is --------------------------------------------------------------------------
 
@@ -229,18 +234,18 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """From 0 to 1."""
+        """The share of all steps that are done, from 0 to 1."""
         return min(self.step / self.total_steps, 1.0) if self.total_steps else 0.0
 
     @property
     def clips_per_s(self) -> float | None:
-        """The median of the last reports."""
+        """The median of the latest reports."""
         recent = self.series.recent("clips_per_s", 9)
         return median(recent) if recent else None
 
     @property
     def teacher_share(self) -> float | None:
-        """Of a step's time, from 0 to 1."""
+        """The teacher's share of a step's time, from 0 to 1."""
         teacher, student = self.series.recent("teacher_ms"), self.series.recent("student_ms")
         if not teacher or not student:
             return None
@@ -248,7 +253,7 @@ class Run:
         return of_teacher / (of_teacher + of_student) if of_teacher + of_student else None
 
     def seconds_left(self) -> float | None:
-        """Steps and evaluations that are still to come, at the pace of the last ones."""
+        """The time for the remaining steps and evaluations, at the latest pace."""
         rate = self.clips_per_s
         if self.end or not rate or not self.start or not self.total_steps:
             return None
@@ -259,12 +264,12 @@ class Run:
         return left + max(evaluations, 0) * (median(seconds) if seconds else 0.0)
 
     def quiet_limit(self) -> float:
-        """Seconds without an event that the run's own pace explains."""
+        """Seconds without an event that the run's pace explains."""
         if self.last is None or not self._gaps:
             return QUIET_AT_START_S
         limit = max(60.0, 8 * median(self._gaps), 2 * max(self._gaps))
         per_epoch = self.start.steps_per_epoch if self.start else 0
-        if per_epoch and self.last.step % per_epoch == 0:  # it evaluates
+        if per_epoch and self.last.step % per_epoch == 0:  # it is evaluating
             seconds = [e.seconds for e in self.epochs.values() if e.seconds is not None]
             rate = self.clips_per_s
             first = self.start.data.test / rate if self.start and rate else QUIET_AT_START_S
@@ -278,7 +283,7 @@ class Run:
         return max((time.time() if now is None else now) - self.last_time, 0.0)
 
     def state(self, now: float | None = None) -> str:
-        """waiting, running, stalled, or as its end says: finished, stopped, failed."""
+        """`waiting`, `running`, `stalled`, or the end event's `finished`, `stopped` or `failed`."""
         if self.end is not None:
             return self.end.state or "stopped"
         if self.start is None and self.last is None:
@@ -288,13 +293,18 @@ class Run:
     # --- how good it is -------------------------------------------------------------------------
 
     @property
+    def chooser(self) -> str:
+        """The part that epochs are evaluated and chosen on: `validation` or `test`."""
+        return "validation" if self.start and self.start.data.validation is not None else "test"
+
+    @property
     def accuracies(self) -> list[tuple[int, float]]:
-        """Epoch and top-1 of each evaluation, in order."""
+        """Epoch and top-1 of each evaluation on the part that chooses, in order."""
         return sorted((e.epoch, e.top1) for e in self.epochs.values() if e.top1 is not None)
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Epoch and top-1 of the best evaluation, the first of equals."""
+        """Epoch and top-1 of the best evaluation; of equal ones the first."""
         return max(self.accuracies, key=lambda pair: (pair[1], -pair[0]), default=None)
 
     @property
@@ -304,7 +314,7 @@ class Run:
 
     @property
     def loss(self) -> LossInfo | None:
-        """The distillation loss; of logs of schema 1 as their settings give it."""
+        """The distillation loss; for logs of schema 1 derived from the settings."""
         if not self.distilled or self.start is None:
             return None
         return self.start.loss or self._loss_of_settings()
@@ -326,9 +336,9 @@ class Run:
         return self.loss.title if self.loss else "soft"
 
     def weights(self) -> tuple[float, float]:
-        """Weights of the hard and of the soft term in the loss, tau^2 included.
+        """The weights of the hard and the soft term in the loss, tau^2 included.
 
-        The soft term's is that after its warm-up; step events have the one in use.
+        The soft term's weight is the one after its warm-up; step events have the current one.
         """
         return (self.loss.hard_weight, self.loss.soft_weight) if self.loss else (1.0, 0.0)
 
@@ -342,7 +352,7 @@ class Run:
         return [(step, mean) for step, mean, _, _ in self.series.points(channel)]
 
     def soft_share(self) -> float | None:
-        """The share of the weighted soft term in the loss, from 0 to 1, of the last reports."""
+        """The weighted soft term's share of the loss in the latest reports, from 0 to 1."""
         soft, weights = self.series.recent("soft"), self.series.recent("soft_weight")
         total = self.series.recent("total")
         if not soft or not weights or not total or not mean(total):

@@ -149,7 +149,7 @@ class Watcher:
             alert
             for run in self.runs
             if not run.pending
-            for alert in self.alert_log.tell(
+            for alert in self.alert_log.add(
                 str(run.tail.path), alerts(run, self.compared(run), now)
             )
         ]

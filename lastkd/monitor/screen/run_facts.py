@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lastkd.monitor.log.classes import checkpoint_metadata
 from lastkd.monitor.log.groups import Compared, expected
 from lastkd.monitor.log.records import Start
@@ -18,7 +20,13 @@ def overview(run: Run, compared: Compared) -> Facts:
     if run.start:
         facts += _setup(run, run.start)
     facts += _progress(run)
-    facts += [("best", _accuracy(run.best)), ("last", _accuracy(run.final))]
+    part = " on the validation part" if run.chooser == "validation" else ""
+    facts += [("best", _accuracy(run.best, part)), ("last", _accuracy(run.final, part))]
+    facts += [
+        ("test part", f"{test.top1:.2f} % with {checkpoint}, epoch {test.epoch}")
+        for checkpoint, test in run.tests.items()
+        if test.top1 is not None
+    ]
     facts += _comparison(run, compared)
     if loss := _loss(run):
         facts.append(("loss", loss))
@@ -72,6 +80,8 @@ def _comparison(run: Run, compared: Compared) -> Facts:
     if run.start and run.start.teacher:
         top1 = compared.teacher_top1
         facts.append(("teacher", run.start.teacher.model + (f", {top1:.2f} %" if top1 else "")))
+    if run.start and run.start.labels:
+        facts.append(("soft labels", _labels(run.start.labels)))
     baseline = compared.baseline
     if baseline:
         facts.append(("baseline", f"{baseline.name}: {_accuracy(baseline.best)}"))
@@ -96,8 +106,17 @@ def _loss(run: Run) -> str:
     return "" if last.total is None else f"{last.total:.4g}"
 
 
-def _accuracy(pair: tuple[int, float] | None) -> str:
-    return f"{pair[1]:.2f} % at epoch {pair[0]}" if pair else "not evaluated yet"
+def _accuracy(pair: tuple[int, float] | None, part: str = "") -> str:
+    return f"{pair[1]:.2f} % at epoch {pair[0]}{part}" if pair else "not evaluated yet"
+
+
+def _labels(values: dict[str, Any]) -> str:
+    """The softness of the teacher's labels, as far as it is numbers."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.3g}"
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    )
 
 
 def settings(run: Run) -> Facts:

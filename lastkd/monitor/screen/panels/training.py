@@ -43,10 +43,12 @@ class AccuracyPanel(ChartPanel):
 
     def titles(self) -> tuple[str, str]:
         compared = self.state.watcher.compared
+        choosers = {run.chooser for run in self.runs}
+        unit = "top-1 %" if choosers <= {"test"} else f"top-1 % on {' and '.join(sorted(choosers))}"
         gains = [(run, gain) for run in self.runs if (gain := compared(run).gain(run)) is not None]
         if len(gains) == 1:
-            return "top-1 %", f"gain {gains[0][1]:+.1f} points"
-        return "top-1 %", " ".join(f"{run.variant} {gain:+.1f}" for run, gain in gains[:4])
+            return unit, f"gain {gains[0][1]:+.1f} points"
+        return unit, " ".join(f"{run.variant} {gain:+.1f}" for run, gain in gains[:4])
 
     def content(self) -> object:
         drawn: list[object] = []
