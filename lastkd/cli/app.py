@@ -17,6 +17,8 @@ COMMANDS = {
     "evaluate": "lastkd.cli.evaluate:evaluate",
     "predict": "lastkd.cli.predict:predict",
     "export": "lastkd.cli.export:export",
+    "calibrate": "lastkd.cli.calibrate:calibrate",
+    "live": "lastkd.cli.live:live",
     "report": "lastkd.cli.report:report",
     "teacher-cache": "lastkd.cli.teacher_cache:teacher_cache",
     "sweep": "lastkd.cli.sweep:sweep",

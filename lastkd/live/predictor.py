@@ -155,9 +155,10 @@ class StreamPredictor:
         early = now + 0.5 * self._frame_s
         if early - self._begun + self._frame_s < self.shortest or early < self._due:
             return None
-        prediction = self.predict_now()
-        self._due = max(self._due + self.step, early + 0.5 * self.step)
-        return prediction
+        if self._due < now - self.step:
+            self._due = now
+        self._due += self.step
+        return self.predict_now()
 
     def predict_now(self) -> StreamPrediction | None:
         """A prediction for the frames so far, due or not; None where there are none."""

@@ -1,0 +1,118 @@
+"""What a user names as SOURCE, as a source of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd.data.formats.ntu_skeleton import read_skeleton
+from lastkd.data.formats.skeleton_text import Recording
+from lastkd.data.open_source import format_of
+from lastkd.data.open_source import open_source as open_dataset
+from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
+from lastkd.errors import UserError, nearest
+from lastkd.live.classifier import ModelFacts
+from lastkd.live.sources import (
+    FrameSource,
+    GrowingFolder,
+    JsonLines,
+    RecordedBodies,
+    RecordedClip,
+    check_folder,
+)
+
+
+def open_frames(
+    source: str,
+    clip: str | None,
+    facts: ModelFacts,
+    *,
+    rate: float,
+    wait_s: float | None = None,
+) -> FrameSource:
+    """A source of frames for a model.
+
+    Args:
+        source: a store, a recorded clip, a set of clips, a folder of JSON files or a `.jsonl` file.
+        clip: of a store or a set: its name or number; the first where it is left out.
+        rate: frames per second of what doesn't say it.
+        wait_s: a folder ends when nothing new came for so long.
+
+    Raises:
+        UserError: there is no such source or clip, or it can't be read.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a clip, a folder, or - for stdin")
+    if (path / ABOUT_FILE).is_file():
+        return _from_store(path, clip, rate)
+    if path.suffix == ".skeleton":
+        return _from_recording(path.name, read_skeleton(path), rate)
+    if path.suffix == ".npy":
+        return RecordedClip(path.name, _array(path), rate)
+    if path.suffix in (".jsonl", ".ndjson"):
+        return JsonLines(path.name, path.open("rb"), facts.dimensions, rate)
+    if format_of(path) is not None:
+        return _from_dataset(source, clip, facts, rate)
+    if path.is_dir():
+        check_folder(path)
+        return GrowingFolder(path, rate, facts.dimensions, wait_s)
+    raise UserError(
+        f"{path}: holds no frames that can be played; give a .skeleton, .npy or .jsonl file, a "
+        "store, a set that lastkd prepare reads, or a folder of an estimator's .json files"
+    )
+
+
+def _from_store(path: Path, clip: str | None, rate: float) -> FrameSource:
+    store = ClipStore.open(path)
+    index = _index(str(path), store.names, clip)
+    label = store.class_names[int(store.labels[index])]
+    return RecordedClip(f"{store.names[index]} ({label})", store.clip(index), rate)
+
+
+def _from_recording(name: str, recording: Recording, rate: float) -> FrameSource:
+    frames: list[tuple[list[NDArray[np.floating]], list[int]]] = [
+        ([], []) for _ in range(recording.total_frames)
+    ]
+    for number, track in enumerate(recording.tracks):
+        for frame, joints in zip(track.frames.tolist(), track.joints, strict=True):
+            frames[frame][0].append(joints)
+            frames[frame][1].append(number)
+    return RecordedBodies(
+        name, [(np.array(joints), np.array(ids, np.int64)) for joints, ids in frames], rate
+    )
+
+
+def _from_dataset(source: str, clip: str | None, facts: ModelFacts, rate: float) -> FrameSource:
+    reader = open_dataset(source, layout=facts.layout or None)
+    index = _index(source, tuple(reader.names()), clip)
+    reading = next(reader.read(index, index + 1))
+    if reading.clip is None:
+        reason = reading.fault or f"{source}: {reading.name} shows nobody"
+        raise UserError(reason)
+    label = reader.class_names[reading.clip.label]
+    return RecordedClip(f"{reading.name} ({label})", reading.clip.joints, rate)
+
+
+def _index(source: str, names: tuple[str, ...], clip: str | None) -> int:
+    if clip is None:
+        return 0
+    if clip in names:
+        return names.index(clip)
+    if clip.isdecimal() and int(clip) < len(names):
+        return int(clip)
+    hint = nearest(clip, names) if len(names) < 5000 else f"they are named like {names[0]}"
+    raise UserError(f"{source}: has no clip {clip!r}; {hint[:300]}")
+
+
+def _array(path: Path) -> NDArray[np.floating]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: can't be read as an array ({reason})") from None
+    if not (isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.ndim in (3, 4)):
+        raise UserError(f"{path}: holds no joints (frames, bodies, joints, 3)")
+    return array[:, None] if array.ndim == 3 else array
