@@ -188,8 +188,8 @@ def test_bad_lines_are_skipped_and_counted_on_stderr(nano: Path, store_path: Pat
     result = live(nano, "-", "--json", "--speed", "max", stdin="\n".join(rows).encode())
     assert lines(result)
     assert f"stdin: 2 {BROKEN}" in result.stderr
-    assert f"stdin: 3 {FOREIGN}" in result.stderr
-    assert f"stdin: 1 {MISFIT}" in result.stderr
+    assert f"stdin: 2 {FOREIGN}" in result.stderr
+    assert f"stdin: 2 {MISFIT}" in result.stderr
 
 
 def test_a_source_of_another_skeleton_alone_is_one_sentence(nano: Path, tmp_path: Path) -> None:

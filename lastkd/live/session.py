@@ -53,6 +53,7 @@ class LiveSession:
         self._faults: Counter[str] = Counter()
         self._offset: float | None = None
         self._last = 0.0
+        self._unanswered = False
 
     @property
     def skipped(self) -> Counter[str]:
@@ -85,6 +86,8 @@ class LiveSession:
             if self.source.paced:
                 self._wait(now)
             self._push(frame, now)
+        if self._unanswered and not self.stop.is_set():
+            self._hand_on(self.predictor.predict_now())  # the end of a clip is worth a look
 
     def _push(self, frame: Frame, now: float) -> None:
         try:
@@ -95,9 +98,14 @@ class LiveSession:
             return
         self.frames += 1
         self._last = now
+        self._unanswered = prediction is None
         self.on_frame(frame, now)
+        self._hand_on(prediction)
+
+    def _hand_on(self, prediction: StreamPrediction | None) -> None:
         if prediction is not None:
-            self.on_prediction(prediction, self._late(now))
+            self._unanswered = False
+            self.on_prediction(prediction, self._late(prediction.time))
 
     def _late(self, now: float) -> float:
         """Seconds by which a frame's prediction comes later than the timeliest frame's push."""
