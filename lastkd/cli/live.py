@@ -125,7 +125,7 @@ def live(
     if as_json:
         _print_lines(session, top, real_time=speed is not None)
     else:
-        _draw(session, theme, only_ascii)
+        _draw(session, model_file, theme, only_ascii)
     _report_skipped(session)
 
 
@@ -153,8 +153,12 @@ def _played(
 def _video(
     video: Path | None, camera: int | None, pose_model: Path | None, facts: ModelFacts
 ) -> FrameSource:
-    from lastkd.live.video import open_video
-
+    try:
+        from lastkd.live.video import open_video
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--video and --camera need the package {error.name}; pip install 'lastkd[video]'"
+        ) from None
     return open_video(video, camera, pose_model, facts)
 
 
@@ -163,9 +167,7 @@ def _print_lines(session: LiveSession, top: int, *, real_time: bool) -> None:
     # a reader that has gone is told by the write, in the main thread's own time
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    writer = LineWriter(
-        sys.stdout.buffer, drop=real_time, on_closed=session.stop.set
-    )
+    writer = LineWriter(sys.stdout.buffer, drop=real_time, on_closed=session.stop.set)
     session.on_prediction = lambda prediction, late: writer.write(
         {**prediction.to_dict(top), "late_ms": round(1000 * late, 1)}
     )
@@ -179,10 +181,19 @@ def _print_lines(session: LiveSession, top: int, *, real_time: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _draw(session: LiveSession, theme: str | None, only_ascii: bool | None) -> None:
+def _draw(
+    session: LiveSession, model_file: Path, theme: str | None, only_ascii: bool | None
+) -> None:
     from lastkd.live.screen.app import LiveApp
+    from lastkd.live.screen.state import LiveState
+    from lastkd.monitor.screen.app import theme_for
+    from lastkd.monitor.screen.glyphs import ASCII, UNICODE, speaks_utf8
+    from lastkd.monitor.screen.style import DARK
 
-    LiveApp.of(session, theme=theme, only_ascii=only_ascii).run()
+    if only_ascii is None:
+        only_ascii = not speaks_utf8()
+    state = LiveState(session, model_file, DARK, ASCII if only_ascii else UNICODE)
+    LiveApp(state, theme=f"lastkd-{theme}" if theme else theme_for()).run()
 
 
 def _report_skipped(session: LiveSession) -> None:

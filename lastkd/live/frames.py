@@ -155,9 +155,9 @@ def _mediapipe(value: Mapping[str, Any], time: float | None, dimensions: int) ->
         np.float32,
     )
     if flat:
-        places = rows[..., :2] * np.float32([value.get("width", 1), value.get("height", 1)])
+        places = rows[..., :2] * _array([value.get("width", 1), value.get("height", 1)])
     else:
-        places = rows[..., :3] * np.float32([1, -1, -1])
+        places = rows[..., :3] * _array([1, -1, -1])
     return Frame(places, time, rows[..., 3])
 
 

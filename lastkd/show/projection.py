@@ -58,7 +58,7 @@ def project(poses: PoseSequence, layout: Layout, turn_degrees: float) -> Project
         points = joints[..., :2] * flip
         tips = None if poses.arrows is None else points + _arrows(poses)[..., :2] * flip
         return _bounded(points, np.zeros(joints.shape[:3]), seen, tips, None, None)
-    camera = _camera(turn_degrees)
+    camera = camera_matrix(turn_degrees)
     turned = joints @ camera.T
     points, depth = turned[..., :2], turned[..., 2]
     tips = None if poses.arrows is None else points + (_arrows(poses) @ camera.T)[..., :2]
@@ -88,7 +88,7 @@ def _arrows(poses: PoseSequence) -> Vectors:
     return ARROW_FRAMES * poses.arrows.astype(np.float64)
 
 
-def _camera(turn_degrees: float) -> Vectors:
+def camera_matrix(turn_degrees: float) -> Vectors:
     """`(3, 3)`, whose rows give x and y in the picture and depth."""
     turn, pitch = np.radians(turn_degrees), np.radians(PITCH_DEGREES)
     about_y = np.array(
