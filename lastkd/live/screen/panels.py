@@ -210,9 +210,8 @@ class HeaderLine(LiveLine):
         else:
             pace = f"{state.frames_per_second:.0f} frames/s"
         separator = f" {glyphs.dot} "
-        right = separator.join(
-            (pace, f"{state.recent_milliseconds:.1f} ms", f"{1000 * state.late_s:.0f} ms late")
-        )
+        facts = [pace, f"{state.recent_milliseconds:.1f} ms", f"{1000 * state.late_s:.0f} ms late"]
+        right = separator.join(facts if width >= 76 else facts[::2])
         left = " lastkd live  "
         middle = f"{state.model.name}{separator}{session.source.name}"
         room = max(width - len(left) - len(right) - 2, 0)
