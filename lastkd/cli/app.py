@@ -23,6 +23,7 @@ COMMANDS = {
     "teacher-cache": "lastkd.cli.teacher_cache:teacher_cache",
     "sweep": "lastkd.cli.sweep:sweep",
     "sequence": "lastkd.cli.sequence:sequence",
+    "check": "lastkd.cli.check:check",
     "bench": "lastkd.cli.bench:bench",
     "monitor": "lastkd.cli.monitor:monitor",
     "kaggle": "lastkd.cli.kaggle:kaggle",

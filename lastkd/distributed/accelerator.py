@@ -11,6 +11,8 @@ import torch
 import torch.distributed
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lastkd.distributed.stop_requests import Stopped, end_if_orphaned
 from lastkd.errors import UserError
@@ -37,14 +39,7 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=accumulation, sync_with_dataloader=False
         ),
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(
-                gradient_as_bucket_view=True,
-                # no training step reads the running statistics: only rank 0's are ever evaluated or
-                # saved, and `Student.share_buffers` broadcasts them before that
-                broadcast_buffers=False,
-            )
-        ],
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
     if accelerator.num_processes != launched:
         raise UserError(
@@ -58,6 +53,20 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return accelerator
+
+
+def wrap(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+    """`model` on its device, under DDP where several processes train together.
+
+    Its buffers aren't broadcast before each forward pass, which would be hundreds of launches a
+    step: training reads no running statistics, and only the main process's are ever evaluated or
+    saved.
+    """
+    wrapped: nn.Module = accelerator.prepare(model)
+    if isinstance(wrapped, DistributedDataParallel):
+        # set here, since torch 2.13 deprecates the argument of this name in favour of another
+        wrapped.broadcast_buffers = False
+    return wrapped
 
 
 def leave(accelerator: Accelerator) -> None:

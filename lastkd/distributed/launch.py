@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import LAUNCH_CONFIGS
+from lastkd.files.yaml_files import read_mapping
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,19 @@ class Launch:
         if config.stem not in known or config.parent != Path():
             raise UserError(f"{config}: no such launch config; {nearest(config.stem, known)}")
         return cls(LAUNCH_CONFIGS / f"{config.stem}.yaml")
+
+    @property
+    def mixed_precision(self) -> str:
+        """`no`, `fp16` or `bf16`, as the config file says."""
+        value = read_mapping(self.config).get("mixed_precision", "no")
+        return "no" if value in (None, False) else str(value)
+
+    def with_processes(self, count: int, *, cpu: bool) -> Launch:
+        """The same launch with so many processes of this machine, one a GPU or all on the CPU."""
+        options = ("--multi_gpu", "--num_machines", "1", "--num_processes", str(count))
+        config = LAUNCH_CONFIGS / "cpu.yaml" if cpu else self.config
+        threads = ("--num_cpu_threads_per_process", "1") if cpu else ()
+        return Launch(config, (*options, *threads))
 
     def argv(self, module: str, *arguments: str) -> list[str]:
         """`accelerate launch -m MODULE ARGUMENTS`, run by this Python."""

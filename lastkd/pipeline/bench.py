@@ -111,11 +111,13 @@ class BenchResult:
         }
 
 
-def random_store(out: Path, train_clips: int, *, classes: int = NTU60_CLASSES) -> ClipStore:
+def random_store(
+    out: Path, train_clips: int, *, test_clips: int = 1, classes: int = NTU60_CLASSES
+) -> ClipStore:
     """A store of random walks of NTU's shape; one clip in five has two bodies."""
     rng = np.random.Generator(np.random.Philox(key=0))
     layout = get_layout(LAYOUT)
-    names = [f"clip{i}" for i in range(train_clips + 1)]
+    names = [f"clip{i}" for i in range(train_clips + test_clips)]
     with StoreWriter(out, layout) as writer:
         for i, name in enumerate(names):
             T = int(np.clip(rng.normal(75, 20), 30, 150))
@@ -124,7 +126,7 @@ def random_store(out: Path, train_clips: int, *, classes: int = NTU60_CLASSES) -
             writer.add(Clip(name, i % classes, steps.cumsum(axis=0, dtype=np.float32), 1, 1, 1))
         writer.finish(
             class_names=numbered_classes(classes),
-            splits={"xsub": {"train": names[:-1], "test": names[-1:]}},
+            splits={"xsub": {"train": names[:train_clips], "test": names[train_clips:]}},
             source="random walks",
             counts={},
         )

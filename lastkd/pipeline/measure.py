@@ -173,6 +173,7 @@ class Measurement:
         self.accelerator.free_memory()
         return {
             "steps_per_epoch": steps_per_epoch,
+            "global_batch": timed.schedule.global_batch,
             "step_s": step_s,
             "eval_s": eval_s,
             "test_clips": tested,

@@ -20,6 +20,7 @@ from lastkd import rng
 from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
+from lastkd.distributed.accelerator import wrap
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
@@ -67,7 +68,7 @@ class Student:
         self.model: SkeletonModel = build_model(
             architecture, store.num_classes, store.layout, dropout=settings.dropout
         )
-        self.wrapped: nn.Module = accelerator.prepare(self.model)
+        self.wrapped = wrap(accelerator, self.model)
         self.compute = torch.compile(self.wrapped) if compiled else self.wrapped
         self.optimizer = make_optimizer(self.model, settings)
         self.average = WeightAverage(self.model, settings.ema) if settings.ema else None
