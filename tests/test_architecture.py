@@ -52,16 +52,10 @@ SLOW_TO_IMPORT = {
 }
 """Packages that take 30 ms or more to import, each with those that it imports itself."""
 
-KNOWN_BACK_ARROWS = {
-    "lastkd.kaggle.runner imports lastkd",
-}
+KNOWN_BACK_ARROWS: set[str] = set()
 KNOWN_CIRCLES: list[list[str]] = []
-KNOWN_CIRCLES_OF_ROOMS = [["cli", "distill", "kaggle", "lastkd", "train"]]
+KNOWN_CIRCLES_OF_ROOMS: list[list[str]] = []
 KNOWN_IMPORTS_IN_FUNCTIONS = {
-    "lastkd.cli.kaggle imports lastkd.kaggle.follow",
-    "lastkd.cli.kaggle imports lastkd.kaggle.history",
-    "lastkd.cli.kaggle imports lastkd.kaggle.references",
-    "lastkd.cli.kaggle imports lastkd.kaggle.service",
     "lastkd.cli.prepare imports lastkd.data.class_names",
     "lastkd.cli.report imports lastkd.files.atomic",
 }

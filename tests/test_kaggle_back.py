@@ -31,7 +31,7 @@ QUICK = ("--poll", 0.02)
 
 def events(versions: int) -> list[bytes]:
     """The lines of the event log after so many versions of two steps each."""
-    lines = [{"event": "start", "time": 1.0, "total_steps": 6}]
+    lines = [{"event": "start", "time": 1.0, "total_steps": 6, "data": {}}]
     for version in range(versions):
         steps = [2 * version + 1, 2 * version + 2]
         lines += [{"event": "step", "time": 2.0, "step": s, "epoch": 1, "ce": 0.5} for s in steps]
@@ -49,7 +49,7 @@ def train(version: Version) -> str:
         version.print(MARK + json.dumps(told) + "\n")
     version.print(f"attempt {job.attempt} ends")
     state = "done" if job.attempt == 3 else "more"
-    said = {"id": job.id, "attempt": job.attempt, "state": state, "reason": "", "done": []}
+    said = {"id": job.id, "attempt": job.attempt, "state": state, "reason": ""}
     version.outputs = {
         JOB_FILE: json.dumps(said).encode(),
         f"{RUN}/events.jsonl": b"".join(log),
@@ -165,7 +165,7 @@ def test_status_shows_version_steps_and_progress(pushed: FakeKaggle) -> None:
     assert lastkd("fetch").exit_code == 0
     said = lastkd("status").output
     assert f"{KERNEL}: version 1 is COMPLETE" in said
-    assert "step: train --model last_v2_base" in said
+    assert "lastkd train --model last_v2_base --data {data} --split xsub" in said
     assert "step 2 of 6, epoch 1" in said
     assert "may see" in refused("status", "someone/no-such-kernel")
 

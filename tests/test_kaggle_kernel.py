@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoints import untrained
 from fake_kaggle import USER, FakeKaggle
 from kaggle_home import kaggle, lastkd
 from kaggle_machine import job_file, machines, mount, run_script, said, unpacked_code
+from run_logs import Log
 
 from lastkd.distributed.launch import environment_alone
 from lastkd.errors import UserError
-from lastkd.files.shipped import KERNELS, LAUNCH_CONFIGS
+from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.kaggle.inputs import Mounts
-from lastkd.kaggle.job import Job, Step, read_job, seconds, with_job
-from lastkd.kaggle.packing import fill, pack_code, template, template_job, templates
+from lastkd.kaggle.job import Job, read_job, seconds, with_job
+from lastkd.kaggle.packing import fill, metadata, pack_code, template, template_jobs
 from lastkd.kaggle.references import source
-from lastkd.kaggle.runner import Machine
+from lastkd.kaggle.runner import JobRunner, make_command, stopped_early
+from lastkd.kaggle.state import pack
 from lastkd.models.checkpoint import read_checkpoint
+from lastkd.pipeline.runner import Command
 from lastkd.runs.events import read_events
+from lastkd.runs.predictions import Predictions
 
 __all__ = ["kaggle"]
 STUDENT = f"{USER}/lastkd-distill-nano"
@@ -40,7 +46,7 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
     assert lastkd("push", "prepare", "synthetic", *size).exit_code == 0
     prepared = f"{USER}/lastkd-prepare-synthetic"
     version = kaggle.wait(prepared)
-    assert said(version)[-1] == "lastkd: done: 1 of 1 steps", said(version)
+    assert said(version)[-1] == "lastkd: done", said(version)
     assert lastkd("fetch", "--all", "--out", "home").exit_code == 0
     store = tmp_path / "home" / "store"
     teacher = untrained(tmp_path / "teacher.safetensors", store, settings={"frames": 8})
@@ -53,7 +59,7 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
     assert pushed.exit_code == 0, repr(pushed.exception)
     first = kaggle.wait(STUDENT)
     assert (first.status, job_file(first)["state"]) == ("COMPLETE", "more"), said(first)
-    assert said(first)[-1].startswith("lastkd: stopped on its time budget: 0 of 1 steps; go on")
+    assert said(first)[-1].startswith("lastkd: stopped (time budget); go on with")
     code = unpacked_code(said(first))
     assert code.is_relative_to(tmp_path / "there" / "machine1" / "tmp")
     assert lastkd("resume", "--time-budget", "1s", "--poll", 0.05).exit_code == 0
@@ -62,7 +68,7 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
     result = lastkd("resume", "--time-budget", "10m", "--until-done", "--poll", 0.05)
     assert result.exit_code == 0, result.output + repr(result.exception)
     third = kaggle.wait(STUDENT)
-    assert said(third)[-1] == "lastkd: done: 1 of 1 steps", said(third)
+    assert said(third)[-1] == "lastkd: done", said(third)
     assert third.number == 3
 
     config = str(LAUNCH_CONFIGS / "cpu.yaml")
@@ -96,20 +102,20 @@ def measured(run: Path) -> dict[tuple[str, int], list[float]]:
 @pytest.mark.parametrize("layout", ["old", "new"])
 def test_a_missing_input_ends_a_kernel_at_once(tmp_path: Path, layout: str) -> None:
     mount(tmp_path / "input", layout, "datasets", f"{USER}/a-store", {"readme.txt": b"nothing"})
-    job = template_job("train").model_copy(
+    job = template_jobs()["train"].model_copy(
         update={"inputs": {"data": f"{USER}/a-store"}, "machine": "cpu"}
     )
     lines: list[str] = []
-    assert run_script(tmp_path, fill("train", job, pack_code()), lines.append) == 1
+    assert run_script(tmp_path, fill(job, pack_code()), lines.append) == 1
     assert lines[-1].startswith("lastkd: failed: input data (someone/a-store): no store")
     assert "readme.txt" in lines[-1]
     assert any(line.startswith("torch ") for line in lines)
 
 
 def test_a_later_attempt_without_its_state_ends_at_once(tmp_path: Path) -> None:
-    job = Job(steps=("prepare synthetic --out store",), machine="cpu", id="ab", attempt=2)
+    job = Job(command="prepare synthetic --out store", machine="cpu", id="ab", attempt=2)
     lines: list[str] = []
-    assert run_script(tmp_path, fill("prepare", job, pack_code()), lines.append) == 1
+    assert run_script(tmp_path, fill(job, pack_code()), lines.append) == 1
     assert "the state of attempt 1 (state-ab-1.lastkd) is not among the inputs" in lines[-1]
 
 
@@ -118,53 +124,102 @@ def test_two_t4_that_are_not_there_end_a_kernel_at_once(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     lines: list[str] = []
-    script = fill("sequence", template_job("sequence"), pack_code())
+    script = fill(template_jobs()["sequence"], pack_code())
     assert run_script(tmp_path, script, lines.append) == 1
     assert "2 GPUs are needed and 0 are here" in lines[-1]
 
 
 def test_lastkd_is_taken_from_a_dataset(tmp_path: Path) -> None:
-    job = Job(steps=("info --help",), machine="cpu", code=f"{USER}/lastkd-code/a.lastkd")
+    job = Job(command="info --help", machine="cpu", code=f"{USER}/lastkd-code/a.lastkd")
     lines: list[str] = []
     assert run_script(tmp_path / "1", made(tmp_path / "1", job), lines.append) == 1
     assert lines == [
-        "lastkd: failed: no a.lastkd among the inputs; attach the dataset that holds it\n"
+        "lastkd: failed: no a.lastkd among the inputs; attach the dataset that contains it\n"
     ]
     files = {"a.lastkd": pack_code()}
     mount(tmp_path / "2" / "input", "new", "datasets", f"{USER}/lastkd-code", files)
     lines.clear()
     assert run_script(tmp_path / "2", made(tmp_path / "2", job), lines.append) == 0
-    assert lines[-1] == "lastkd: done: 1 of 1 steps\n"
+    assert lines[-1] == "lastkd: done\n"
 
 
 def made(folder: Path, job: Job) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    return fill("train", job, None)
+    return fill(job, None)
 
 
-# --- steps ----------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------
 
 
-def test_a_step_is_repeated_for_each_checkpoint(tmp_path: Path) -> None:
-    for run in ("last_v2_base", "alone/nano", "distilled/nano"):
-        state = tmp_path / "working" / "runs" / run / "checkpoints" / "step-1-epoch-0"
-        state.mkdir(parents=True)
-        (state / "best.safetensors").touch()
-        (state.parents[1] / "best.safetensors").touch()
-    machine = Machine(template_job("sequence"), tmp_path, tmp_path)
-    machine.inputs = {"data": [Path("/in/store")]}
-    commands = list(machine.commands(Step(machine.job.steps[-2])))
-    assert [into for _, into in commands] == [
-        "evaluation/alone-nano.json",
-        "evaluation/distilled-nano.json",
-        "evaluation/last_v2_base.json",
-    ]
-    assert commands[0][0][:4] == [
-        "evaluate",
-        "runs/alone/nano/best.safetensors",
-        "--data",
-        "/in/store",
-    ]
+def test_commands_that_train_are_launched_within_the_budget() -> None:
+    store, one, two = Path("/in/store"), Path("/in/a.safetensors"), Path("/in/b.safetensors")
+    inputs = {"data": [store], "checkpoint": [one, two]}
+
+    def made(command: str, **more: Any) -> Command:
+        return make_command(Job(command=command, **more), inputs)
+
+    train = made("train --model last_e_nano --data {data}", config={"epochs": 3})
+    assert (train.module, train.launched, train.budgeted) == ("lastkd.train", True, True)
+    assert train.arguments == (
+        *("--model", "last_e_nano", "--data", "/in/store"),
+        *("--config", "lastkd-config.yaml", "--resume", "auto"),
+    )
+    sequence = made("sequence --data {data} --out runs", machine="cpu")
+    assert (sequence.module, sequence.launched, sequence.budgeted) == ("lastkd", False, True)
+    assert sequence.arguments[-2:] == ("--launch-config", "cpu")
+    evaluate = made("evaluate {checkpoint} --data {data}")
+    assert evaluate.arguments == ("evaluate", str(one), str(two), "--data", "/in/store")
+    assert not evaluate.launched
+    inputs |= {"teacher": [one], "teacher2": [two]}
+    ensemble = made("distill --teacher {teacher},{teacher2}")
+    assert ensemble.arguments[:2] == ("--teacher", f"{one},{two}")
+    del inputs["teacher"]
+    with pytest.raises(UserError, match="no input teacher, which the command names"):
+        made("distill --teacher {teacher}")
+
+
+def test_a_command_that_ended_well_may_have_stopped_on_its_budget(tmp_path: Path) -> None:
+    run = Log(tmp_path / "runs" / "nano").run([50.0])
+    assert not stopped_early(tmp_path)
+    run.end("stopped", reason="time budget")
+    assert stopped_early(tmp_path)
+    # of several runs in turn the sequence itself knows
+    (tmp_path / "runs" / "pipeline.json").write_text('{"state": "done", "reason": ""}')
+    assert not stopped_early(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_sequence_over_two_versions_is_the_one_at_home(tmp_path: Path, store_path: Path) -> None:
+    store = {path.name: path.read_bytes() for path in store_path.iterdir()}
+    quick = "--teacher-model last_v2_tiny --variant nano --epochs 1 --frames 8 --batch-size 8"
+    job = Job(
+        command=f"sequence --data {{data}} --out runs --no-figures --warmup-epochs 0 {quick}",
+        inputs={"data": f"{USER}/a-store"},
+        machine="cpu",
+        time_budget="1s",
+        id="ab",
+    )
+    ends = []
+    for attempt in (1, 2):
+        root = tmp_path / str(attempt)
+        root.mkdir()
+        mount(root / "input", "new", "datasets", f"{USER}/a-store", store)
+        if attempt == 2:
+            job = job.model_copy(update={"time_budget": "1h", "attempt": 2})
+            outputs = tmp_path / "1" / "working"
+            files = {str(p.relative_to(outputs)): p for p in outputs.rglob("*") if p.is_file()}
+            pack(files, root / "input" / job.state_file)
+        lines: list[str] = []
+        assert run_script(root, fill(job, pack_code()), lines.append) == 0, "".join(lines)
+        ends.append(lines[-1])
+    assert ends[0].startswith("lastkd: stopped (time budget)")
+    assert ends[1] == "lastkd: done\n", "".join(lines)
+    runs = tmp_path / "2" / "working" / "runs"
+    for folder in ("teacher", "seed-0/standalone/nano", "seed-0/distilled/nano"):
+        predictions = Predictions.load(runs / folder / "predictions.npz")
+        assert predictions.about["checkpoint"].endswith(f"{folder}/last.safetensors")
+        assert predictions.about["chosen_by"] == "the last epoch"
+    assert (runs / "report" / "07_Experiments.md").exists()
 
 
 def test_inputs_are_found_by_what_they_hold(tmp_path: Path, store_path: Path) -> None:
@@ -175,19 +230,19 @@ def test_inputs_are_found_by_what_they_hold(tmp_path: Path, store_path: Path) ->
         untrained(nested / "runs" / run / "best.safetensors", store_path, settings={"frames": 8})
         untrained(nested / "runs" / run / "last.safetensors", store_path, settings={"frames": 8})
     job = Job(
-        steps=("evaluate {checkpoint} --data {data}",),
+        command="evaluate {checkpoint} --data {data}",
         machine="cpu",
         inputs={"data": f"{USER}/mixed", "checkpoint": f"{USER}/mixed"},
     )
     (tmp_path / "working").mkdir()
-    machine = Machine(job, tmp_path, tmp_path)
-    machine.check()
-    assert machine.inputs["data"] == [nested / "ntu60"]
-    assert [path.parent.name for path in machine.inputs["checkpoint"]] == ["large", "nano"]
-    one = machine.job.model_copy(update={"inputs": {"teacher": f"{USER}/mixed/deep/runs/nano"}})
-    machine = Machine(one, tmp_path, tmp_path)
-    machine.check()
-    assert machine.inputs["teacher"] == [nested / "runs" / "nano" / "best.safetensors"]
+    runner = JobRunner(job, tmp_path, tmp_path)
+    runner.check()
+    assert runner.inputs["data"] == [nested / "ntu60"]
+    assert [path.parent.name for path in runner.inputs["checkpoint"]] == ["large", "nano"]
+    one = runner.job.model_copy(update={"inputs": {"teacher": f"{USER}/mixed/deep/runs/nano"}})
+    runner = JobRunner(one, tmp_path, tmp_path)
+    runner.check()
+    assert runner.inputs["teacher"] == [nested / "runs" / "nano" / "best.safetensors"]
 
 
 def test_skeletons_are_found_in_every_form(tmp_path: Path) -> None:
@@ -218,12 +273,12 @@ def test_an_evaluation_is_kept(tmp_path: Path, store_path: Path) -> None:
     files = {"nano/best.safetensors": weights, "nano/last.safetensors": weights}
     mount(tmp_path / "input", "old", "datasets", f"{USER}/students", files)
     job = Job(
-        steps=template_job("evaluate").steps,
+        command=template_jobs()["evaluate"].command,
         inputs={"data": f"{USER}/a-store", "checkpoint": f"{USER}/students"},
         machine="cpu",
     )
     lines: list[str] = []
-    assert run_script(tmp_path, fill("evaluate", job, pack_code()), lines.append) == 0, lines
+    assert run_script(tmp_path, fill(job, pack_code()), lines.append) == 0, lines
     measured = json.loads((tmp_path / "working" / "evaluation" / "nano.json").read_text())
     assert measured["clips"] == 32
 
@@ -231,35 +286,51 @@ def test_an_evaluation_is_kept(tmp_path: Path, store_path: Path) -> None:
 # --- templates ------------------------------------------------------------------------------
 
 
-def test_every_template_is_complete() -> None:
-    assert set(templates()) == {
-        "prepare",
-        "train",
-        "baselines",
-        "distill",
-        "evaluate",
-        "sequence",
-    }
-    starts = {template(what).partition("\n}\n")[2] for what in templates()}
-    assert len(starts) == 1  # below the job all are the same
-    for what in templates():
-        about = json.loads((KERNELS / what / "kernel-metadata.json").read_text())
-        assert (about["is_private"], about["enable_internet"]) == (True, False)
-        assert about["code_file"] == "kernel.py"
-        assert ("machine_shape" in about) == (template_job(what).machine == "t4x2")
+def test_every_job_is_complete() -> None:
+    jobs = template_jobs()
+    assert set(jobs) == {"prepare", "train", "baselines", "distill", "evaluate", "sequence"}
+    for what, job in jobs.items():
+        inputs = {name: [Path("/in") / name] for name in job.inputs}
+        name, *_ = make_command(job, inputs).arguments
+        assert job.command.startswith(what if what != "baselines" else "sequence"), name
+        assert "machine_shape" in metadata(job, None) or job.machine == "cpu"
+    about = metadata(jobs["train"], None)
+    assert (about["is_private"], about["enable_internet"]) == (True, False)
+    assert (about["code_file"], about["machine_shape"]) == ("kernel.py", "NvidiaTeslaT4")
+    # by hand, the script is the sequence's as it stands
+    assert read_job(template(), "kernel.py") == jobs["sequence"]
 
 
 def test_a_job_survives_its_script() -> None:
     job = Job(
-        steps=("train --model 'it''s' > a.json", 'evaluate runs/*/"x".safetensors'),
+        command="train --model 'it''s' --out \"x\"",
+        config={"compile": True, "tau": None, "teacher_settings": {"epochs": 9, "lr": 0.1}},
         inputs={"data": "a/b-c"},
         kernel="a/lastkd",
         id="0a",
         attempt=3,
     )
-    script = with_job(template("distill"), job)
+    script = with_job(template(), job)
     compile(script, "kernel.py", "exec")
     assert read_job(script, "script") == job
+
+
+def test_a_kernel_that_an_older_lastkd_has_pushed_can_be_resumed() -> None:
+    """Its script holds the older code, which does the steps; only the block at its top is ours."""
+    steps = '["train --model last_v2_base --data {data}", "report runs --out report"]'
+    script = f'JOB = {{\n    "steps": {steps},\n    "machine": "t4x2",\n    "id": "ab",\n}}\n'
+    job = read_job(script, "pushed")
+    assert job.commands[1] == "report runs --out report"
+    later = with_job(script, job.model_copy(update={"attempt": 2}))
+    assert ast.literal_eval(later.removeprefix("JOB = ")) == {
+        "steps": list(job.steps),
+        "machine": "t4x2",
+        "time_budget": "11h",
+        "id": "ab",
+        "attempt": 2,
+    }
+    with pytest.raises(UserError, match="names no command"):
+        read_job('JOB = {\n    "machine": "cpu",\n}\n', "pushed")
 
 
 @pytest.mark.parametrize(

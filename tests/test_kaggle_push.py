@@ -17,7 +17,7 @@ from kaggle_home import kaggle, lastkd
 
 from lastkd.errors import UserError
 from lastkd.kaggle import packing
-from lastkd.kaggle.job import read_job
+from lastkd.kaggle.job import Job, read_job
 
 __all__ = ["kaggle"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,9 +50,9 @@ def test_push_starts_a_private_kernel_on_two_t4_without_internet(
     assert set(asked["datasetDataSources"]) == {f"{USER}/ntu60-store", f"{USER}/last-v2-base"}
     assert 11 * 3600 < asked["sessionTimeoutSeconds"] < 12 * 3600
     job = read_job(asked["text"], "pushed")
-    assert job.steps == (
-        "distill --variant nano,large --data {data} --teacher {teacher} --split xsub --epochs 5 "
-        "--tau 2.0",
+    assert job.command == (
+        "distill --data {data} --split xsub --teacher {teacher} --variant nano,large --epochs 5 "
+        "--tau 2.0"
     )
     assert "https://www.kaggle.com/code/someone/lastkd-distill-nano-large" in result.output
     assert "1.0 of 30.0 GPU hours used" in result.output
@@ -92,7 +92,7 @@ def test_the_output_of_prepare_is_taken_as_data(kaggle: FakeKaggle, inputs: None
     asked = kaggle.kernels[prepared][0].asked
     assert "machineShape" not in asked
     job = read_job(asked["text"], "x")
-    assert job.steps == ("prepare {source} --out store --layout ntu25",)
+    assert job.command == "prepare {source} --out store --layout ntu25"
     assert job.inputs == {"source": f"{USER}/ntu60-store/nturgb"}
     kaggle.wait(prepared)
     assert lastkd("push", "train", "--data", prepared).exit_code == 0  # no dataset, so a kernel
@@ -101,55 +101,61 @@ def test_the_output_of_prepare_is_taken_as_data(kaggle: FakeKaggle, inputs: None
     assert asked.get("datasetDataSources", []) == []
 
 
-def test_the_sequence_covers_all_steps_and_leaves_out_what_is_there(
-    kaggle: FakeKaggle, inputs: None
-) -> None:
+def pushed_job(kaggle: FakeKaggle, name: str) -> Job:
+    return read_job(kaggle.kernels[f"{USER}/{name}"][0].asked["text"], "pushed")
+
+
+def test_a_sequence_is_that_of_lastkd_sequence(kaggle: FakeKaggle, inputs: None) -> None:
     data = ("--data", f"{USER}/ntu60-store")
-    assert lastkd("push", "sequence", *data, "--variant", "nano", "--epochs", 3).exit_code == 0
-    asked = kaggle.kernels[f"{USER}/lastkd-sequence"][0].asked
-    steps = read_job(asked["text"], "x").steps
-    assert [step.split()[0] for step in steps] == [
-        "train",
-        "train",
-        "distill",
-        "evaluate",
-        "report",
-    ]
-    assert all("--epochs 3" in step for step in steps[:3])
-    assert "--alpha" not in steps[0]
+    more = ("--variant", "nano", "--epochs", 3, "--seeds", 2)
+    assert lastkd("push", "sequence", *data, *more).exit_code == 0
+    assert pushed_job(kaggle, "lastkd-sequence").command == (
+        "sequence --data {data} --split xsub --out runs --no-figures --variant nano --epochs 3 "
+        "--seeds 2"
+    )
     teacher = ("--teacher", f"{USER}/last-v2-base", "--name", "no-teacher")
     assert lastkd("push", "sequence", *data, *teacher).exit_code == 0
-    asked = kaggle.kernels[f"{USER}/no-teacher"][0].asked
-    steps = read_job(asked["text"], "x").steps
-    assert not any("last_v2" in step for step in steps)
-    assert any("--teacher {teacher}" in step for step in steps)
+    job = pushed_job(kaggle, "no-teacher")
+    assert "--teacher {teacher}" in job.command
+    assert job.inputs["teacher"] == f"{USER}/last-v2-base"
+    kaggle.add_dataset(f"{USER}/another", best__safetensors=b"")
+    both = ("--teacher", f"{USER}/last-v2-base,{USER}/another/seed-1", "--name", "two-teachers")
+    assert lastkd("push", "distill", *data, *both).exit_code == 0
+    job = pushed_job(kaggle, "two-teachers")
+    assert job.command.endswith("--teacher {teacher},{teacher2}")
+    assert job.inputs["teacher2"] == f"{USER}/another/seed-1"
 
 
-def test_baselines_and_evaluation(kaggle: FakeKaggle, inputs: None) -> None:
+def test_the_students_alone_are_a_part_of_the_sequence(kaggle: FakeKaggle, inputs: None) -> None:
     data = ("--data", f"{USER}/ntu60-store")
     assert lastkd("push", "baselines", *data, "--variant", "small,base").exit_code == 0
-    asked = kaggle.kernels[f"{USER}/lastkd-baselines"][0].asked
-    assert [step.split()[2] for step in read_job(asked["text"], "x").steps] == [
-        "last_e_small",
-        "last_e_base",
-    ]
-    words = ("push", "evaluate", f"{USER}/last-v2-base", *data, "--split", "xview")
-    assert lastkd(*words).exit_code == 0
-    asked = kaggle.kernels[f"{USER}/lastkd-evaluate"][0].asked
-    (step,) = read_job(asked["text"], "x").steps
-    assert step == (
-        "evaluate {checkpoint} --data {data} --split xview --json --clips 1 --confused 5"
-        " > evaluation/{name}.json"
+    assert pushed_job(kaggle, "lastkd-baselines").command == (
+        "sequence --data {data} --split xsub --out runs --no-figures --only standalone "
+        "--variant small,base"
+    )
+    assert "tau" not in lastkd("push", "baselines", "--help").output
+
+
+def test_checkpoints_are_evaluated_by_one_command(kaggle: FakeKaggle, inputs: None) -> None:
+    words = ("push", "evaluate", f"{USER}/last-v2-base", "--data", f"{USER}/ntu60-store")
+    assert lastkd(*words, "--split", "xview").exit_code == 0
+    assert pushed_job(kaggle, "lastkd-evaluate").command == (
+        "evaluate {checkpoint} --data {data} --out evaluation --split xview --clips 1 --confused 5"
     )
 
 
 def test_settings_of_a_file_travel(kaggle: FakeKaggle, inputs: None, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("epochs: 7\nalpha: 0.25\n")
+    (tmp_path / "mine.yaml").write_text("epochs: 7\nalpha: 0.25\ncompile: true\n")
     assert lastkd(*DISTILL, "--config", "mine.yaml", "--epochs", 8).exit_code == 0
-    asked = kaggle.kernels[f"{USER}/lastkd-distill-nano-large"][0].asked
-    (step,) = read_job(asked["text"], "x").steps
-    assert "--epochs 8" in step
-    assert "--alpha 0.25" in step
+    job = pushed_job(kaggle, "lastkd-distill-nano-large")
+    assert job.command.endswith("--epochs 8")  # which overrides the file, there as here
+    assert job.config == {"epochs": 7, "alpha": 0.25, "compile": True}
+    (tmp_path / "all.yaml").write_text("split: xset\nteacher_settings: {epochs: 9}\nout: here\n")
+    data = ("--data", f"{USER}/ntu60-store", "--config", "all.yaml")
+    assert lastkd("push", "sequence", *data).exit_code == 0
+    job = pushed_job(kaggle, "lastkd-sequence")
+    assert "--split" not in job.command
+    assert job.config == {"split": "xset", "teacher_settings": {"epochs": 9}}
 
 
 def test_dry_run_writes_the_folder_and_asks_nobody(kaggle: FakeKaggle, tmp_path: Path) -> None:
@@ -175,12 +181,14 @@ def test_dry_run_writes_the_folder_and_asks_nobody(kaggle: FakeKaggle, tmp_path:
         (("--time-budget", "soon"), "11h"),
         (("--run", "/elsewhere"), "folder of the kernel's"),
         (("--data", "nowhere"), "OWNER/SLUG"),
+        (("--config", "typo.yaml"), "typo.yaml: unknown key 'epoch'; did you mean 'epochs'?"),
         (("--teacher", f"{USER}/nothing-here"), "no dataset or kernel"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_pushed(
     kaggle: FakeKaggle, inputs: None, more: tuple[str, ...], hint: str
 ) -> None:
+    Path("typo.yaml").write_text("epoch: 3")
     assert hint in refused(*DISTILL, *more)
     assert kaggle.kernels == {}
 

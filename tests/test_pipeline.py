@@ -264,7 +264,7 @@ class Machine:
         self.commands: list[list[str]] = []
         self.does: Callable[[Any], int | None] = lambda step: None
 
-    def __call__(self, argv: list[str], requests: Any, *, deadline: float | None = None) -> int:
+    def __call__(self, argv: list[str], requests: Any, **options: Any) -> int:
         self.commands.append(argv)
         step = next(step for step in self.runner.steps if not step.status().done)
         code = self.does(step)
@@ -438,7 +438,7 @@ def test_a_command_without_a_budget_of_its_own_is_stopped_in_time(tmp_path: Path
     started = time.monotonic()
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with StopRequests() as requests, pytest.raises(Stopped, match="time budget"):
-        run_child(command, requests, deadline=started + 0.5)
+        run_child(command, requests, launched=False, deadline=started + 0.5)
     assert time.monotonic() - started < 20
     with StopRequests() as requests:
         assert run_child([sys.executable, "-c", "raise SystemExit(3)"], requests) == 3

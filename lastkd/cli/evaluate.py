@@ -1,8 +1,11 @@
-"""lastkd evaluate: a checkpoint on a split."""
+"""lastkd evaluate: checkpoints on the test part of a split."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +13,15 @@ import click
 
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
+from lastkd.files.atomic import replacing
+from lastkd.terminal import Progress
 
 if TYPE_CHECKING:
     from lastkd.evaluation.checkpoint import Evaluation
 
 
 @click.command()
-@click.argument("checkpoint", type=PATH)
+@click.argument("checkpoints", type=PATH, nargs=-1, required=True, metavar="CHECKPOINT...")
 @click.option("--data", type=PATH, required=True, help="Prepared store.")
 @click.option("--split", default="xsub", show_default=True, help="Split whose test part is used.")
 @click.option(
@@ -34,27 +39,30 @@ if TYPE_CHECKING:
     type=PATH,
     help="File for every clip's name, label and logits: .npz or .csv; must not exist yet.",
 )
+@click.option("--out", type=PATH, help="Folder for a JSON file for each checkpoint.")
 @click.option("--confused", default=5, show_default=True, help="How many confused pairs to show.")
-@click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
+@click.option("--model", help="package.module:factory of a model that isn't part of lastkd.")
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
 def evaluate(
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     data: Path,
     split: str,
     clips: int,
     by_class: bool,
     against: Path | None,
     predictions: Path | None,
+    out: Path | None,
     confused: int,
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Measures a CHECKPOINT on the test part of a split.
+    """Evaluates each CHECKPOINT on the test part of a split.
 
     \b
       lastkd evaluate runs/nano/best.safetensors --data data/ntu60 --split xsub
       lastkd evaluate runs/nano/best.safetensors --data data/ntu60 \\
           --against runs/last_e_nano/best.safetensors
+      lastkd evaluate runs/*/last.safetensors --data data/ntu60 --out evaluation
 
     --against says by how many points CHECKPOINT is better than the other, with a 95 % interval over
     the test clips and McNemar's exact test.
@@ -63,74 +71,100 @@ def evaluate(
     from lastkd.distributed.accelerator import leave, make_accelerator
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_own
     from lastkd.runs.predictions import check_suffix
-    from lastkd.terminal import Progress
 
     if predictions is not None:
         check_suffix(predictions)
+        if len(checkpoints) > 1:
+            raise UserError(f"--predictions {predictions}: is the file of a single checkpoint")
         if predictions.exists():
             raise UserError(f"{predictions}: exists already; remove it or choose another name")
-    both = [checkpoint] if against is None else [checkpoint, against]
-    factories = [model if against is None or is_own(path) else None for path in both]
     accelerator = make_accelerator()
+    is_main = accelerator.is_main_process
     _, test_clips = ClipStore.open(data).split(split)
     views = clips * len(test_clips[accelerator.process_index :: accelerator.num_processes])
-    results: list[Evaluation] = []
-    for path, factory in zip(both, factories, strict=True):
-        with Progress(
-            str(path), views, unit="views", shown=accelerator.is_main_process, stderr=True
-        ) as progress:
-            results.append(
-                evaluate_checkpoint(
-                    path,
-                    data,
-                    split,
-                    views_per_clip=clips,
-                    factory=factory,
-                    accelerator=accelerator,
-                    on_progress=lambda done, progress=progress: progress.update(done),  # type: ignore[misc]
-                )
+    own = model if len(checkpoints) == 1 and against is None else None
+
+    def measure(path: Path) -> Evaluation:
+        with Progress(str(path), views, unit="views", shown=is_main, stderr=True) as progress:
+            return evaluate_checkpoint(
+                path,
+                data,
+                split,
+                views_per_clip=clips,
+                factory=own or (model if is_own(path) else None),
+                accelerator=accelerator,
+                on_progress=progress.update,
             )
-    if accelerator.is_main_process:
+
+    plain: list[dict[str, Any]] = []
+    reference = measure(against) if against else None
+    for path, name in zip(checkpoints, file_names(checkpoints), strict=True):
+        result = measure(path)
+        if not is_main:
+            continue
+        plain.append(_plain(result, reference, against, confused))
         if predictions is not None:
-            results[0].predictions.save(predictions)
-        if as_json:
-            click.echo(json.dumps(_plain(results, against, confused), indent=2))
-        else:
-            _print(results, f"{checkpoint} on {data}, {split}", against, confused, by_class)
+            result.predictions.save(predictions)
+        if out is not None:
+            with replacing(out / f"{name}.json") as part:
+                part.write_text(json.dumps(plain[-1], indent=2) + "\n", encoding="utf-8")
+        if not as_json:
+            title = f"{path} on {data}, {split}"
+            _print(result, title, reference, against, confused, by_class)
+    if is_main and as_json:
+        click.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
     leave(accelerator)
 
 
-def _plain(results: list[Evaluation], against: Path | None, confused: int) -> dict[str, Any]:
-    said = results[0].to_dict(confused)
-    if against is not None:
-        compared = results[0].against(results[1]).to_dict()
-        said["against"] = {"checkpoint": str(against), **compared}
-    return said
+def file_names(checkpoints: Sequence[Path]) -> list[str]:
+    """A name for each checkpoint: its run folder's, with as many parents as tell them apart."""
+    folders = [path.resolve().parent for path in checkpoints]
+    shared = len(Path(os.path.commonpath(folders)).parts)
+    names = ["-".join(folder.parts[min(shared, len(folder.parts) - 1) :]) for folder in folders]
+    times = Counter(names)
+    return [
+        f"{name}-{path.stem}" if times[name] > 1 else name
+        for name, path in zip(names, checkpoints, strict=True)
+    ]
+
+
+def _plain(
+    result: Evaluation, reference: Evaluation | None, against: Path | None, confused: int
+) -> dict[str, Any]:
+    values = result.to_dict(confused)
+    if reference is not None:
+        compared = result.against(reference).to_dict()
+        values["against"] = {"checkpoint": str(against), **compared}
+    return values
 
 
 def _print(
-    results: list[Evaluation], title: str, against: Path | None, confused: int, by_class: bool
+    result: Evaluation,
+    title: str,
+    reference: Evaluation | None,
+    against: Path | None,
+    confused: int,
+    by_class: bool,
 ) -> None:
-    result, accuracy = results[0], results[0].accuracy
-    said = result.to_dict(confused)
+    accuracy, values = result.accuracy, result.to_dict(confused)
     click.echo(f"{title}: {accuracy.clips:,} test clips, {result.describe_views}")
     click.echo(f"  top-1       {accuracy.top1:6.2f} %")
     click.echo(f"  top-5       {accuracy.top5:6.2f} %")
     click.echo(f"  mean class  {accuracy.mean_class:6.2f} %")
     if by_class:
-        width = max(map(len, said["by_class"]))
+        width = max(map(len, values["by_class"]))
         for (name, share), count in zip(
-            said["by_class"].items(), accuracy.confusion.sum(axis=1), strict=True
+            values["by_class"].items(), accuracy.confusion.sum(axis=1), strict=True
         ):
             shown = "no clips" if share is None else f"{share:6.2f} %"
             click.echo(f"    {name:{width}}  {shown} of {count:,}")
-    for pair in said["most_confused"]:
+    for pair in values["most_confused"]:
         click.echo(
             f"  {pair['class']!r} taken for {pair['taken_for']!r}: {pair['clips']} clips, "
             f"{pair['percent']:.1f} %"
         )
-    if against is not None:
-        compared = result.against(results[1])
+    if reference is not None:
+        compared = result.against(reference)
         click.echo(
             f"  against {against} (top-1 {compared.reference_top1:.2f} %, {result.describe_views}):"
         )

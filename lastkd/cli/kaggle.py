@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from lastkd.cli.kaggle_push import push
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
+from lastkd.kaggle import datasets, history
+from lastkd.kaggle.fetch import fetch as fetch_output
+from lastkd.kaggle.follow import follow, log_lines
+from lastkd.kaggle.references import Reference, reference, slugified
+from lastkd.kaggle.resume import Resumption, not_a_store
+from lastkd.kaggle.service import RETRIES_AFTER_S, Kaggle, UnreachableError
+from lastkd.kaggle.start import described
+from lastkd.kaggle.status import standing
 
 _KERNEL = click.argument("kernel", required=False)
 _OUT = click.option(
@@ -39,10 +46,7 @@ def kaggle() -> None:
 kaggle.add_command(push)
 
 
-def _kernel(kernel: str | None, user: str) -> Any:
-    from lastkd.kaggle import history
-    from lastkd.kaggle.references import reference
-
+def _kernel(kernel: str | None, user: str) -> Reference:
     return reference(kernel, owner=user) if kernel else history.latest()
 
 
@@ -59,10 +63,6 @@ def upload(folder: Path, name: str | None, poll: float) -> None:
 
     FOLDER is a store, or holds checkpoints at any depth: run folders, or runs/ as a whole.
     """
-    from lastkd.kaggle import datasets
-    from lastkd.kaggle.references import reference, slugified
-    from lastkd.kaggle.service import Kaggle
-
     what, files = datasets.collect(folder)
     slug = name or f"lastkd-{slugified(folder.resolve().name)}"
     reference(slug, owner="owner", what="dataset", new=True)
@@ -79,12 +79,9 @@ def upload(folder: Path, name: str | None, poll: float) -> None:
 @_OUT
 def status(kernel: str | None, out: Path | None) -> None:
     """Shows how the latest version of KERNEL stands."""
-    from lastkd.kaggle.service import Kaggle
-    from lastkd.kaggle.status import standing
-
     service = Kaggle()
-    reference = _kernel(kernel, service.user)
-    for line in standing(service.kernel(reference), _folder(out, reference.slug)):
+    named = _kernel(kernel, service.user)
+    for line in standing(service.kernel(named), _folder(out, named.slug)):
         click.echo(line)
 
 
@@ -99,17 +96,14 @@ def logs(kernel: str | None, live: bool, out: Path | None, poll: float) -> None:
     With -f it is followed live, and its events become event logs in --out, where lastkd monitor
     finds them. Following twice, or again after a break, does no harm.
     """
-    from lastkd.kaggle.follow import follow, log_lines
-    from lastkd.kaggle.service import Kaggle
-
     service = Kaggle()
-    reference = _kernel(kernel, service.user)
+    named = _kernel(kernel, service.user)
     if not live:
-        for line in log_lines(service.outputs(reference)[1]):
+        for line in log_lines(service.outputs(named)[1]):
             click.echo(line)
         return
-    ended = follow(service, reference, _folder(out, reference.slug), poll_s=poll, say=click.echo)
-    click.echo(f"{reference}: version {ended.version} has ended as {ended.status}")
+    ended = follow(service, named, _folder(out, named.slug), poll_s=poll, say=click.echo)
+    click.echo(f"{named}: version {ended.version} has ended as {ended.status}")
 
 
 @kaggle.command()
@@ -118,28 +112,19 @@ def logs(kernel: str | None, live: bool, out: Path | None, poll: float) -> None:
 @click.option("--all", "everything", is_flag=True, help="Stores too, which are large.")
 def fetch(kernel: str | None, out: Path | None, everything: bool) -> None:
     """Brings the output of KERNEL's latest version into --out: run folders and evaluations."""
-    from lastkd.kaggle.fetch import fetch as bring
-    from lastkd.kaggle.resume import not_a_store
-    from lastkd.kaggle.service import Kaggle
-
     service = Kaggle()
-    reference = _kernel(kernel, service.user)
-    now = service.kernel(reference)
-    files, _ = service.outputs(reference)
+    named = _kernel(kernel, service.user)
+    now = service.kernel(named)
+    files, _ = service.outputs(named)
     if not files:
-        raise UserError(
-            f"{reference}: version {now.version} ({now.status.lower()}) has no output yet"
-        )
+        raise UserError(f"{named}: version {now.version} ({now.status.lower()}) has no output yet")
     wanted = (lambda name: True) if everything else not_a_store
-    bring(files, _folder(out, reference.slug), wanted=wanted, say=click.echo)
+    fetch_output(files, _folder(out, named.slug), wanted=wanted, say=click.echo)
 
 
 @kaggle.command()
 def quota() -> None:
     """Shows the GPU hours of this week."""
-    from lastkd.kaggle.service import Kaggle
-    from lastkd.kaggle.start import described
-
     now = Kaggle().quota()
     if now is None:
         raise UserError("Kaggle doesn't tell your quota; see https://www.kaggle.com/settings")
@@ -167,14 +152,9 @@ def resume(
     this at any time and start it again, here or on another machine: it looks first what Kaggle has,
     and starts nothing twice.
     """
-    from lastkd.kaggle.resume import Resumption
-    from lastkd.kaggle.service import RETRIES_AFTER_S, Kaggle, UnreachableError
-
     service = Kaggle()
-    reference = _kernel(kernel, service.user)
-    resumption = Resumption(
-        service, reference, _folder(out, reference.slug), poll_s=poll, say=click.echo
-    )
+    named = _kernel(kernel, service.user)
+    resumption = Resumption(service, named, _folder(out, named.slug), poll_s=poll, say=click.echo)
     while True:
         try:
             resumption.run(until_done=until_done, retry=retry, time_budget=time_budget)

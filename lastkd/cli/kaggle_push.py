@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lastkd.cli.evaluate import evaluate as evaluate_command
-from lastkd.cli.options import Variants, settings_command
+from lastkd.cli.options import CONFIG, SettingsCommand, Temperature, Variants, options_of
 from lastkd.cli.prepare import prepare as prepare_command
+from lastkd.cli.sequence import sequence as sequence_command
 from lastkd.entry_point import PATH
 from lastkd.kaggle.job import Job
 from lastkd.kaggle.job_settings import evaluation_job, kernel_name, preparation_job, training_job
+from lastkd.kaggle.push import Order, dry_run
+from lastkd.kaggle.push import push as send
 from lastkd.settings.runs import DistillSettings, TrainSettings
 
 _HELP = {
-    "data": "Dataset that holds a store: OWNER/SLUG, or kernel:OWNER/SLUG whose output it is.",
-    "teacher": "Dataset that holds its checkpoint: OWNER/SLUG[/PATH], or kernel:OWNER/SLUG.",
+    "data": "Dataset that contains a store: OWNER/SLUG, or kernel:OWNER/SLUG whose output it is.",
+    "teacher": "Dataset that contains a checkpoint: OWNER/SLUG[/PATH], or kernel:OWNER/SLUG.",
     "run": "Folder below the kernel's runs/.",
-    "time_budget": "After which a version stops; lastkd kaggle resume goes on.  [default: 11h]",
+    "time_budget": "After which a version stops; lastkd kaggle resume continues.  [default: 11h]",
 }
 _PUSHED = ("name", "owner", "code", "fresh", "dry_run", "out", "poll")
-_VARIANT = click.Option(
-    ["--variant"], type=Variants(), help="Students: nano, small, base, large, several or all."
-)
 
 
 def _push_options(machine: str) -> list[click.Parameter]:
+    """The options of the push itself."""
     return [
         click.Option(
             ["--machine"],
             type=click.Choice(["t4x2", "cpu"]),
-            help=f"Two T4, or a CPU kernel without quota.  [default: {machine}]",
+            help=f"Two T4, or a CPU kernel, which needs no quota.  [default: {machine}]",
         ),
         click.Option(["--time-budget"], help=_HELP["time_budget"]),
         click.Option(["--name"], help="Slug of the kernel.  [default: from what it does]"),
-        click.Option(["--owner"], help="Whose kernel; needed where --dry-run can't know it."),
+        click.Option(["--owner"], help="Owner of the kernel; --dry-run needs it without a login."),
         click.Option(
             ["--code"],
             type=click.Choice(["auto", "script", "dataset"]),
@@ -45,7 +47,7 @@ def _push_options(machine: str) -> list[click.Parameter]:
             help="How lastkd travels: inside the script while it fits, or in a private dataset.",
         ),
         click.Option(
-            ["--fresh"], is_flag=True, help="Start over where the kernel could be resumed."
+            ["--fresh"], is_flag=True, help="Start over even if the kernel could be resumed."
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help="Write the folder that would be pushed; ask nobody."
@@ -55,15 +57,11 @@ def _push_options(machine: str) -> list[click.Parameter]:
     ]
 
 
-def _ordered(what: str, given: dict[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> None:
-    """Splits what is said into settings of the work and of the push, and pushes."""
-    from lastkd.kaggle.push import Order, dry_run
-    from lastkd.kaggle.push import push as send
-
+def _push(what: str, given: dict[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> None:
+    """Makes a job of the options that concern the work, and pushes it with the others."""
     about = {name: given.pop(name, None) for name in _PUSHED}
-    job = job_of(given)
+    job = job_of({name: value for name, value in given.items() if value is not None})
     order = Order(
-        what=what,
         job=job,
         name=about["name"] or kernel_name(what, job),
         code=about["code"] or "auto",
@@ -75,51 +73,48 @@ def _ordered(what: str, given: dict[str, Any], job_of: Callable[[dict[str, Any]]
         send(order, owner=about["owner"], poll_s=about["poll"] or 30.0, say=click.echo)
 
 
-def _training(what: str, help_text: str) -> click.Command:
-    kind = DistillSettings if what in ("distill", "sequence") else TrainSettings
-    types: dict[str, Any] = {"data": click.STRING, "teacher": click.STRING}
-    if kind is DistillSettings:
-        types["variant"] = Variants()
+def _training(
+    what: str, params: Sequence[click.Parameter], without: Container[str | None]
+) -> click.Command:
+    """A command whose kernel trains.
 
-    def run(given: dict[str, Any], file: Path | None) -> None:
-        _ordered(what, given, lambda settings: training_job(what, settings, file))
+    Args:
+        params: those of the command that the kernel runs.
+        without: names of those that the kernel decides.
+    """
 
-    run.__doc__ = help_text
-    command = settings_command(kind, run, types)
-    command.name = what
-    if what == "baselines":
-        command.params = [_VARIANT, *(p for p in command.params if p.name != "model")]
-    if what == "sequence":
-        command.params = [p for p in command.params if p.name != "run"]
+    def callback(config: Path | None, **given: Any) -> None:
+        _push(what, given, lambda settings: training_job(what, settings, config))
+
     pushed = _push_options("t4x2")
-    own = {option.name for option in pushed}
-    command.params = [p for p in command.params if p.name not in (*own, "resume")] + pushed
-    for option in command.params:
+    decided = {option.name for option in pushed}
+    kept = [copy(one) for one in params if one.name not in decided and one.name not in without]
+    for option in kept:
         if isinstance(option, click.Option) and option.name in _HELP:
             option.help = _HELP[option.name]
-    return command
+    return SettingsCommand(what, params=[*kept, *pushed], callback=callback, help=_TRAINED[what])
 
 
 def _evaluate(checkpoint: str, **given: Any) -> None:
-    """Measures every checkpoint of a dataset or a kernel's output (the best of each run).
+    """Evaluates every checkpoint of a dataset or of a kernel's output (the best of each run).
 
     \b
       lastkd kaggle push evaluate kernel:OWNER/lastkd-distill-all --data OWNER/ntu60
     """
-    _ordered("evaluate", given, lambda settings: evaluation_job(checkpoint, settings))
+    _push("evaluate", given, lambda settings: evaluation_job(checkpoint, settings))
 
 
 def _prepare(sources: tuple[str, ...], **given: Any) -> None:
-    """Turns a dataset that holds skeletons into a store, on a CPU kernel, without the quota.
+    """Turns a dataset of skeletons into a store, on a CPU kernel, which needs no quota.
 
     \b
       lastkd kaggle push prepare OWNER/ntu-skeletons
       lastkd kaggle push train --model last_v2_base --data kernel:OWNER/lastkd-prepare-...
 
-    SOURCE is OWNER/SLUG of a dataset, with a PATH inside where it isn't the whole of it,
-    kernel:OWNER/SLUG, or the word synthetic. The zips of NTU RGB+D are read together.
+    SOURCE is OWNER/SLUG of a dataset, OWNER/SLUG/PATH for a part of it, kernel:OWNER/SLUG, or the
+    word synthetic. The zip files of NTU RGB+D are read together.
     """
-    _ordered("prepare", given, lambda settings: preparation_job(sources, settings))
+    _push("prepare", given, lambda settings: preparation_job(sources, settings))
 
 
 _TRAINED = {
@@ -130,25 +125,25 @@ _TRAINED = {
 
     The settings are those of lastkd.train.
     """,
-    "baselines": """Trains the students by themselves, one after the other.
+    "baselines": """Trains the students without a teacher, one after the other.
 
     \b
       lastkd kaggle push baselines --variant all --data OWNER/ntu60
     """,
-    "distill": """Distils the teacher into one student, several, or all on one pass.
+    "distill": """Distils the teacher into one student, several, or all of them on one pass.
 
     \b
       lastkd kaggle push distill --variant all --data OWNER/ntu60 --teacher OWNER/last-v2-base
 
     The settings are those of lastkd.distill.
     """,
-    "sequence": """Teacher, baselines, distillation of all students, and their evaluation.
+    "sequence": """Runs lastkd sequence: teacher, students without it and distilled, evaluations.
 
     \b
       lastkd kaggle push sequence --data OWNER/ntu60
       lastkd kaggle resume --until-done
 
-    Settings go to every step that knows them. With --teacher, the teacher isn't trained.
+    The settings are those of lastkd sequence. With --teacher, no teacher is trained.
     """,
 }
 _SOURCES = click.Argument(["sources"], nargs=-1, required=True, metavar="SOURCE...")
@@ -162,6 +157,14 @@ _PREPARATION_OPTIONS = [
     for option in prepare_command.params
     if option.name not in ("out", "source", "sources", "as_skeleton_files")
 ]
+_TRAIN = [*options_of(TrainSettings), CONFIG]
+_DISTILL = [
+    *options_of(DistillSettings, {"variant": Variants(), "tau": Temperature()}),
+    CONFIG,
+]
+_OF_BASELINES = {"data", "split", "variant", "seeds", "first_seed", *(one.name for one in _TRAIN)}
+_NOT_PUSHED = ("launch_config", "figures", "plan")
+_NOT_BASELINES = {one.name for one in sequence_command.params} - _OF_BASELINES
 push = click.Group(
     "push",
     help="Starts a kernel that does WHAT, after checking that it can. --dry-run asks nobody.",
@@ -172,7 +175,10 @@ push = click.Group(
             help=_prepare.__doc__,
             params=[_SOURCES, *_PREPARATION_OPTIONS, *_push_options("cpu")],
         ),
-        *(_training(what, text) for what, text in _TRAINED.items()),
+        _training("train", _TRAIN, ("resume",)),
+        _training("baselines", sequence_command.params, (*_NOT_PUSHED, *_NOT_BASELINES)),
+        _training("distill", _DISTILL, ("resume",)),
+        _training("sequence", sequence_command.params, _NOT_PUSHED),
         click.Command(
             "evaluate",
             callback=_evaluate,

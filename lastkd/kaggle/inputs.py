@@ -78,6 +78,11 @@ _KINDS: dict[str, tuple[str, Callable[[Path], bool]]] = {
 }
 
 
+def _kind(name: str) -> str:
+    """What an input has to hold: its name without the number of a further one."""
+    return name.rstrip("0123456789")
+
+
 class Mounts:
     """A kernel's inputs."""
 
@@ -116,7 +121,8 @@ class Mounts:
             found = self._inside(name, source, place)
             if found:
                 return found
-        what = _KINDS[name][0] if name in _KINDS else "file or folder"
+        kind = _kind(name)
+        what = _KINDS[kind][0] if kind in _KINDS else "file or folder"
         there = "; ".join(self.described()) or "nothing is mounted"
         raise UserError(f"input {name} ({source}): no {what} among the inputs ({there})")
 
@@ -124,15 +130,16 @@ class Mounts:
         start = place / source.path if source.path else place
         if not start.exists():
             return []
-        if name not in _KINDS:
+        kind = _kind(name)
+        if kind not in _KINDS:
             found = skeleton_sources(start)
             _only_one(name, source, place, [] if takes_several(found) else found)
             return found
-        fits = _KINDS[name][1]
+        fits = _KINDS[kind][1]
         found = [path for path in (start, *_below(start)) if fits(path)]
-        if name in ("teacher", "checkpoint"):
+        if kind in ("teacher", "checkpoint"):
             found = [path for path in found if path.name == "best.safetensors"] or found
-        if name != "checkpoint":
+        if kind != "checkpoint":
             _only_one(name, source, place, found)
         return found
 

@@ -1,14 +1,14 @@
-"""What a kernel is to do: the `JOB` block of a kernel script, read and written by both sides."""
+"""A kernel's job: the `JOB` block of a kernel script, which both sides read and write."""
 
 from __future__ import annotations
 
 import ast
-import json
+import pprint
 import re
-import shlex
+import textwrap
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import validated
@@ -16,22 +16,26 @@ from lastkd.kaggle.references import KaggleInput, source
 from lastkd.settings.durations import in_seconds
 
 JOB_FILE = "lastkd-job.json"
-"""In a kernel's output: how far the job has come."""
+"""File in a kernel's output that says how far the job is."""
+PLACEHOLDERS = re.compile(r"\{\w+\}(,\{\w+\})*")
+"""A word of a command that stands for inputs: `{data}`, `{teacher},{teacher2}`."""
 _BLOCK = re.compile(r"^JOB = (\{.*?^\})$", re.MULTILINE | re.DOTALL)
 
 
 class Job(BaseModel):
     """The settings at the top of a kernel script.
 
-    A step is a command of lastkd as it would be typed, without `accelerate launch` and `lastkd`:
-    `distill --variant all --data {data} --teacher {teacher}`. A name in braces stands for the place
-    of that input. `> FILE` keeps what the step prints. A word with `*` repeats the step for each
-    file that fits; `{name}` is then the folder of that file.
+    The command is one of lastkd's, without `accelerate launch` and `lastkd`:
+    `distill --variant all --data {data} --teacher {teacher}`. A name in braces stands for the path
+    of that input.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: tuple[str, ...]
+    command: str = ""
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="content of the file that the command gets as --config"
+    )
     inputs: dict[str, str] = Field(
         default_factory=dict, description="OWNER/SLUG of a dataset or kernel:OWNER/SLUG, by name"
     )
@@ -41,7 +45,21 @@ class Job(BaseModel):
     kernel: str = Field("", description="OWNER/SLUG of the kernel")
     id: str = Field("", description="the same in all versions of one job")
     attempt: int = Field(1, description="counted from 1; later ones need the state of the last")
-    code: str = Field("", description="dataset and file that lastkd travels in, if not the script")
+    code: str = Field("", description="dataset and file that hold lastkd, if the script doesn't")
+    steps: tuple[str, ...] = Field(
+        (), description="in place of a command, in kernels that lastkd 0.1.0 has pushed"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_command(self) -> Job:
+        if bool(self.command) == bool(self.steps):
+            raise ValueError("names no command; give one, as in kaggle/jobs.yaml")
+        return self
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The command, or the several of an older kernel."""
+        return self.steps or (self.command,)
 
     @property
     def budget_s(self) -> float:
@@ -50,23 +68,25 @@ class Job(BaseModel):
 
     @property
     def state_file(self) -> str:
-        """The file that carries the run folders of the attempt before into this one."""
+        """The file that carries the run folders of the previous attempt into this one."""
         return state_file(self.id, self.attempt - 1)
 
     def sources(self) -> dict[str, KaggleInput]:
+        """The inputs by name."""
         return {name: source(text) for name, text in self.inputs.items()}
 
 
 def state_file(job: str, attempt: int) -> str:
-    # of no type that Kaggle would unpack, so that it arrives as it was sent
+    """The name of the file with an attempt's run folders."""
+    # a suffix that Kaggle wouldn't unpack, so that the file arrives as it was sent
     return f"state-{job}-{attempt}.lastkd"
 
 
 def seconds(text: str) -> float:
-    """A duration such as `11h`, `90m`, `1h30m` or `45s`.
+    """The seconds of a duration such as `11h`, `90m`, `1h30m` or `45s`.
 
     Raises:
-        UserError: it is none, or nothing.
+        UserError: it isn't a duration, or is zero.
     """
     try:
         return in_seconds(text)
@@ -77,8 +97,11 @@ def seconds(text: str) -> float:
 def read_job(script: str, where: str) -> Job:
     """The job of a kernel script.
 
+    Args:
+        where: what to call the script in an error.
+
     Raises:
-        UserError: it has no `JOB` block, or one that doesn't fit.
+        UserError: it has no `JOB` block, or an invalid one.
     """
     block = _BLOCK.search(script)
     if block is None:
@@ -96,51 +119,8 @@ def with_job(script: str, job: Job) -> str:
     values |= {"machine": job.machine, "time_budget": job.time_budget}
     lines = ["JOB = {"]
     for name, value in values.items():
-        # one entry a line: it is read, and changed by hand
-        shown = json.dumps(value, indent=4).replace("\n", "\n    ")
-        lines.append(f'    "{name}": {shown},')
+        # one entry a line, as people read and change it
+        shown = pprint.pformat(value, width=90, sort_dicts=False)
+        lines.append(textwrap.indent(f"{name!r}: {shown},", "    "))
     block = "\n".join([*lines, "}"])
     return _BLOCK.sub(lambda _: block, script, count=1)
-
-
-class Step:
-    """One command, with its options taken apart."""
-
-    def __init__(self, text: str) -> None:
-        command, _, into = text.partition(" > ")
-        words = shlex.split(command)
-        self.into = into.strip()
-        self.command = words[0]
-        self.arguments: list[str] = []
-        self.options: dict[str, str | None] = {}
-        rest = iter(words[1:])
-        pending: str | None = None
-        for word in rest:
-            if word.startswith("--"):
-                self.options[word] = None
-                pending = word
-            elif pending is not None:
-                self.options[pending] = word
-                pending = None
-            else:
-                self.arguments.append(word)
-
-    def set(self, name: str, value: Any) -> None:
-        """Says an option, over what was said before; True and False are a flag's two sides."""
-        flag, other = f"--{name.replace('_', '-')}", f"--no-{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            self.options.pop(other if value else flag, None)
-            self.options[flag if value else other] = None
-        else:
-            self.options[flag] = str(value)
-
-    def words(self) -> list[str]:
-        said = [self.command, *self.arguments]
-        for option, value in self.options.items():
-            said += [option] if value is None else [option, value]
-        return said
-
-    def __str__(self) -> str:
-        # braces and stars are for the kernel to fill in, not for a shell: they stay unquoted
-        words = [word if re.search(r"[{}*]", word) else shlex.quote(word) for word in self.words()]
-        return " ".join(words) + (f" > {self.into}" if self.into else "")

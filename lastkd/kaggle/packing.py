@@ -1,4 +1,4 @@
-"""Kernel scripts ready to be pushed: a template, its job, and lastkd itself inside."""
+"""Kernel scripts ready to be pushed: the template with a job, and lastkd itself inside."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS, KERNELS, LAUNCH_CONFIGS
+from lastkd.files.yaml_files import read_mapping, validated
 from lastkd.kaggle.credentials import refuse_credential_files, refuse_secrets
-from lastkd.kaggle.job import Job, read_job, with_job
+from lastkd.kaggle.job import Job, with_job
 from lastkd.kaggle.references import Reference
 
 SCRIPT_LIMIT = 900_000
@@ -26,11 +27,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _PACKED = (".py", ".txt", ".yaml", ".tcss", ".json", ".md")
 _ARCHIVE = re.compile(r'^LASTKD = """.*?"""$', re.MULTILINE | re.DOTALL)
 _SAME_DATE = (1980, 1, 1, 0, 0, 0)  # so that the same code makes the same archive
-MACHINE_SHAPE = {"t4x2": "NvidiaTeslaT4"}
 
 
 def _code_files() -> Iterator[tuple[Path, str]]:
-    """What of lastkd travels, and its name in the archive, as in a wheel."""
+    """The files of lastkd that travel, with their names in the archive: those of a wheel."""
     roots = {_PACKAGE: "lastkd"}
     # in a checkout these stand beside the package
     roots |= {
@@ -47,7 +47,7 @@ def _code_files() -> Iterator[tuple[Path, str]]:
 
 
 def pack_code() -> bytes:
-    """lastkd as a zip that a kernel puts on its path.
+    """lastkd as a zip archive that a kernel unpacks and puts on its path.
 
     Raises:
         UserError: a file among the code is named like one with credentials, or holds them.
@@ -66,29 +66,31 @@ def pack_code() -> bytes:
 
 
 def code_file_name(code: bytes) -> str:
-    """The name of the code in a dataset; other code has another."""
+    """The name of the code in a dataset, which changes with the code."""
     return f"lastkd-{hashlib.sha256(code).hexdigest()[:16]}.lastkd"
 
 
-def templates() -> list[str]:
-    return sorted(path.parent.name for path in KERNELS.glob(f"*/{SCRIPT}"))
+def template_jobs() -> dict[str, Job]:
+    """The jobs of `lastkd kaggle push` by name, as kaggle/jobs.yaml gives them."""
+    path = KERNELS / "jobs.yaml"
+    return {
+        name: validated(Job, values, f"{path}: {name}")
+        for name, values in read_mapping(path).items()
+    }
 
 
-def template(what: str) -> str:
-    return (KERNELS / what / SCRIPT).read_text(encoding="utf-8")
+def template() -> str:
+    """The kernel script, without lastkd and with a job to be replaced."""
+    return (KERNELS / SCRIPT).read_text(encoding="utf-8")
 
 
-def template_job(what: str) -> Job:
-    return read_job(template(what), str(KERNELS / what / SCRIPT))
-
-
-def fill(what: str, job: Job, code: bytes | None) -> str:
-    """The template's script with this job.
+def fill(job: Job, code: bytes | None) -> str:
+    """The kernel script for a job.
 
     Args:
-        code: lastkd, to travel inside; None where it travels in a dataset.
+        code: lastkd, to travel inside; None if it travels in a dataset.
     """
-    script = with_job(template(what), job)
+    script = with_job(template(), job)
     text = textwrap.fill(base64.b64encode(code).decode(), 100) if code else ""
     return _ARCHIVE.sub(lambda _: f'LASTKD = """\n{text}\n"""', script, count=1)
 
@@ -97,40 +99,33 @@ def fits(script: str) -> bool:
     return len(script.encode()) <= SCRIPT_LIMIT
 
 
-def metadata(what: str, job: Job, state: Reference | None) -> dict[str, Any]:
-    """The template's metadata for this job.
+def metadata(job: Job, state: Reference | None) -> dict[str, Any]:
+    """The kernel's metadata: names, machine and sources.
 
     Args:
-        state: the dataset with the run folders of the attempt before.
+        state: the dataset with the run folders of the previous attempt.
     """
-    values: dict[str, Any] = json.loads((KERNELS / what / METADATA).read_text(encoding="utf-8"))
-    return described(values, job, state)
-
-
-def described(values: Mapping[str, Any], job: Job, state: Reference | None) -> dict[str, Any]:
-    """`values` with the names, the machine and the sources of this job."""
+    values: dict[str, Any] = json.loads((KERNELS / METADATA).read_text(encoding="utf-8"))
     sources = list(job.sources().values())
     datasets = [str(source.reference) for source in sources if not source.kernel]
     if job.code:
         datasets.append(job.code.rpartition("/")[0])
     if state is not None:
         datasets.append(str(state))
-    filled = {
-        **values,
+    values |= {
         "id": job.kernel,
         # its slug is the kernel's, or Kaggle would name the kernel after the title
         "title": job.kernel.partition("/")[2].replace("-", " "),
         "dataset_sources": sorted(set(datasets)),
         "kernel_sources": sorted({str(source.reference) for source in sources if source.kernel}),
     }
-    filled.pop("machine_shape", None)
-    if job.machine in MACHINE_SHAPE:
-        filled["machine_shape"] = MACHINE_SHAPE[job.machine]
-    return filled
+    if job.machine == "cpu":
+        del values["machine_shape"]
+    return values
 
 
 def write_folder(folder: Path, script: str, about: Mapping[str, Any]) -> None:
-    """Writes what is pushed: the script and its metadata.
+    """Writes the folder to push: the script and its metadata.
 
     Raises:
         UserError: the script is too large or holds credentials, or the folder can't be written.

@@ -27,7 +27,6 @@ Say = Callable[[str], None]
 class Order:
     """What a user wants a kernel to do."""
 
-    what: str
     job: Job
     name: str
     code: str = "auto"
@@ -47,7 +46,7 @@ class Order:
 
 def placed(order: Order, code: bytes) -> Job:
     """The order's job, told where lastkd travels."""
-    within = fits(fill(order.what, order.job, code))
+    within = fits(fill(order.job, code))
     if order.code == "script" or (order.code == "auto" and within):
         return order.job
     owner = order.job.kernel.partition("/")[0]
@@ -55,7 +54,7 @@ def placed(order: Order, code: bytes) -> Job:
 
 
 def script_of(order: Order, job: Job, code: bytes) -> str:
-    return fill(order.what, job, None if job.code else code)
+    return fill(job, None if job.code else code)
 
 
 def dry_run(order: Order, *, owner: str | None, out: Path | None, say: Say) -> None:
@@ -73,7 +72,7 @@ def dry_run(order: Order, *, owner: str | None, out: Path | None, say: Say) -> N
         raise UserError(f"{folder}: exists already; remove it or choose another --out")
     code = pack_code()
     job = placed(order, code)
-    write_folder(folder, script_of(order, job, code), metadata(order.what, job, None))
+    write_folder(folder, script_of(order, job, code), metadata(job, None))
     if job.code:
         (folder / code_file_name(code)).write_bytes(code)
     for line in shown(job):
@@ -90,7 +89,8 @@ def shown(job: Job) -> list[str]:
     lines = [
         f"{job.kernel}: private, internet off, on {machine}, time budget {job.time_budget}",
         *(f"  {name}: {source}" for name, source in job.inputs.items()),
-        *(f"  step: {step}" for step in job.steps),
+        f"  lastkd {job.command}",
+        *(f"  {name}: {value}" for name, value in job.config.items()),
     ]
     if job.code:
         lines.append(f"  lastkd: {job.code}")
@@ -117,7 +117,7 @@ def push(order: Order, *, owner: str | None, poll_s: float, say: Say) -> None:
     say(f"  quota: {quota}")
     if job.code:
         send_code(service, job, code, poll_s, say)
-    about = metadata(order.what, job, None)
+    about = metadata(job, None)
     script = script_of(order, job, code)
     pushed = start(service, job, script, about, after=now.version if now else 0)
     say(f"{kernel}: version {pushed.version} started")

@@ -7,7 +7,6 @@ So this can be stopped anywhere and started again, also on another machine.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from lastkd.errors import UserError
-from lastkd.files.shipped import KERNELS
 from lastkd.kaggle import datasets, history
 from lastkd.kaggle.api_types import Kernel
 from lastkd.kaggle.fetch import fetch, fetch_job
 from lastkd.kaggle.follow import follow
 from lastkd.kaggle.job import Job, read_job, seconds, state_file, with_job
-from lastkd.kaggle.packing import METADATA, described
+from lastkd.kaggle.packing import metadata
 from lastkd.kaggle.references import Reference, reference
 from lastkd.kaggle.service import Kaggle
 from lastkd.kaggle.start import start, within_quota
@@ -134,8 +132,7 @@ class Resumption:
                 f"{self.kernel}: version {now.version} failed ({said['reason']}); see lastkd "
                 f"kaggle logs {self.kernel}, and go on from its checkpoints with --retry"
             )
-        steps = len(job.steps)
-        self.say(f"{self.kernel}: done, {steps} step{'s' if steps > 1 else ''}; {self.folder}")
+        self.say(f"{self.kernel}: done; {self.folder}")
         return None
 
     def outcome(self, now: Kernel, job: Job) -> Mapping[str, Any]:
@@ -202,13 +199,12 @@ class Resumption:
                 f"{self.kernel}: version {now.version} was started meanwhile, by someone else; run "
                 "the same command again"
             )
-        about = json.loads((KERNELS / "train" / METADATA).read_text(encoding="utf-8"))
         state = state_dataset(self.kernel) if job.attempt > 1 else None
         pushed = start(
             self.service,
             job,
             with_job(before.text, job),
-            described(about, job, state),
+            metadata(job, state),
             after=now.version,
         )
         self.say(

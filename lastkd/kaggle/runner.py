@@ -1,79 +1,97 @@
-"""The side that runs on Kaggle: a job's steps, one after the other, within a time budget.
+"""The side that runs on Kaggle: a job's command within a time budget.
 
-A kernel script unpacks lastkd and calls `run`. Nothing here imports torch: the commands that need
-it are processes of their own, so that this one stays free to watch the time.
+A kernel script unpacks lastkd and calls `run`. Nothing here imports torch: the command is a process
+of its own, so that this one stays free to watch the time.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import os
 import platform
+import re
+import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lastkd
+import yaml
+
+from lastkd import process_start
+from lastkd.distributed.launch import Launch
+from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
-from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.files.yaml_files import validated
 from lastkd.kaggle.event_lines import EventPrinter
-from lastkd.kaggle.inputs import Mounts, of_run_state
-from lastkd.kaggle.job import JOB_FILE, Job, Step
-from lastkd.kaggle.state import read_job_file, restore, write_job_file
-from lastkd.runs.events import read_events
+from lastkd.kaggle.inputs import Mounts
+from lastkd.kaggle.job import PLACEHOLDERS, Job
+from lastkd.kaggle.state import restore, write_job_file
+from lastkd.pipeline.child import run_child
+from lastkd.pipeline.runner import STATE_FILE, Command, CommandRunner, pipeline_state
+from lastkd.runs.events import FILE_NAME
+from lastkd.runs.log import Run
+from lastkd.version import __version__
 
 GRACE_S = 15 * 60
-"""What a step gets beyond the budget, to write its checkpoint; Kaggle itself stops at 12 hours."""
+"""Seconds beyond the budget for the command to write its checkpoint; Kaggle stops at 12 hours."""
+KILL_AFTER_S = 60.0
 OUTPUT_LIMIT = 20 * 10**9
-_LAUNCHED = ("train", "distill")
-_LAUNCH_CONFIG = {"t4x2": "kaggle_t4x2.yaml", "cpu": "cpu.yaml"}
+"""Bytes that Kaggle keeps."""
+CONFIG_FILE = "lastkd-config.yaml"
+LAUNCH_CONFIG = {"t4x2": "kaggle_t4x2", "cpu": "cpu"}
 _GPUS = {"t4x2": 2, "cpu": 0}
+_LAUNCHED = {"train": "lastkd.train", "distill": "lastkd.distill", "sweep": "lastkd"}
+"""Commands that several processes share, with their modules."""
+_VERSIONS = ("torch", "accelerate", "safetensors", "numpy", "pydantic", "rich")
 
 
-class Stopped(Exception):  # noqa: N818 - nothing failed
-    """The time budget has ended before the job."""
+class JobRunner:
+    """One version of a kernel at work.
 
-
-class Machine:
-    """One version of a kernel at work."""
+    Args:
+        root: Kaggle's folder, with `input` and `working`.
+        code: where lastkd was unpacked.
+    """
 
     def __init__(self, job: Job, root: Path, code: Path) -> None:
         self.job = job
-        self.started = time.monotonic()
         self.working = root / "working"
         self.code = code
         self.mounts = Mounts(root / "input")
-        self.lock = threading.Lock()
-        self.done: list[int] = []  # steps, by number
         self.inputs: dict[str, list[Path]] = {}
+        self.lock = threading.Lock()  # keeps event lines apart from the command's output
 
-    # --- before the work --------------------------------------------------------------------
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - process_start.STARTED
 
-    def say(self, text: str) -> None:
+    def echo(self, text: str) -> None:
         with self.lock:
             print(text, flush=True)
 
+    # --- before the command -----------------------------------------------------------------
+
     def describe(self) -> None:
-        """What this machine is, for whoever reads the log."""
-        for line in described(self.working):
-            self.say(line)
+        """Prints what this machine is, for whoever reads the log."""
+        for line in describe_machine(self.working):
+            self.echo(line)
         for line in self.mounts.described() or ["nothing is mounted"]:
-            self.say(f"input {line}")
+            self.echo(f"input {line}")
 
     def check(self) -> None:
-        """Fails at once where the job can't be done here.
+        """Finds the inputs and brings back the state of the previous attempt.
 
         Raises:
-            UserError: a GPU, an input, or the state of the attempt before is missing.
+            UserError: a GPU, an input or that state is missing, or the job is an older lastkd's.
         """
+        if not self.job.command:
+            raise UserError("JOB: has steps, which lastkd 0.1.0 did; give one command")
         wanted, found = _GPUS[self.job.machine], len(gpus())
         if found < wanted:
             raise UserError(
@@ -81,201 +99,161 @@ class Machine:
             )
         for name, source in self.job.sources().items():
             self.inputs[name] = self.mounts.find(name, source)
-            self.say(f"{name}: {', '.join(str(path) for path in self.inputs[name])}")
+            self.echo(f"{name}: {', '.join(str(path) for path in self.inputs[name])}")
         restored = restore(self.job, self.mounts, self.working)
         if restored is not None:
-            self.done = read_job_file(self.working / JOB_FILE).get("done", [])
-            steps = f"{len(self.done)} of {len(self.job.steps)} steps done"
-            self.say(f"going on from {restored}: {steps}")
+            self.echo(f"going on from {restored}")
 
-    # --- the work ---------------------------------------------------------------------------
-
-    @property
-    def left_s(self) -> float:
-        return self.job.budget_s - (time.monotonic() - self.started)
+    # --- the command ------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Runs the steps that aren't done yet.
+        """Runs the command to its end.
 
         Raises:
-            Stopped: the time budget has ended.
-            UserError: a step failed.
+            Stopped: the time budget has ended, or the kernel was asked to stop.
+            UserError: the command failed.
         """
-        first = True
-        for number, text in enumerate(self.job.steps):
-            if number in self.done:
-                continue
-            if self.left_s <= 0 and not first:  # the first one always gets ahead a little
-                raise Stopped
-            first = False
-            before = self.event_logs()
-            for words, into in self.commands(Step(text)):
-                self.execute(words, into)
-            changed = {log for log, size in self.event_logs().items() if size != before.get(log)}
-            if any(last_event(log).get("state") == "stopped" for log in changed):
-                raise Stopped
-            self.done.append(number)
-            self.write_state("more")
-
-    def event_logs(self) -> dict[Path, int]:
-        return {log: log.stat().st_size for log in self.working.rglob("events.jsonl")}
-
-    def commands(self, step: Step) -> Iterator[tuple[list[str], str]]:
-        """The commands of a step, inputs filled in, and the file that keeps what each prints."""
-        given = {name: [str(path) for path in paths] for name, paths in self.inputs.items()}
-        words = step.words()
-        several = next((word for word in words if word == "{checkpoint}" or "*" in word), None)
-        if several is None:
-            filled = []
-            for word in words:  # an input of several files stands for all of them
-                filled += given.get(word[1:-1], []) if word[:1] == "{" else [_filled(word, given)]
-            yield filled, step.into
-            return
-        if several == "{checkpoint}":
-            fitting = given["checkpoint"]
-        else:
-            found = (path for path in self.working.glob(several) if not of_run_state(path))
-            fitting = sorted(str(path.relative_to(self.working)) for path in found)
-        if not fitting:
-            raise UserError(f"step {step}: nothing fits {several}")
-        shared = len(Path(os.path.commonpath(fitting)).parts)
-        for path in fitting:
-            folders = Path(path).parent.parts
-            name = "-".join(folders[min(shared, len(folders) - 1) :]) or Path(path).stem
-            filled = [path if word == several else _filled(word, given) for word in words]
-            yield filled, step.into.replace("{name}", name)
-
-    def execute(self, words: list[str], into: str) -> None:
-        """Runs one command to its end, its output passing through this process line by line.
-
-        Raises:
-            UserError: it failed, or had to be stopped long after the time budget.
-        """
-        left = max(1.0, self.left_s)
-        command = [sys.executable, "-m"]
-        if words[0] in _LAUNCHED:
-            config = LAUNCH_CONFIGS / _LAUNCH_CONFIG[self.job.machine]
-            command += ["accelerate.commands.launch", "--config_file", str(config)]
-            command += ["-m", f"lastkd.{words[0]}", *words[1:]]
-            command += ["--resume", "auto", "--time-budget", f"{left:.0f}s"]
-        else:
-            command += ["lastkd", *words]
-        self.say("$ " + " ".join(command))
-        paths = [str(self.code), os.environ.get("PYTHONPATH", "")]
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)))
-        environment.setdefault("NCCL_P2P_DISABLE", "1")  # T4s of one machine have no direct link
-        process = subprocess.Popen(
-            command,
-            cwd=self.working,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=None if into else subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
+        if self.job.config:
+            with replacing(self.working / CONFIG_FILE) as part:
+                part.write_text(yaml.safe_dump(self.job.config, sort_keys=False), encoding="utf-8")
+        runner = CommandRunner(
+            Launch.find(Path(LAUNCH_CONFIG[self.job.machine])),
+            # even what is hardly worth it gets ahead a little
+            budget_s=max(self.job.budget_s, self.elapsed_s + 1.0),
+            grace_s=GRACE_S,
+            echo=self.echo,
+            child=partial(
+                run_child,
+                on_line=self.echo,
+                cwd=self.working,
+                environment=self.environment(),
+                patience_s=KILL_AFTER_S,
+            ),
         )
-        stopper = threading.Timer(left + GRACE_S, stop_group, [process.pid])
-        stopper.daemon = True
-        stopper.start()
-        kept: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            kept.append(line) if into else self.say(line.rstrip("\n"))
-        code = process.wait()
-        stopper.cancel()
+        with runner.requests:
+            code = runner.start(make_command(self.job, self.inputs))
         if code:
-            raise UserError(f"{' '.join(words)} ended with exit code {code}; its words stand above")
-        if into:
-            with replacing(self.working / into) as part:
-                part.write_text("".join(kept), encoding="utf-8")
-            self.say(f"{self.working / into}: {' '.join(''.join(kept).split())[:200]}")
+            raise UserError(
+                f"{self.job.command} ended with exit code {code}; its output stands above"
+            )
+        if stopped_early(self.working):
+            raise Stopped("time budget")
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the command, which finds lastkd where the script has unpacked it."""
+        paths = [str(self.code), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment.setdefault("NCCL_P2P_DISABLE", "1")  # the two T4 have no direct link
+        return environment
 
     # --- after it ---------------------------------------------------------------------------
 
     def write_state(self, state: str, reason: str = "") -> None:
-        write_job_file(
-            self.working,
-            self.job,
-            state=state,
-            reason=reason,
-            done=self.done,
-            seconds=time.monotonic() - self.started,
-        )
+        """Writes the job file; see `write_job_file`."""
+        write_job_file(self.working, self.job, state=state, reason=reason, seconds=self.elapsed_s)
 
     def check_output(self) -> None:
-        """Warns where the output is more than Kaggle keeps."""
+        """Warns if the output is more than Kaggle keeps."""
         size = sum(path.stat().st_size for path in self.working.rglob("*") if path.is_file())
-        self.say(f"{self.working}: {size / 1e9:.2f} GB")
+        self.echo(f"{self.working}: {size / 1e9:.2f} GB")
         if size > OUTPUT_LIMIT:
-            self.say(f"warning: Kaggle keeps {OUTPUT_LIMIT / 1e9:.0f} GB at most")
+            self.echo(f"warning: Kaggle keeps {OUTPUT_LIMIT / 1e9:.0f} GB at most")
 
 
 def run(job: dict[str, Any], *, root: Path, code: Path) -> int:
-    """Does a kernel's job; the exit code, with a last line that says how it ended.
+    """Does a kernel's job and prints a last line that says how it ended.
 
-    A step that fails when there are checkpoints already ends with code 0 all the same, because
-    Kaggle may drop the output of a version that failed; the last line and the job file tell.
+    If the command fails, but has left checkpoints, the exit code is 0 all the same: Kaggle may drop
+    the output of a version that failed. The last line and the job file tell.
 
     Args:
         job: the `JOB` of the script.
-        root: Kaggle's folder, with `input` and `working`.
-        code: where lastkd was unpacked.
+        root, code: as for `JobRunner`.
+
+    Returns:
+        The kernel's exit code.
     """
     try:
-        machine = Machine(validated(Job, job, "JOB"), root, code)
-        machine.working.mkdir(parents=True, exist_ok=True)
-        machine.describe()
-        machine.check()
+        runner = JobRunner(validated(Job, job, "JOB"), root, code)
+        runner.working.mkdir(parents=True, exist_ok=True)
+        runner.describe()
+        runner.check()
     except UserError as error:
         print(f"lastkd: failed: {error}", flush=True)
         return 1
-    printer = EventPrinter(machine.working, machine.lock)
+    printer = EventPrinter(runner.working, runner.lock)
     printer.start()
     try:
-        machine.write_state("more", "not ended")
-        machine.work()
+        runner.write_state("more", "not ended")
+        runner.work()
         state, reason = "done", ""
-    except Stopped:
-        state, reason = "more", "time budget"
+    except Stopped as stop:
+        state, reason = "more", stop.reason
     except UserError as error:
         state, reason = "failed", str(error)
     printer.stop()
     try:
-        machine.write_state(state, reason)
+        runner.write_state(state, reason)
     except UserError as error:  # a full disk must not cost the output that is there
-        machine.say(f"warning: {error}")
-    machine.check_output()
-    steps = f"{len(machine.done)} of {len(machine.job.steps)} steps"
+        runner.echo(f"warning: {error}")
+    runner.check_output()
     if state == "done":
-        print(f"lastkd: done: {steps}", flush=True)
+        print("lastkd: done", flush=True)
         return 0
     if state == "more":
-        further = f"lastkd kaggle resume {machine.job.kernel}".rstrip()
-        print(f"lastkd: stopped on its time budget: {steps}; go on with {further}", flush=True)
+        resume = f"lastkd kaggle resume {runner.job.kernel}".rstrip()
+        print(f"lastkd: stopped ({reason}); go on with {resume}", flush=True)
         return 0
     print(f"lastkd: failed: {reason}", flush=True)
-    return 0 if any(machine.working.rglob("*.safetensors")) else 1
+    return 0 if any(runner.working.rglob("*.safetensors")) else 1
 
 
-def last_event(log: Path) -> dict[str, Any]:
-    event: dict[str, Any] = {}
-    for event in read_events(log):  # noqa: B007 - the last one is what counts
-        pass
-    return event
+def make_command(job: Job, inputs: Mapping[str, Sequence[Path]]) -> Command:
+    """A job's command with the paths of its inputs filled in.
+
+    Raises:
+        UserError: it names an input that the job doesn't have.
+    """
+    name, *words = shlex.split(job.command)
+    arguments: list[str] = []
+    for word in words:
+        if not PLACEHOLDERS.fullmatch(word):
+            arguments.append(word)
+            continue
+        names = re.findall(r"\w+", word)
+        missing = next((name for name in names if name not in inputs), None)
+        if missing is not None:
+            raise UserError(f"JOB: there is no input {missing}, which the command names")
+        if len(names) == 1:  # an input of several files stands for all of them
+            arguments += map(str, inputs[names[0]])
+        else:
+            arguments.append(",".join(str(inputs[name][0]) for name in names))
+    if job.config:
+        arguments += ["--config", CONFIG_FILE]
+    if name in _LAUNCHED:
+        module = _LAUNCHED[name]
+        command = [name] if module == "lastkd" else []
+        return Command(module, (*command, *arguments, "--resume", "auto"), budgeted=True)
+    if name == "sequence":  # which launches its runs itself
+        arguments += ["--launch-config", LAUNCH_CONFIG[job.machine]]
+        return Command("lastkd", (name, *arguments), launched=False, budgeted=True)
+    return Command("lastkd", (name, *arguments), launched=False)
 
 
-def _filled(word: str, inputs: dict[str, list[str]]) -> str:
-    for name, places in inputs.items():
-        word = word.replace(f"{{{name}}}", places[0])
-    return word
+def stopped_early(working: Path) -> bool:
+    """Whether a command that ended well has stopped on its time budget.
+
+    A sequence says so itself; of other commands the event logs tell.
+    """
+    states = [pipeline_state(path.parent) for path in working.rglob(STATE_FILE)]
+    if not states:
+        states = [Run.read(log.parent).state for log in working.rglob(FILE_NAME)]
+    return "stopped" in states
 
 
-_VERSIONS = ("torch", "accelerate", "safetensors", "numpy", "pydantic", "rich")
-
-
-def described(working: Path) -> Iterator[str]:
-    """Lines on this machine for whoever reads the log."""
-    yield f"lastkd {lastkd.__version__} from {Path(lastkd.__file__).parent}"
+def describe_machine(working: Path) -> Iterator[str]:
+    """Lines about versions, GPUs and disk."""
+    yield f"lastkd {__version__} from {Path(__file__).parents[1]}"
     yield f"python {platform.python_version()}, {os.cpu_count()} cores"
     for name in _VERSIONS:
         try:
@@ -287,18 +265,8 @@ def described(working: Path) -> Iterator[str]:
 
 
 def gpus() -> list[str]:
-    """A line for each GPU, asked without torch: it must not hold one before the children do."""
+    """A line for each GPU, asked without torch: this process mustn't hold one."""
     if shutil.which("nvidia-smi") is None:
         return []
     asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
     return [line for line in asked.stdout.splitlines() if line.startswith("GPU ")]
-
-
-def stop_group(leader: int) -> None:
-    """Ends a command and what it started: asked first, then not."""
-    for sign, wait in ((signal.SIGTERM, 60.0), (signal.SIGKILL, 0.0)):
-        try:
-            os.killpg(leader, sign)
-        except ProcessLookupError:
-            return
-        time.sleep(wait)

@@ -1,4 +1,4 @@
-"""How far a job is, and its run folders, carried from one version of a kernel to the next."""
+"""The state of a job, carried from one version of a kernel to the next: how far it is, its runs."""
 
 from __future__ import annotations
 
@@ -18,39 +18,35 @@ from lastkd.kaggle.job import JOB_FILE, Job
 _SAME_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_job_file(
-    working: Path, job: Job, *, state: str, reason: str, done: list[int], seconds: float
-) -> None:
-    """Says in the output how far the job is, so that the other side can go on.
+def write_job_file(working: Path, job: Job, *, state: str, reason: str, seconds: float) -> None:
+    """Writes into the output how far the job is, so that the other side can go on.
 
     Args:
         state: `done`, `more` or `failed`.
-        done: the numbers of the steps that are done.
     """
-    said = {
+    values = {
         "id": job.id,
         "attempt": job.attempt,
         "state": state,
         "reason": reason,
-        "done": done,
-        "steps": list(job.steps),
+        "command": job.command,
         "seconds": round(seconds, 1),
     }
     with replacing(working / JOB_FILE) as part:
-        part.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def read_job_file(path: Path) -> dict[str, Any]:
-    """What a job file says; nothing where it is missing or damaged."""
+    """The content of a job file; empty if it is missing or damaged."""
     try:
-        said = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def pack(places: Mapping[str, Path], out: Path) -> None:
-    """Packs an output; the same output makes the same file, so that its upload can go on."""
+    """Packs files by name; the same files make the same archive, so that its upload can go on."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, place in sorted(places.items()):
@@ -60,12 +56,13 @@ def pack(places: Mapping[str, Path], out: Path) -> None:
 
 
 def restore(job: Job, mounts: Mounts, working: Path) -> Path | None:
-    """Brings the run folders of the attempt before into the working folder.
+    """Copies the run folders of the previous attempt into the working folder.
 
-    They come packed in a state dataset, or as the output of the version before, attached by hand.
+    They are mounted as a packed state dataset, or as the output of the previous version, attached
+    by hand.
 
     Returns:
-        Where they were; None where the job begins.
+        Where they were; None if the job begins.
 
     Raises:
         UserError: this is a later attempt and they aren't among the inputs.
@@ -88,12 +85,13 @@ def restore(job: Job, mounts: Mounts, working: Path) -> Path | None:
 
 def _goes_on(job_file: Path, job: Job) -> bool:
     """Whether a mounted output is that of this job, unfinished."""
-    said = read_job_file(job_file)
-    mine = said.get("id") == job.id and said.get("steps") == list(job.steps)
-    return mine and said.get("state") == "more"
+    content = read_job_file(job_file)
+    same = content.get("id") == job.id and content.get("command") == job.command
+    return same and content.get("state") == "more"
 
 
 def _copy_writable(source: Path, target: Path) -> None:
+    """Copies a folder without the read-only modes of its files."""
     for path in sorted(source.rglob("*")):
         copy = target / path.relative_to(source)
         if path.is_dir():

@@ -28,8 +28,8 @@ def standing(kernel: Kernel, folder: Path) -> Iterator[str]:
         yield f"  {error}"
         return
     yield f"  attempt {job.attempt}, time budget {job.time_budget}, machine {job.machine}"
-    for step in job.steps:
-        yield f"  step: {step}"
+    for command in job.commands:
+        yield f"  lastkd {command}"
     for log in sorted(folder.rglob(FILE_NAME)):
         yield f"  {log.parent}: {_progress(log.parent)}"
 

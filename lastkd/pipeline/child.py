@@ -25,6 +25,7 @@ def run_child(
     argv: Sequence[str],
     requests: StopRequests,
     *,
+    launched: bool = True,
     deadline: float | None = None,
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
@@ -38,6 +39,7 @@ def run_child(
 
     Args:
         requests: requests to stop this process, entered by the caller; they are passed on.
+        launched: whether the command is a launcher, whose child processes are the run.
         deadline: `time.monotonic()` at which the command is asked to stop.
         on_line: called with each line that the command prints; by default it shares this process's
             output.
@@ -61,7 +63,7 @@ def run_child(
     if on_line and process.stdout is not None:
         reader = threading.Thread(target=_pass_lines, args=(process.stdout, on_line), daemon=True)
         reader.start()
-    launcher = psutil.Process(process.pid)
+    command = psutil.Process(process.pid)
     reason, kill_at = "", math.inf
     while (code := process.poll()) is None:
         try:
@@ -72,13 +74,13 @@ def run_child(
                 elif deadline is not None and now > deadline:
                     reason = "time budget"
                 if reason:
-                    _send(launcher, _signal_for(reason))
+                    _send(command, _signal_for(reason), launched)
                     kill_at = now + patience_s
             elif now > kill_at:
-                _kill(launcher)
+                _kill(command)
             time.sleep(SECONDS_BETWEEN_POLLS)
         except KeyboardInterrupt:  # the second ctrl-C: at once
-            _interrupt(process, launcher)
+            _interrupt(process, command, launched)
             raise
     if reader is not None:
         reader.join()
@@ -96,10 +98,10 @@ def _signal_for(reason: str) -> int:
     return int(getattr(signal, reason, signal.SIGTERM))
 
 
-def _send(launcher: psutil.Process, number: int) -> None:
-    """Sends a signal to the launcher's children, or to itself while it has started none."""
+def _send(command: psutil.Process, number: int, launched: bool) -> None:
+    """Sends a signal to the command, or to the run that a launcher has started."""
     try:
-        receivers = launcher.children() or [launcher]
+        receivers = (command.children() if launched else []) or [command]
     except psutil.NoSuchProcess:
         return
     for process in receivers:
@@ -107,18 +109,18 @@ def _send(launcher: psutil.Process, number: int) -> None:
             process.send_signal(number)
 
 
-def _kill(launcher: psutil.Process) -> None:
+def _kill(command: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        for process in [*launcher.children(recursive=True), launcher]:
+        for process in [*command.children(recursive=True), command]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
 
-def _interrupt(process: subprocess.Popen[str], launcher: psutil.Process) -> None:
+def _interrupt(process: subprocess.Popen[str], command: psutil.Process, launched: bool) -> None:
     """Passes an interrupt on, and kills what it hasn't ended soon."""
-    _send(launcher, signal.SIGINT)
+    _send(command, signal.SIGINT, launched)
     try:
         process.wait(timeout=INTERRUPT_PATIENCE_S)
     except subprocess.TimeoutExpired:
-        _kill(launcher)
+        _kill(command)
         process.wait()

@@ -169,7 +169,8 @@ class CommandRunner:
                 deadline = time.monotonic() + left + (self.grace_s or 0.0)
         self.echo("$ " + command.text(self.launch, *budget))
         argv = command.argv(self.launch, *budget)
-        return self.child(argv, self.requests, deadline=deadline)
+        launched = command.launched and self.launch is not None
+        return self.child(argv, self.requests, launched=launched, deadline=deadline)
 
 
 class PipelineRunner(CommandRunner):

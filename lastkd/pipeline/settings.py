@@ -166,10 +166,10 @@ class SequenceSettings(BaseModel):
         return {"data": self.data, "split": self.split, "seed": seed, "run": folder}
 
     def check(self) -> None:
-        """Before anything is started: does all that was said make sense?
+        """Checks inputs and settings before anything is started.
 
         Raises:
-            UserError: it doesn't, or data or teacher aren't there.
+            UserError: a setting is wrong, or data or teacher don't exist.
         """
         if not self.data.exists():
             raise UserError(
@@ -185,6 +185,14 @@ class SequenceSettings(BaseModel):
                 f"{self.teacher_checkpoint}: no such teacher to distil; add teacher to --only, or "
                 "name one with --teacher"
             )
+        self.check_settings()
+
+    def check_settings(self) -> None:
+        """Checks the settings of every kind of run.
+
+        Raises:
+            UserError: one is wrong.
+        """
         get_architecture(self.teacher_model)
         self.resolved_train(self.teacher_model, 0, self.teacher_folder, teacher=True)
         for variant in self.variant:

@@ -1,6 +1,7 @@
-"""Kaggle kernel: measures the best checkpoint of each run of a dataset or a kernel's output.
+"""A Kaggle kernel that runs one command of lastkd.
 
-How to use it, also by hand: kaggle/README.md.
+`lastkd kaggle push` fills in JOB and LASTKD. By hand: take a command from jobs.yaml, as README.md
+explains.
 """
 
 import base64
@@ -12,17 +13,15 @@ import zipfile
 from pathlib import Path
 
 JOB = {
-    "inputs": {"data": "OWNER/NTU60", "checkpoint": "OWNER/CHECKPOINTS"},
-    "steps": [
-        "evaluate {checkpoint} --data {data} --split xsub --json > evaluation/{name}.json",
-    ],
+    "command": "sequence --data {data} --split xsub --out runs --no-figures",
+    "inputs": {"data": "OWNER/NTU60"},
     "machine": "t4x2",
     "time_budget": "11h",
 }
 
 
 def start() -> int:
-    """Unpacks lastkd, which travels below or in a dataset, and does the job."""
+    """Unpacks lastkd, which is at the end of this script or in a dataset, and does the job."""
     root = Path(os.environ.get("LASTKD_KAGGLE_ROOT", "/kaggle"))
     code = Path(tempfile.mkdtemp(prefix="lastkd-"))
     archive = io.BytesIO(base64.b64decode(LASTKD)) if LASTKD.strip() else None
@@ -30,7 +29,7 @@ def start() -> int:
         wanted = JOB.get("code", "lastkd-*.whl").rpartition("/")[2]
         archive = next((root / "input").rglob(wanted), None)
     if archive is None:
-        print(f"lastkd: failed: no {wanted} among the inputs; attach the dataset that holds it")
+        print(f"lastkd: failed: no {wanted} among the inputs; attach the dataset that contains it")
         return 1
     if isinstance(archive, Path) and archive.is_dir():  # Kaggle has unpacked it already
         code = archive
@@ -42,7 +41,7 @@ def start() -> int:
     return run(JOB, root=root, code=code)
 
 
-# filled by `lastkd kaggle push`; while it is empty, a dataset has to hold lastkd's wheel
+# filled in by `lastkd kaggle push`; while it is empty, a dataset must contain lastkd's wheel
 LASTKD = """
 """
 
