@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import lastkd
 from lastkd.cli.app import cli
+from lastkd.cli.evaluate import file_names
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Views
 from lastkd.errors import UserError
@@ -122,8 +123,29 @@ def test_predictions_never_overwrite_and_have_a_known_form(
     result = CliRunner().invoke(cli, [*words, str(tmp_path / name)])
     assert isinstance(result.exception, UserError)
     assert (tmp_path / name).read_text() == "mine"
-    with pytest.raises(UserError, match="holds no predictions"):
+    with pytest.raises(UserError, match="contains no predictions"):
         Predictions.load(tmp_path / name)
+
+
+def test_several_checkpoints_each_have_a_file(
+    nano: Path, other: Path, store_path: Path, tmp_path: Path
+) -> None:
+    words = (nano, other, "--data", store_path, "--json", "--out", tmp_path / "out")
+    listed = evaluate(*words)
+    assert [one["checkpoint"] for one in listed] == [str(nano), str(other)]
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == sorted(f"{path.parent.name}.json" for path in (nano, other))
+    assert json.loads((tmp_path / "out" / f"{nano.parent.name}.json").read_text()) == listed[0]
+    with pytest.raises(UserError, match="is the file of a single checkpoint"):
+        evaluate(*words, "--predictions", tmp_path / "p.npz")
+
+
+def test_files_are_named_as_far_up_as_runs_differ() -> None:
+    paths = [Path("runs/seed-0", kind, "nano", "last.safetensors") for kind in ("alone", "taught")]
+    assert file_names(paths) == ["alone-nano", "taught-nano"]
+    assert file_names(paths[:1]) == ["nano"]
+    both = [Path("runs/nano/best.safetensors"), Path("runs/nano/last.safetensors")]
+    assert file_names(both) == ["nano-best", "nano-last"]
 
 
 def test_two_checkpoints_are_compared_on_the_same_clips(
