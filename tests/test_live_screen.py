@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_live_predictor import Recorder, person
+from textual.pilot import Pilot
 
 from lastkd.live.frames import Frame
 from lastkd.live.predictor import StreamPredictor
@@ -36,6 +37,7 @@ class Waving(FrameSource):
                 yield Frame(fault="lines that aren't JSON skipped")
             pose = person(0.1 * np.sin(number / 5))
             pose[:, 2] = 0.1 * number
+            pose[4, 2] += 0.8  # a hand reaches forward
             yield Frame(pose[None], number / 30)
         while not stop.is_set():
             yield None
@@ -55,12 +57,16 @@ def lines(app: LiveApp) -> list[str]:
     return [strip.text.rstrip() for strip in app.screen._compositor.render_strips()]
 
 
-async def settled(app: LiveApp, pilot: object) -> list[str]:
-    until = time.monotonic() + 20
-    while app.state.session.frames < 90 and time.monotonic() < until:
-        await pilot.pause(0.02)  # type: ignore[attr-defined]
-    await pilot.pause(0.1)  # type: ignore[attr-defined]
-    return lines(app)
+async def settled(app: LiveApp, pilot: Pilot[None]) -> list[str]:
+    """The screen when all frames were pushed and every widget was drawn."""
+    until = time.monotonic() + 30
+    screen = lines(app)
+    while time.monotonic() < until:
+        await pilot.pause(0.05)
+        before, screen = screen, lines(app)
+        if app.state.session.frames == 90 and screen == before and "quit" in screen[-1]:
+            break
+    return screen
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (60, 16), (200, 60)])

@@ -113,8 +113,9 @@ class LiveApp(App[None]):
 
     def redraw(self) -> None:
         """Draws what has changed."""
-        for widget in self.screen_stack[0].query(LiveLine):
-            widget.redraw()
+        for screen in self.screen_stack[:1]:  # none while the app starts and ends
+            for widget in screen.query(LiveLine):
+                widget.redraw()
 
     def watch_theme(self) -> None:
         self.state.palette = palette_of(self.current_theme)
