@@ -1,4 +1,4 @@
-"""Checkpoints of untrained models: their answers differ from clip to clip, which is enough."""
+"""Checkpoints of untrained models, whose logits differ from clip to clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small stores and checkpoints that the tests share, and the data that lies beside a checkout."""
+"""Small stores and checkpoints shared by the tests, and data that lies beside a checkout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def shared(*parts: str) -> Path:
-    """A file of the data beside the checkout; the test is skipped, visibly, where it is absent."""
+    """A file of the data beside the checkout; skips the test, visibly, where it is missing."""
     path = SHARED.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"needs ../shared/{'/'.join(parts)}")
@@ -36,7 +36,7 @@ def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained LAST-v2 tiny that fits that store, and says an accuracy of itself."""
+    """An untrained LAST-v2 tiny that fits `store_path`; its checkpoint records an accuracy."""
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     return untrained(path, store_path, accuracy={"top1": 12.5})
 

@@ -1,4 +1,4 @@
-"""Started on every rank by test_launch.py: trains, and leaves a digest of its own parameters."""
+"""Run on every rank by test_launch.py: trains, and writes a digest of the rank's parameters."""
 
 from __future__ import annotations
 

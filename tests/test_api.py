@@ -1,4 +1,4 @@
-"""The block of docs/python.md, run as it is written on a small set."""
+"""The code block of docs/python.md, run as it is on a small set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lastkd.settings.resolve import resolve
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
 
 
-def test_the_documented_lines_build_distil_evaluate_and_predict(
+def test_the_documented_lines_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
@@ -41,7 +41,7 @@ def test_the_documented_lines_build_distil_evaluate_and_predict(
     assert (tmp_path / "runs" / "last_v2_tiny" / "last.safetensors").exists()
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in lastkd.__all__:
         assert getattr(lastkd, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'distil_model'"):

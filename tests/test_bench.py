@@ -1,4 +1,4 @@
-"""What distilling costs on this machine, measured as a user asks for it."""
+"""`lastkd bench`: what distilling costs on this machine."""
 
 from __future__ import annotations
 

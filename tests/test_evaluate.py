@@ -1,4 +1,4 @@
-"""Evaluation as a user asks for it: several views, classes, files, and two checkpoints compared."""
+"""`lastkd evaluate`: several views, accuracy by class, prediction files, two models compared."""
 
 from __future__ import annotations
 

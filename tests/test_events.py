@@ -34,20 +34,20 @@ def test_numbers_that_are_not_finite_are_null_and_named(tmp_path: Path) -> None:
     assert record["where"] == "x"
 
 
-def test_a_half_written_last_line_is_passed_over(tmp_path: Path) -> None:
+def test_a_half_written_last_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"event": "start"}\n{"event": "st')
     assert [event["event"] for event in read_events(path)] == ["start"]
 
 
-def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_an_event_is_named(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"event": "start"}\ngarbage\n')
     with pytest.raises(UserError, match="line 2"):
         list(read_events(path))
 
 
-def test_a_log_that_exists_is_continued(tmp_path: Path) -> None:
+def test_an_existing_log_is_continued(tmp_path: Path) -> None:
     for name in ("start", "end"):
         log = EventLog(tmp_path / "events.jsonl")
         log.write(name)
@@ -55,7 +55,9 @@ def test_a_log_that_exists_is_continued(tmp_path: Path) -> None:
     assert [e["event"] for e in read_events(tmp_path / "events.jsonl")] == ["start", "end"]
 
 
-def test_what_a_kill_left_half_is_cut_off_before_the_log_goes_on(tmp_path: Path) -> None:
+def test_a_line_left_half_written_by_a_kill_is_cut_off_before_the_log_continues(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "events.jsonl"
     whole = b'{"event": "start", "run_id": "one"}\n'
     for left in (b'{"event": "st', b"\0\0\0\0", b'{"event"\n{"ev', b"\0\0\n"):

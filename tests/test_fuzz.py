@@ -1,4 +1,4 @@
-"""A part of `benchmarks/fuzz.py`: mutated inputs end in a result or in one sentence."""
+"""A sample of `benchmarks/fuzz.py`: mutated inputs end in a result or in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs started as a user starts them: launchers, several processes, an installed wheel."""
+"""Runs started as users start them: by launchers, in several processes, from an installed wheel."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_distilling_without_anything_says_so_and_uses_embedded_data(
+def test_distilling_without_inputs_says_so_and_uses_the_builtin_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

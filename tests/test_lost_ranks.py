@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped and left behind, started as a user starts them."""
+"""Lost ranks, dead launchers and signals, in processes started as users start them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def wait_for(true: Callable[[], Any]) -> None:
 
 
 @pytest.mark.slow
-def test_one_process_that_its_launcher_left_behind_stops_with_a_checkpoint(
+def test_a_process_orphaned_by_its_launcher_stops_with_a_checkpoint(
     tmp_path: Path, store_path: Path
 ) -> None:
     folder, config = tmp_path / "run", tmp_path / "one.yaml"
@@ -87,7 +87,7 @@ def test_one_process_that_its_launcher_left_behind_stops_with_a_checkpoint(
 
 
 def alone(rank: int, port: int) -> dict[str, str]:
-    """What makes a process one of two without a launcher, which would clear up after it."""
+    """The environment of one of two processes, without a launcher that would clean up."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -101,7 +101,7 @@ def alone(rank: int, port: int) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_the_others_end_and_name_a_rank_that_is_lost(
+def test_the_remaining_ranks_end_and_name_the_lost_rank(
     tmp_path: Path, store_path: Path, lost: int
 ) -> None:
     folder = tmp_path / "run"
@@ -124,7 +124,7 @@ def test_the_others_end_and_name_a_rank_that_is_lost(
 
 
 @pytest.mark.slow
-def test_two_processes_stopped_by_sigterm_end_as_if_they_had_not_been(
+def test_two_processes_stopped_by_sigterm_resume_to_the_same_result(
     tmp_path: Path, store_path: Path
 ) -> None:
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), *train(store_path, SHORT)]

@@ -1,4 +1,4 @@
-"""Batches made ahead of the step by a thread, where they are made on another device."""
+"""Prefetching: a thread prepares batches where they are made on another device than the step."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def makers() -> set[str]:
     return {thread.name for thread in threading.enumerate()} & {"views"}
 
 
-def test_the_order_stays_and_another_thread_makes_them() -> None:
+def test_another_thread_prepares_the_items_in_order() -> None:
     got = list(prefetch(items(7, []), THERE, HERE))
     assert [item.number for item in got] == list(range(7))
     assert all(item.thread is not threading.current_thread() for item in got)
 
 
-def test_on_one_device_nothing_is_made_ahead() -> None:
+def test_nothing_is_prefetched_on_a_single_device() -> None:
     made: list[int] = []
     stream = prefetch(items(5, made), HERE, HERE)
     first = next(stream)
     assert (made, first.thread) == ([0], threading.current_thread())
 
 
-def test_no_more_are_made_ahead_than_there_is_room_for() -> None:
+def test_no_more_than_the_depth_is_prefetched() -> None:
     made: list[int] = []
     stream = prefetch(items(50, made), THERE, HERE)
     next(stream)
@@ -60,13 +60,13 @@ def test_no_more_are_made_ahead_than_there_is_room_for() -> None:
     stream.close()
 
 
-def test_whoever_stops_early_leaves_no_thread_behind() -> None:
+def test_stopping_early_leaves_no_thread_behind() -> None:
     for _ in prefetch(items(50, []), THERE, HERE):
         break
     assert not makers()
 
 
-def test_an_error_is_raised_at_its_place() -> None:
+def test_an_error_is_raised_when_its_item_is_due() -> None:
     def broken() -> Iterator[Made]:
         yield Made(0)
         raise OSError("the disk is gone")

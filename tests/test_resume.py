@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on: the same end, byte for byte, or a sentence that says why not."""
+"""Stopped runs resume to the same result, byte for byte, or say in one sentence why they can't."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(
     ]
 
 
-def test_averaged_weights_and_augmented_views_go_on_exactly(tmp_path: Path, start: Start) -> None:
+def test_averaged_weights_and_augmented_views_resume_exactly(tmp_path: Path, start: Start) -> None:
     further = {"mirror": 0.5, "shear": 0.1, "time_warp": 0.2, "joint_noise": 0.01}
     settings = standalone(ema=0.9, dropped_joints=0.1, validation="performers:1", **further)
     settings = settings.model_copy(update={"batch_size": 5})  # of 16 clips
@@ -187,9 +187,7 @@ def test_averaged_weights_and_augmented_views_go_on_exactly(tmp_path: Path, star
     assert weights(tmp_path / "whole") != weights(tmp_path / "whole", "best.safetensors")
 
 
-def test_steps_that_are_done_again_are_marked(
-    tmp_path: Path, start: Start, undisturbed: Path
-) -> None:
+def test_repeated_steps_are_marked(tmp_path: Path, start: Start, undisturbed: Path) -> None:
     def die(run: TrainingRun) -> None:
         if run.position.step == 5:
             raise RuntimeError("as if killed")
@@ -208,7 +206,7 @@ def test_steps_that_are_done_again_are_marked(
     assert same_end(folder, undisturbed)
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+def test_a_run_killed_before_its_first_checkpoint_starts_over(
     tmp_path: Path, start: Start, undisturbed: Path
 ) -> None:
     def die(run: TrainingRun) -> None:
@@ -227,7 +225,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
     assert not list(folder.glob(".*"))
 
 
-def test_checkpoints_come_by_the_clock_within_an_epoch_too(tmp_path: Path, start: Start) -> None:
+def test_checkpoints_are_written_by_the_clock_within_an_epoch(tmp_path: Path, start: Start) -> None:
     kept: list[list[str]] = []
 
     def see(run: TrainingRun) -> None:
@@ -242,7 +240,9 @@ def test_checkpoints_come_by_the_clock_within_an_epoch_too(tmp_path: Path, start
         assert event["seconds"] > 0
 
 
-def test_several_students_go_on_together_and_end_as_alone(tmp_path: Path, start: Start) -> None:
+def test_several_students_resume_together_and_end_as_they_would_alone(
+    tmp_path: Path, start: Start
+) -> None:
     both = [distilled(variant=variant, epochs=2) for variant in ("nano", "small")]
     for variant in both:
         start(variant, tmp_path / f"alone-{variant.variant}")
@@ -257,7 +257,7 @@ def test_several_students_go_on_together_and_end_as_alone(tmp_path: Path, start:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_teacher_cache_that_was_being_filled_comes_out_the_same(
+def test_a_half_filled_teacher_cache_ends_the_same(
     tmp_path: Path, start: Start, lost: bool
 ) -> None:
     """Also if the labels were replayed before, and the cache is gone when the run goes on."""
@@ -306,7 +306,7 @@ def damage_byte(path: Path) -> None:
     ],
     ids=list("abcdefghij"),
 )
-def test_a_checkpoint_that_is_not_as_it_was_written_is_damaged(
+def test_a_checkpoint_that_changed_after_writing_is_damaged(
     stopped: Path, damage: Callable[[Path], None]
 ) -> None:
     checkpoints = Checkpoints(stopped)
@@ -317,7 +317,7 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_damaged(
         checkpoints.read(newest)
 
 
-def test_a_damaged_checkpoint_is_named_and_passed_over(
+def test_a_damaged_checkpoint_is_named_and_skipped(
     stopped: Path, start: Start, undisturbed: Path
 ) -> None:
     newest = stopped / "checkpoints" / "step-00000005-epoch-0001"
@@ -329,7 +329,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     assert same_end(stopped, undisturbed)
 
 
-def test_without_any_whole_checkpoint_nothing_is_thrown_away(
+def test_without_any_intact_checkpoint_nothing_is_deleted(
     stopped: Path, start: Start, undisturbed: Path
 ) -> None:
     for path in (stopped / "checkpoints").glob("*/tensors.safetensors"):
@@ -343,7 +343,7 @@ def test_without_any_whole_checkpoint_nothing_is_thrown_away(
     assert same_end(stopped, undisturbed)
 
 
-def test_best_and_last_go_back_to_where_the_run_goes_on(
+def test_best_and_last_are_restored_to_the_step_of_the_checkpoint(
     stopped: Path, start: Start, undisturbed: Path
 ) -> None:
     before = {name: weights(stopped, name) for name in ("best.safetensors", "last.safetensors")}
@@ -361,7 +361,7 @@ def test_best_and_last_go_back_to_where_the_run_goes_on(
     assert same_end(stopped, undisturbed)
 
 
-def test_other_settings_are_refused_by_what_differs(stopped: Path, start: Start) -> None:
+def test_other_settings_are_refused_naming_the_difference(stopped: Path, start: Start) -> None:
     before = (stopped / "events.jsonl").read_bytes()
     with pytest.raises(UserError) as caught:
         start(standalone(lr=0.1, seed=6, batch_size=8), stopped)
@@ -394,7 +394,7 @@ def test_another_store_or_teacher_is_refused(
         Start(start.data, tmp_path / "t.safetensors", accelerator)(distilled(), tmp_path / "run")
 
 
-def test_other_shares_of_the_same_global_batch_go_on_and_say_so(
+def test_the_same_global_batch_divided_otherwise_resumes_with_a_warning(
     stopped: Path, start: Start
 ) -> None:
     start(standalone(batch_size=5, accumulation=2), stopped)
@@ -403,7 +403,7 @@ def test_other_shares_of_the_same_global_batch_go_on_and_say_so(
     assert "not be byte for byte" in text
 
 
-def test_a_finished_run_is_said_to_be_finished_and_left_alone(
+def test_a_finished_run_is_reported_and_left_unchanged(
     tmp_path: Path, start: Start, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
@@ -460,7 +460,7 @@ def test_a_time_budget_stops_with_a_checkpoint_and_exit_code_0(
     assert same_end(folder, undisturbed)
 
 
-def test_durations_are_said_with_their_units() -> None:
+def test_durations_need_their_units() -> None:
     assert [in_seconds(said) for said in ("11h", "10h30m", "90m", "45s")] == [
         39600,
         37800,
@@ -490,7 +490,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path, start: Start) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_and_the_log_whole(
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_log_intact(
     tmp_path: Path, start: Start, undisturbed: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -514,10 +514,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_log_whole(
     assert same_end(folder, undisturbed)
 
 
-def test_a_quota_that_shows_when_files_are_synced_loses_nothing(
+def test_a_quota_error_at_sync_loses_nothing(
     tmp_path: Path, start: Start, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on network file systems, which take what is written and refuse it afterwards."""
+    """Network file systems accept a write and refuse it at the sync."""
     folder = tmp_path / "run"
 
     def refuse(file: int) -> None:
@@ -559,14 +559,14 @@ def test_a_log_that_cannot_grow_ends_the_run_with_whole_lines(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_a_sentence(tmp_path: Path, start: Start) -> None:
+def test_a_read_only_folder_is_one_sentence(tmp_path: Path, start: Start) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written"):
         start(standalone(), tmp_path / "run")
 
 
 def poison(run: TrainingRun, what: str) -> None:
-    """Makes the next step's loss or gradient no number."""
+    """Makes the loss or the gradient of the next step NaN."""
     (student,) = run.students
     parameter = next(student.model.parameters())
     if what == "loss":
@@ -588,7 +588,7 @@ def poison(run: TrainingRun, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_step_with_bad_numbers_is_skipped_counted_and_leaves_no_trace(
+def test_a_non_finite_step_is_skipped_counted_and_leaves_no_trace(
     tmp_path: Path, start: Start, what: str
 ) -> None:
     states: list[dict[str, Any]] = []
@@ -654,7 +654,7 @@ def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) 
         start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
 
 
-def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
+def test_fp16_overflows_are_distinguished_and_do_not_stop_the_run() -> None:
     from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, SkippedSteps
 
     skips = SkippedSteps(scaled=True)
@@ -667,8 +667,8 @@ def test_an_overflow_of_fp16_is_told_apart_and_does_not_stop_the_run() -> None:
     assert SkippedSteps(scaled=False).record(loss=False, gradient=True) == "gradient"
 
 
-def test_a_scaled_loss_finds_its_scale_and_goes_on_with_it(tmp_path: Path, start: Start) -> None:
-    """What fp16 does on a GPU, with a scaler for the CPU."""
+def test_the_loss_scale_is_found_and_survives_a_resume(tmp_path: Path, start: Start) -> None:
+    """As fp16 on a GPU, with a scaler for the CPU."""
     scales: dict[int, float] = {}
 
     def scale(run: TrainingRun) -> None:

@@ -1,4 +1,4 @@
-"""Settings: defaults by variant, what goes before what, and errors that help."""
+"""Settings: defaults by variant, precedence, and helpful errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_recipe_is_that_of_last() -> None:
     assert (settings.frames, settings.crop_min, settings.test_crop) == (64, 0.5, 0.95)
 
 
-def test_command_line_before_file_before_variant(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file_which_overrides_the_variant(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("alpha: 0.2\ntau: 2\nepochs: 5\n")
     settings = resolve(DistillSettings, {"variant": "nano", "alpha": 0.9}, file=file)
@@ -51,7 +51,7 @@ def test_an_unknown_key_names_the_file_and_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["- 1\n", "a: [", "!!python/object/apply:os.system ['true']\n", "5\n"]
 )
-def test_a_file_that_is_no_mapping_is_one_sentence(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_one_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=r"mine\.yaml"):

@@ -1,4 +1,4 @@
-"""Several students on one teacher pass, and soft labels that are replayed from disk."""
+"""Several students on one teacher pass, and soft labels replayed from a cache."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def weights(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("dropout", [None, 0.0])
-def test_in_company_each_student_ends_as_it_would_alone(
+def test_students_trained_together_end_as_they_would_alone(
     tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator, dropout: float | None
 ) -> None:
     given = SMALL | {"epochs": 1, "variant": ("nano", "small", "large"), "dropout": dropout}
@@ -113,7 +113,7 @@ def test_a_cache_holds_a_float16_row_for_every_training_clip(
     assert (folder / "epoch-0001.safetensors").stat().st_size < 32 * 16 * 2 + 1000
 
 
-def test_a_cache_built_ahead_is_the_one_that_a_run_fills(
+def test_a_cache_built_ahead_equals_one_filled_by_a_run(
     tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator
 ) -> None:
     cached = settings(teacher_cache=tmp_path / "by_run")
@@ -159,7 +159,7 @@ def test_a_partly_filled_cache_is_continued(
         ({"scale": 0.3}, "--scale"),
     ],
 )
-def test_a_cache_of_other_views_is_refused_by_what_differs(
+def test_a_cache_of_other_views_is_refused_naming_the_difference(
     tmp_path: Path,
     store_path: Path,
     teacher: Path,
@@ -205,7 +205,7 @@ def test_a_damaged_or_foreign_epoch_is_named(
         one.cache.read(1)
 
 
-def test_verify_finds_logits_that_are_not_the_teachers(
+def test_verify_finds_logits_that_differ_from_the_teachers(
     tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator
 ) -> None:
     one = filler(tmp_path / "soft", store_path, teacher, accelerator, epochs=1)
@@ -241,7 +241,7 @@ def test_two_processes_fill_one_cache(
     assert not list((tmp_path / "soft").glob(".*.part"))
 
 
-def test_a_kill_while_an_epoch_is_written_leaves_the_others_whole(
+def test_a_kill_while_writing_an_epoch_leaves_the_others_intact(
     tmp_path: Path,
     store_path: Path,
     teacher: Path,
@@ -281,7 +281,7 @@ def test_the_commands_build_and_verify(tmp_path: Path, store_path: Path, teacher
     assert "lacks epoch 2" in str(short.exception)
 
 
-def test_a_cache_without_a_teacher_is_an_input_of_its_own(
+def test_a_complete_cache_needs_no_teacher(
     tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch, accelerator: Accelerator
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -291,7 +291,9 @@ def test_a_cache_without_a_teacher_is_an_input_of_its_own(
         train(said, data=store_path, teacher=None, folder=tmp_path / "run", accelerator=accelerator)
 
 
-def test_the_key_names_all_that_soft_labels_depend_on(store_path: Path, teacher: Path) -> None:
+def test_the_key_contains_everything_that_soft_labels_depend_on(
+    store_path: Path, teacher: Path
+) -> None:
     store = ClipStore.open(store_path)
     identity = TeacherIdentity.of(teacher, store)
     key = CacheKey.of(identity, store, split_parts(store, "xsub"), seed=0, views=settings())

@@ -1,4 +1,4 @@
-"""What a run tells beside its events: the state of its machine, and a tracker's dashboard."""
+"""Device events, and events forwarded to a tracker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = {"epochs": 1, "frames": 8, "batch_size": 16, "log_every": 1, "warmup_epo
 WITH_WANDB = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "wandb"})
 
 
-def test_a_run_tells_its_machine_and_its_tracker(
+def test_a_run_records_its_machine_and_feeds_its_tracker(
     store_path: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
     settings = resolve(TrainSettings, SMALL | {"model": "last_e_nano", "log_with": "tensorboard"})
@@ -72,7 +72,7 @@ def test_a_tracker_that_is_unknown_is_a_mistake() -> None:
 
 
 class Broken:
-    """A tracker whose service goes away."""
+    """A tracker whose service fails."""
 
     def __init__(self, *, starts: bool) -> None:
         self.starts = starts
@@ -94,7 +94,7 @@ def test_a_tracker_that_cannot_start_is_a_mistake(
         tracker.event("start", {})
 
 
-def test_a_tracker_that_breaks_down_does_not_end_the_run(
+def test_a_failing_tracker_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "_make_tracker", lambda *_: Broken(starts=True))
@@ -106,7 +106,7 @@ def test_a_tracker_that_breaks_down_does_not_end_the_run(
     assert warning["text"] == "wandb failed and gets no more events: gone"
 
 
-def test_the_machine_is_looked_at_now_and_then(tmp_path: Path) -> None:
+def test_the_machine_is_sampled_at_most_every_ten_seconds(tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
     cpu = torch.device("cpu")
     for every_s, times in ((60.0, 1), (0.0, 3)):

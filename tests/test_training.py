@@ -1,4 +1,4 @@
-"""The one loop: what a run leaves behind, what it repeats, and what it refuses."""
+"""The training loop: what a run writes, what a seed reproduces, and what is refused."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_standalone_training_is_distillation_without_a_teacher(
     assert alone == hard
 
 
-def test_evaluate_gives_the_numbers_of_the_training(
+def test_evaluate_gives_the_same_accuracy_as_training(
     tmp_path: Path, store_path: Path, accelerator: Accelerator
 ) -> None:
     weights(standalone(), store_path, tmp_path / "run", accelerator, None)
@@ -129,7 +129,7 @@ def test_evaluate_gives_the_numbers_of_the_training(
     assert accuracy.summary() == {k: v for k, v in recorded.items() if k != "split"}
 
 
-def test_a_loaded_model_takes_the_mib_dict(
+def test_a_loaded_model_takes_a_dict_of_streams(
     tmp_path: Path, store_path: Path, accelerator: Accelerator
 ) -> None:
     weights(standalone(epochs=1), store_path, tmp_path / "run", accelerator, None)
@@ -166,7 +166,7 @@ def test_a_teacher_that_does_not_fit_is_an_error(tmp_path: Path, store_path: Pat
         FrozenTeacher(tmp_path / "nowhere.safetensors", store, CPU)
 
 
-def test_nothing_named_and_nothing_there_means_embedded_data(
+def test_without_any_data_the_builtin_set_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -174,7 +174,7 @@ def test_nothing_named_and_nothing_there_means_embedded_data(
 
 
 @pytest.mark.parametrize("named", ["data", "teacher"])
-def test_something_named_and_missing_is_an_error(
+def test_a_named_but_missing_input_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,7 +186,7 @@ def test_something_named_and_missing_is_an_error(
         find_inputs(distilled(**{named: tmp_path / "nowhere"}))
 
 
-def test_a_store_without_its_teacher_is_an_error_not_a_fall_back(
+def test_a_store_without_a_teacher_is_an_error_and_no_fallback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -215,7 +215,7 @@ def test_weight_decay_spares_norms_biases_and_mixing_weights() -> None:
         assert all(names[id(p)].endswith("weight") for p in decayed["params"])
 
 
-def test_the_plan_states_the_global_batch_and_refuses_an_empty_epoch() -> None:
+def test_the_schedule_states_the_global_batch_and_refuses_an_empty_epoch() -> None:
     plan = make_schedule(standalone(accumulation=2), clips=100, processes=2)
     assert (plan.global_batch, plan.steps_per_epoch) == (32, 3)
     with pytest.raises(UserError, match="batch-size"):
@@ -228,7 +228,7 @@ def test_more_processes_started_than_join_is_an_error(monkeypatch: pytest.Monkey
         make_accelerator()
 
 
-def test_the_embedded_set_is_a_whole_store(tmp_path: Path) -> None:
+def test_the_builtin_set_is_a_complete_store(tmp_path: Path) -> None:
     from lastkd.data.synthetic.settings import builtin_set
 
     prepare(open_source("synthetic", synthetic=builtin_set()), tmp_path / "s")

@@ -63,7 +63,7 @@ class RunState(BaseModel):
     reported: int = Field(ge=0, description="steps done when the last step event was written")
     skipped: dict[str, int] = Field(description="skipped steps, in total and in a row")
     best: Best | None
-    scaler: dict[str, float | int]
+    scaler: dict[str, int | float]
     conditions: dict[str, str | int] = Field(
         description="what rounding depends on; resuming under other conditions gives a warning"
     )
