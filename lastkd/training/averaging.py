@@ -1,4 +1,4 @@
-"""An exponential moving average of a student's weights, which is what is evaluated and saved."""
+"""An exponential moving average of a student's weights, which is evaluated and saved."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class WeightAverage(Generic[Model]):
-    """The average of a model's weights and running statistics over its last steps.
+    """An exponential moving average of a model's weights and running statistics.
 
     After step n the average moves towards the model by `1 - min(decay, (1 + n) / (10 + n))`, so
-    that the first weights, which are random, are soon forgotten whatever the decay.
+    that the random initial weights are soon forgotten, whatever the decay.
 
     Args:
         model: averaged in place; the average starts as a copy of it.
-        decay: from 0 to 1; 0.999 is an average over some thousand steps.
+        decay: between 0 and 1; 0.999 averages over about a thousand steps.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
@@ -36,7 +36,7 @@ class WeightAverage(Generic[Model]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the average towards the model as it is after `step`, counted from 1."""
+        """Updates the average after `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._average, self._current, 1 - decay)
         for average, current in self._counters:

@@ -115,7 +115,7 @@ class Checkpoints:
                 _link_or_copy(path, part / path.name)
                 manifest[path.name] = _digest(path.read_bytes())
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        return sum(int(about["bytes"]) for about in manifest.values())
+        return sum(int(entry["bytes"]) for entry in manifest.values())
 
     def read(self, position: Position) -> tuple[RunState, dict[str, Tensor]]:
         """Reads a checkpoint's state and its tensors (on the CPU), verifying every file.
@@ -141,9 +141,9 @@ class Checkpoints:
             if not isinstance(manifest, dict) or set(manifest) != names:
                 raise DamagedError(f"{path}: is damaged (its files don't match its manifest)")
             files: dict[str, bytes] = {}
-            for name, about in manifest.items():
+            for name, entry in manifest.items():
                 content = (path / name).read_bytes()
-                if _digest(content) != about:
+                if _digest(content) != entry:
                     raise DamagedError(
                         f"{path}: is damaged ({name} has changed since it was written)"
                     )

@@ -1,4 +1,4 @@
-"""Whether `--compile` works on a device, asked before hours are spent."""
+"""Checks that `--compile` works on a device before hours are spent."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def _probe(x: Tensor) -> Tensor:
 
 @cache
 def compile_refusal(device: torch.device) -> str | None:
-    """Why torch can't compile for `device`, in a sentence; None where it can.
+    """One sentence that says why torch can't compile for `device`; None if it can.
 
-    Compiles and runs a function of one line: the only test that knows the card, its driver and the
-    installed Triton.
+    It compiles and runs a one-line function: the only check that takes the card, its driver and the
+    installed Triton into account.
     """
     try:
         with torch.enable_grad():
             x = torch.ones(8, device=device, requires_grad=True)
             torch.compile(_probe, dynamic=False)(x).backward()
-    except Exception as error:  # whatever compiler, driver or Triton raise
+    except Exception as error:  # compilers, drivers and Triton each raise their own
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         capability = ""
         if device.type == "cuda":
@@ -38,9 +38,9 @@ def compile_refusal(device: torch.device) -> str | None:
 
 
 def allow_compiled(models: int) -> None:
-    """Raises the number of variants of one function that dynamo compiles before it gives up.
+    """Raises dynamo's limit on compiled variants of one function for so many models.
 
-    Students of one family share their `forward`, so each of them is one variant of it.
+    Students of one family share their `forward`, so each of them needs a variant of it.
     """
     settings = torch._dynamo.config
     name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"

@@ -60,7 +60,7 @@ class DelayedFlags:
         self._queue: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
 
     def put(self, step: int, flags: Tensor) -> None:
-        """Hands in a step's flags, a tensor of truth values."""
+        """Queues the flags of a step, a boolean tensor."""
         if not self._lag:
             self._queue.append((step, flags.cpu(), None))
             return
@@ -81,26 +81,26 @@ class DelayedFlags:
 
 
 class NonFiniteClips:
-    """Clips for which a teacher's logits aren't finite, learnt without making a device wait."""
+    """Finds clips with non-finite teacher logits, without blocking the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._flags = DelayedFlags(device)
         self._clips: deque[NDArray[np.int64]] = deque()
 
     def put(self, clips: NDArray[np.int64], logits: Tensor) -> None:
-        """Takes note of the logits `(B, K)` of `clips` `(B,)`."""
+        """Queues the check of the logits `(B, K)` of `clips` `(B,)`."""
         self._flags.put(0, ~logits.isfinite().all(dim=1))
         self._clips.append(clips)
 
     def take(self, *, all_: bool = False) -> int | None:
-        """The first such clip among the batches that may be read by now; None if there is none."""
-        found: int | None = None
-        while (read := self._flags.take(all_=all_)) is not None:
+        """The first such clip among the batches whose flags may be read by now, if any."""
+        first: int | None = None
+        while (flags := self._flags.take(all_=all_)) is not None:
             clips = self._clips.popleft()
-            bad = np.flatnonzero(read[1])
-            if found is None and len(bad):
-                found = int(clips[bad[0]])
-        return found
+            bad = np.flatnonzero(flags[1])
+            if first is None and len(bad):
+                first = int(clips[bad[0]])
+        return first
 
 
 class SkippedSteps:

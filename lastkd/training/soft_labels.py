@@ -236,7 +236,7 @@ def open_soft_labels(
     if teacher is not None:
         identity = TeacherIdentity.of(teacher, store)
     else:
-        metadata = TeacherCache.read_about(folder) if folder else None
+        metadata = TeacherCache.read_metadata(folder) if folder else None
         if metadata is None:
             raise UserError(f"{folder}: holds no soft labels yet, and no teacher was named")
         identity = metadata.identity

@@ -1,7 +1,7 @@
 """The frozen teacher: loaded strictly, in half precision on a GPU, never wrapped or saved.
 
 Several teachers make an ensemble. Its logits are the logarithm of the mean of their probabilities,
-so that it gives one row of logits a clip, as one teacher does, for every loss, tau and cache.
+so it gives one row of logits per clip, like a single teacher, for every loss, tau and cache.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from lastkd.settings.teachers import TeacherSource, check_distinct, teacher_sour
 
 @dataclass(frozen=True)
 class TeacherIdentity:
-    """Who the soft labels are of; known without building the model.
+    """Identifies a teacher without building its model.
 
     Attributes:
-        accuracy: what the checkpoint says of itself; empty for an ensemble.
-        members: of an ensemble, in a fixed order.
+        body_average: how its logits are averaged over bodies.
+        accuracy: as its checkpoint records it; empty for an ensemble.
+        members: the teachers of an ensemble, in a fixed order.
     """
 
     name: str
@@ -42,7 +43,7 @@ class TeacherIdentity:
     def of(cls, teacher: str | Path, store: ClipStore) -> TeacherIdentity:
         """
         Args:
-            teacher: one or several, as `teacher_sources` takes them apart.
+            teacher: one or several, in the form that `teacher_sources` parses.
 
         Raises:
             UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or
@@ -67,24 +68,25 @@ class TeacherIdentity:
         return cls(info.architecture.name, checkpoint.weights_hash, average, info.accuracy)
 
     def describe(self) -> str:
-        """Name and accuracy, of each member."""
+        """Name and accuracy, for an ensemble those of each member."""
         if self.members:
             return f"ensemble of {', '.join(member.describe() for member in self.members)}"
         return f"{self.name}, top-1 {self.accuracy.get('top1', 'unknown')}"
 
 
 class FrozenTeacher:
-    """Soft labels of one teacher or an ensemble on one device, by each model's form for inference.
+    """One teacher or an ensemble on one device, in each model's fastest form for inference.
 
-    It is no `nn.Module`, so it can't end up inside the student, its DDP wrapper or its checkpoint.
-    On a GPU it runs in fp16. On a CPU it stays in float32: bfloat16 moves the logits by about 1e-2
-    of the largest, and 1e-3 is what may be lost (`benchmarks/teacher_precision.py`).
+    It isn't an `nn.Module`, so it can't become part of the student, its DDP wrapper or its
+    checkpoint. On a GPU it runs in fp16. On a CPU it stays in float32: bfloat16 changes the logits
+    by about 1e-2 of the largest, and at most 1e-3 is acceptable
+    (`benchmarks/teacher_precision.py`).
     """
 
     def __init__(self, teacher: str | Path, store: ClipStore, device: torch.device) -> None:
         """
         Args:
-            teacher: one or several, as `teacher_sources` takes them apart.
+            teacher: one or several, in the form that `teacher_sources` parses.
 
         Raises:
             UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or
@@ -99,22 +101,22 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:
-        """Logits `(B, K)` in float32, of the very view that the student sees."""
+        """Logits `(B, K)`, float32, for the view that the student sees."""
         cast = {name: stream.to(self.precision) for name, stream in streams.items()}
         device = next(iter(cast.values())).device.type
         with torch.autocast(device, enabled=False):
             logits: list[Tensor] = [model(cast, bodies).float() for model in self._models]
         if len(logits) == 1:
             return logits[0]
-        probabilities = torch.stack([own.log_softmax(dim=1) for own in logits])
+        probabilities = torch.stack([each.log_softmax(dim=1) for each in logits])
         return probabilities.logsumexp(dim=0) - math.log(len(logits))
 
 
 def read_teachers(teacher: str | Path, store: ClipStore) -> list[tuple[Checkpoint, str | None]]:
-    """Each teacher's checkpoint, and the factory to build it with where it is one's own.
+    """Reads each teacher's checkpoint, with the user's factory that builds it, if any.
 
-    They come in the order of their weights' hashes, so that an ensemble is the same in whatever
-    order it is named.
+    They are sorted by the hashes of their weights, so that the order in which an ensemble is named
+    doesn't matter.
 
     Raises:
         UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or layout,

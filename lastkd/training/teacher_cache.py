@@ -26,7 +26,7 @@ from lastkd.settings.views import AUGMENTATIONS, ViewSettings
 from lastkd.training.teacher import TeacherIdentity
 
 FORMAT = 1
-ABOUT_FILE = "cache.json"
+METADATA_FILE = "cache.json"
 _DESCRIPTIONS = {
     "teacher": "teacher's weights (hash)",
     "body_average": "teacher's average over bodies",
@@ -100,7 +100,7 @@ class CacheKey(BaseModel):
         )
 
 
-class CacheAbout(BaseModel):
+class CacheMetadata(BaseModel):
     """`cache.json`: the key, and what describes the teacher if its checkpoint isn't at hand."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -132,11 +132,13 @@ class TeacherCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                existing = cls.read_about(folder)
+                existing = cls.read_metadata(folder)
                 if existing is None:
-                    about = CacheAbout(key=key, model=identity.name, accuracy=identity.accuracy)
-                    with replacing(folder / ABOUT_FILE) as part:
-                        part.write_text(about.model_dump_json(indent=1), encoding="utf-8")
+                    metadata = CacheMetadata(
+                        key=key, model=identity.name, accuracy=identity.accuracy
+                    )
+                    with replacing(folder / METADATA_FILE) as part:
+                        part.write_text(metadata.model_dump_json(indent=1), encoding="utf-8")
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
         if existing is not None:
@@ -162,20 +164,20 @@ class TeacherCache:
             )
 
     @staticmethod
-    def read_about(folder: Path) -> CacheAbout | None:
+    def read_metadata(folder: Path) -> CacheMetadata | None:
         """What a cache was made from; None if there isn't one yet.
 
         Raises:
             UserError: `cache.json` is damaged.
         """
-        about = folder / ABOUT_FILE
-        if not about.exists():
+        path = folder / METADATA_FILE
+        if not path.exists():
             return None
         try:
-            return CacheAbout.model_validate_json(about.read_text(encoding="utf-8"))
+            return CacheMetadata.model_validate_json(path.read_text(encoding="utf-8"))
         except (ValueError, OSError):
             raise UserError(
-                f"{about}: is damaged or of another version; remove {folder} and fill it again"
+                f"{path}: is damaged or of another version; remove {folder} and fill it again"
             ) from None
 
     def path(self, epoch: int) -> Path:
