@@ -20,6 +20,7 @@ from lastkd.cli.options import (
 from lastkd.entry_point import run_command
 from lastkd.pipeline.builtin import builtin_store, builtin_teacher
 from lastkd.pipeline.request import find_inputs, resolve_all
+from lastkd.pipeline.runner import train_in_groups
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
@@ -106,13 +107,12 @@ def distill_model(
     store, checkpoint = inputs
 
     from lastkd.distributed.accelerator import make_accelerator
-    from lastkd.training.loop import train
 
-    best = train(
+    best = train_in_groups(
         students,
+        _folders(students),
         data=store,
         teacher=checkpoint,
-        folder=_folders(students),
         accelerator=accelerator or make_accelerator(students[0].accumulation),
     )
     if len(students) == 1 and not isinstance(variant, list | tuple):

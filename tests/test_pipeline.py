@@ -29,12 +29,13 @@ from lastkd.files.shipped import CONFIGS
 from lastkd.pipeline import measure
 from lastkd.pipeline.child import run_child
 from lastkd.pipeline.estimate import order, seconds_left
-from lastkd.pipeline.runner import PipelineRunner, pipeline_state
+from lastkd.pipeline.runner import PipelineRunner, pipeline_state, train_in_groups
 from lastkd.pipeline.settings import SequenceSettings, sequence_settings
 from lastkd.pipeline.steps import DistillationStep, EvaluationStep, TrainingStep, make_steps
 from lastkd.runs.events import FILE_NAME, EventLog, read_events
 from lastkd.runs.log import PREDICTIONS
 from lastkd.runs.predictions import Predictions
+from lastkd.training import loop
 
 QUICK: dict[str, Any] = {"epochs": 2, "frames": 8, "batch_size": 8, "warmup_epochs": 0}
 LAUNCH = Launch(Path("nowhere.yaml"))
@@ -153,22 +154,43 @@ def test_a_run_of_other_settings_is_refused_and_not_passed_over(
     assert trainings(other)[0].status().done
 
 
-def test_distillation_takes_all_students_on_one_pass_as_far_as_they_are_equally_far(
-    sequence: SequenceSettings,
-) -> None:
-    *_, distillation = trainings(sequence)
-    command = distillation.command()
-    said = dict(zip(command.arguments[::2], command.arguments[1::2], strict=True))
-    above = sequence.folder / "seed-0" / "distilled"
-    assert (said["--variant"], said["--run"]) == ("nano,small", str(above))
-    assert said["--teacher"] == str(sequence.folder / "teacher" / "best.safetensors")
-    assert said["--teacher-cache"] == str(sequence.folder / "seed-0" / "soft_labels")
-    assert command.budgeted
+def test_distillation_takes_all_students_on_one_pass(sequence: SequenceSettings) -> None:
+    def options(step: TrainingStep) -> dict[str, str]:
+        arguments = step.command().arguments
+        return dict(zip(arguments[::2], arguments[1::2], strict=True))
 
-    write_run(distillation, above / "nano", ended="SIGTERM", done=2)
-    command = distillation.command()  # the one that was begun goes on by itself, in its folder
-    said = dict(zip(command.arguments[::2], command.arguments[1::2], strict=True))
-    assert (said["--variant"], said["--run"]) == ("nano", str(above / "nano"))
+    *_, distillation = trainings(sequence)
+    above = sequence.folder / "seed-0" / "distilled"
+    given = options(distillation)
+    assert (given["--variant"], given["--run"]) == ("nano,small", str(above))
+    assert given["--teacher"] == str(sequence.folder / "teacher" / "best.safetensors")
+    assert given["--teacher-cache"] == str(sequence.folder / "seed-0" / "soft_labels")
+    assert distillation.command().budgeted
+    *_, alone = trainings(sequence.model_copy(update={"variant": ("nano",)}))
+    assert options(alone)["--run"] == str(above / "nano")
+
+
+def test_students_train_together_as_far_as_they_are_equally_far(
+    sequence: SequenceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[str]] = []
+
+    def train(settings: Any, *, folder: list[Path], **more: Any) -> list[Path]:
+        trained.append([path.name for path in folder])
+        return [path / "best.safetensors" for path in folder]
+
+    monkeypatch.setattr(loop, "train", train)
+    teacher, *_, distillation = trainings(sequence)
+    folders = [sequence.folder / name for name in ("new", "begun", "finished", "also new")]
+    for folder, ended in ((folders[1], "SIGTERM"), (folders[2], "finished")):
+        write_run(teacher, teacher.folders[0], ended=ended)
+        teacher.folders[0].rename(folder)
+    settings = 2 * distillation.settings()
+    best = train_in_groups(
+        settings, folders, data=sequence.data, teacher=None, accelerator=make_accelerator()
+    )
+    assert trained == [["finished"], ["begun"], ["new", "also new"]]
+    assert [path.parent for path in best] == folders
 
 
 def test_tau_auto_goes_by_the_standalone_runs_of_the_seed(sequence: SequenceSettings) -> None:

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 from lastkd.cli.options import LOSS_NUMBERS, Numbers, Variants, settings_command
 from lastkd.errors import UserError
 from lastkd.pipeline.request import find_inputs, resolve_all
+from lastkd.pipeline.runner import train_in_groups
+from lastkd.pipeline.sweep import (
+    Grid,
+    Point,
+    Result,
+    grid_of,
+    point_folder,
+    refuse_double,
+)
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from lastkd.pipeline.sweep import Grid
 
 
 def run(given: dict[str, Any], file: Path | None) -> None:
@@ -36,16 +43,6 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     The table shows top-1 in percent at the last epoch; sweep.json and sweep.csv beside the run
     folders hold it too. The best point is chosen on the test part, so its accuracy is optimistic.
     """
-    from lastkd.pipeline.sweep import (
-        Grid,
-        Point,
-        Result,
-        grid_of,
-        point_folder,
-        refuse_double,
-        train_points,
-    )
-
     swept = {
         name: value
         for name, value in given.items()
@@ -77,8 +74,9 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     from lastkd.distributed.accelerator import make_accelerator, run_and_leave
 
     run_and_leave(
-        lambda: train_points(
-            points,
+        lambda: train_in_groups(
+            [point.settings for point in points],
+            [point.folder for point in points],
             data=data,
             teacher=teacher,
             accelerator=make_accelerator(points[0].settings.accumulation),

@@ -1,8 +1,9 @@
 """Starts commands of lastkd one after the other, within a time budget, from wherever it was cut.
 
-Sequences, the demo, the built-in teacher and the job of a Kaggle kernel are all started here. A
-step says how far it is and which command does the rest, so a pipeline that was stopped anywhere is
-simply started again. Nothing here imports torch: this process only watches.
+Sequences, the demo, the built-in teacher and the job of a Kaggle kernel are all started here, and
+so are the students that one command trains together. A step says how far it is and which command
+does the rest, so a pipeline that was stopped anywhere is simply started again. Importing this
+module doesn't import torch: the process that runs a pipeline only watches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -25,7 +26,12 @@ from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
 from lastkd.files.json_text import parse_json
 from lastkd.pipeline.child import SECONDS_BETWEEN_POLLS, run_child
-from lastkd.runs.folder import is_live
+from lastkd.runs.folder import group_by_progress, is_live
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from lastkd.settings.runs import RunSettings
 
 LOCK = ".sequence.lock"
 STATE_FILE = "pipeline.json"
@@ -255,6 +261,49 @@ class PipelineRunner(CommandRunner):
         with replacing(self.folder / STATE_FILE) as part:
             text = json.dumps({"state": state, "reason": reason}) + "\n"
             part.write_text(text, encoding="utf-8")
+
+
+def train_in_groups(
+    settings: Sequence[RunSettings],
+    folders: Sequence[Path],
+    *,
+    data: Path,
+    teacher: Path | None,
+    accelerator: Accelerator,
+) -> list[Path]:
+    """Trains students in this process group, together as far as their runs are equally far.
+
+    Those of which an earlier process has begun the runs go on first, and the others then begin.
+    Finished runs stay as they are.
+
+    Args:
+        folders: the run folder of each.
+
+    Returns:
+        The best checkpoint of each.
+
+    Raises:
+        Stopped: this process was asked to stop; each run has its checkpoint.
+        UserError: data or teacher are missing or don't fit, or a folder holds another run.
+    """
+    from lastkd.distributed.agreement import decide_on_main_process
+    from lastkd.training.loop import train
+
+    groups = [list(range(len(folders)))]
+    if settings[0].resume == "auto":
+        groups = decide_on_main_process(accelerator, lambda: group_by_progress(folders).in_turn)
+    best: dict[int, Path] = {}
+    for group in groups:
+        trained = train(
+            [settings[number] for number in group],
+            data=data,
+            teacher=teacher,
+            folder=[folders[number] for number in group],
+            accelerator=accelerator,
+        )
+        best |= zip(group, trained, strict=True)
+        accelerator.free_memory()
+    return [best[number] for number in range(len(folders))]
 
 
 def pipeline_state(folder: Path) -> str | None:

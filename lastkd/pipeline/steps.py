@@ -13,7 +13,7 @@ from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.runner import Command, Step, StepStatus
 from lastkd.pipeline.settings import SequenceSettings, option_words
 from lastkd.runs.events import FILE_NAME
-from lastkd.runs.folder import RunFolder, group_by_progress, is_live, positions
+from lastkd.runs.folder import RunFolder, is_live, positions
 from lastkd.runs.identity import identity, refuse_another_run
 from lastkd.runs.log import PREDICTIONS, Run
 from lastkd.settings.architecture import is_factory, short_name
@@ -148,14 +148,12 @@ class DistillationStep(TrainingStep):
         return self.sequence.likely_distill(self.sequence.variant[0])
 
     def command(self) -> Command:
-        groups = group_by_progress(self.folders)
-        numbers = groups.begun or groups.new
-        variants = tuple(self.sequence.variant[number] for number in numbers)
-        folders = tuple(self.folders[number] for number in numbers)
-        above = self.sequence.distilled_folder(self.seed)
+        sequence = self.sequence
         # --run is the run folder of one student, and the parent of several
-        folder = above if len(folders) > 1 else folders[0]
-        arguments = option_words(self.sequence.distill_words(variants, self.seed, folder))
+        several = len(self.folders) > 1
+        folder = sequence.distilled_folder(self.seed) if several else self.folders[0]
+        arguments = option_words(sequence.distill_words(sequence.variant, self.seed, folder))
+        folders = tuple(self.folders)
         return Command("lastkd.distill", tuple(arguments), budgeted=True, folders=folders)
 
 

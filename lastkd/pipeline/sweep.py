@@ -11,16 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
-from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
-from lastkd.runs.folder import group_by_progress
 from lastkd.runs.log import Run
 from lastkd.settings.architecture import short_name
 from lastkd.settings.runs import DistillSettings
-from lastkd.training.loop import train
 
 FIGURES = ("top1", "top5", "mean_class")
 
@@ -47,33 +42,6 @@ def point_folder(folder: Path, variant: str, values: Mapping[str, float]) -> Pat
     """A point's run folder, such as `nano_alpha0.3_tau2`."""
     named = [f"{name}{value:g}" for name, value in values.items()]
     return folder / "_".join([short_name(variant), *named])
-
-
-def train_points(
-    points: Sequence[Point], *, data: Path, teacher: Path | None, accelerator: Accelerator
-) -> None:
-    """Trains all points to their end, together as far as they are equally far.
-
-    Points that an earlier sweep finished stay as they are, and those that it had begun go on by
-    themselves before new ones begin.
-
-    Raises:
-        Stopped: it was asked to stop; each point has its checkpoint.
-        UserError: data or teacher are missing or don't fit, or a folder holds another run.
-    """
-    found = decide_on_main_process(
-        accelerator, lambda: group_by_progress([point.folder for point in points])
-    )
-    for company in found.in_turn:
-        some = [points[number] for number in company]
-        train(
-            [point.settings for point in some],
-            data=data,
-            teacher=teacher,
-            folder=[point.folder for point in some],
-            accelerator=accelerator,
-        )
-        accelerator.free_memory()
 
 
 @dataclass(frozen=True)
