@@ -18,7 +18,6 @@ from lastkd.cli.options import (
     settings_command,
 )
 from lastkd.entry_point import run_command
-from lastkd.pipeline.builtin import builtin_store, builtin_teacher
 from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.pipeline.runner import train_in_groups
 from lastkd.settings.architecture import short_name
@@ -130,6 +129,8 @@ def _folders(students: list[DistillSettings]) -> list[Path]:
 
 def _builtin_inputs() -> tuple[Path, Path]:
     """The built-in store and teacher, which the first rank announces."""
+    from lastkd.pipeline.builtin import builtin_store, builtin_teacher
+
     usual = default_paths()
     if int(os.environ.get("RANK", "0")) == 0:
         click.echo(

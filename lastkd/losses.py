@@ -106,13 +106,13 @@ class Loss(BaseModel, ABC):
         import torch.nn.functional as F
 
         student, teacher = student.float(), teacher.detach().float()
-        ce = F.cross_entropy(student, labels)
         soft = self.soft_term(student, teacher, labels)
         if soft.ndim:
             raise UserError(
                 f"{self.name}: soft_term returned a tensor of shape {tuple(soft.shape)}; "
                 "return a scalar, such as the mean over the batch"
             )
+        ce = F.cross_entropy(student, labels)
         hard_weight, soft_weight = self.weights()
         return LossParts(ce, soft, hard_weight * ce + self.ramp(done) * soft_weight * soft)
 

@@ -121,9 +121,10 @@ class Run:
             self.last_time = times[-1]
 
     def _take_steps(self, steps: list[Step]) -> None:
-        if self.distilled and steps[0].soft is None and steps[0].kl is not None:
-            for step in steps:  # of schema 1
-                step.soft, step.soft_weight = step.kl, self._soft_weight_at(step.step)
+        if self.start is not None and self.start.schema < 2:
+            for step in steps:
+                if step.kl is not None:  # a later version may have continued the log
+                    step.soft, step.soft_weight = step.kl, self._soft_weight_at(step.step)
         numbers, *columns = zip(*map(_columns, steps), strict=True)
         self.series.add(numbers, columns)
         for step in steps[-50:]:
