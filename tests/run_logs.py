@@ -22,6 +22,8 @@ class Log:
         model: last_e_nano, last_v2_base, ...
         teacher: as in the start event.
         teacher_file: the setting `teacher` of a distilled run.
+        of_loss: `loss` in the start event of a distilled run.
+        schema: of the start event; in schema 1 it doesn't tell of the loss.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Log:
         began: float = BEGAN,
         teacher_file: str = "runs/t/best.safetensors",
         labels: dict[str, Any] | None = None,
+        of_loss: dict[str, Any] = KD,
+        schema: int = 2,
         **settings: Any,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +52,7 @@ class Log:
             variant = model.removeprefix("last_e_")
             known |= {"variant": variant, "alpha": 0.7, "tau": 4.0, "teacher": teacher_file}
         self.start = {
-            "schema": 2,
+            "schema": schema,
             "run_id": f"{folder.name:0<32}",
             "run": folder.name,
             "model": model,
@@ -59,7 +63,7 @@ class Log:
             "steps_per_epoch": steps_per_epoch,
             "total_steps": steps_per_epoch * epochs,
             "data": data,
-            "loss": KD if teacher else None,
+            **({} if schema == 1 else {"loss": of_loss if teacher else None}),
             "teacher": teacher,
             "labels": labels,
         }

@@ -10,6 +10,7 @@ import pytest
 import lastkd
 from lastkd.data import open_source
 from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.models.checkpoint import read_checkpoint
 from lastkd.settings.resolve import resolve
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
@@ -39,6 +40,22 @@ def test_the_documented_lines_run(
     assert said.count("[('") == 3
     assert (tmp_path / "runs" / "nano" / "best.safetensors").exists()
     assert (tmp_path / "runs" / "last_v2_tiny" / "last.safetensors").exists()
+
+
+def test_several_students_share_a_call_and_one_alone_gives_its_checkpoint(
+    tmp_path: Path, store_path: Path, teacher: Path
+) -> None:
+    quick = {"data": store_path, "teacher": teacher, "epochs": 1, "frames": 8, "batch_size": 8}
+    best = lastkd.distill_model(["small", "nano"], run=tmp_path / "both", **quick)
+    assert best == {
+        variant: tmp_path / "both" / variant / "best.safetensors" for variant in ("nano", "small")
+    }
+    one = lastkd.distill_model("nano", run=tmp_path / "one", **quick)
+    assert one == tmp_path / "one" / "best.safetensors"
+    (tmp_path / "mine.yaml").write_text("variant: [nano]\n")
+    assert lastkd.distill_model(config=tmp_path / "mine.yaml", run=tmp_path / "one", **quick) == one
+    first, second = (read_checkpoint(path).weights_hash for path in (best["nano"], one))
+    assert first == second
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -62,6 +62,59 @@ def test_a_run_in_figures(tmp_path: Path) -> None:
     assert 0.1 < (run.soft_share() or 0) < 0.5
 
 
+DKD = {"name": "dkd", "title": "DKD", "hard_weight": 1.0, "soft_weight": 16.0}
+DKD_SETTINGS = {"loss": "dkd", "alpha": None, "tau": 4.0, "ce_weight": 1.0, "soft_weight": 1.0}
+
+
+def test_the_weights_and_the_share_are_those_of_the_loss(tmp_path: Path) -> None:
+    log = Log(tmp_path / "r", teacher=TEACHER, of_loss=DKD)
+    for step in range(1, 11):
+        log.step(step, ce=1.0, soft=0.5, soft_weight=16.0, total=9.0)
+    run = read(log)
+    assert (run.soft_title, run.weights()) == ("DKD", (1.0, 16.0))
+    assert round(100 * (run.soft_share() or 0)) == 89
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "share"),
+    [
+        (DKD_SETTINGS, (1.0, 16.0), 16 * 0.5 / 9),
+        (DKD_SETTINGS | {"loss": "dist", "tau": 1.0}, (1.0, 1.0), 0.5 / 9),
+        (
+            DKD_SETTINGS | {"loss": "logit_std", "tau": 2.0, "ce_weight": 0.1, "soft_weight": 1.0},
+            (0.1, 4.0),
+            4 * 0.5 / 9,
+        ),
+        ({"alpha": 0.7, "tau": 4.0}, (0.7, 4.8), 4.8 * 0.5 / 9),
+    ],
+)
+def test_logs_of_schema_1_have_the_weights_of_their_settings(
+    tmp_path: Path, settings: dict[str, float], weights: tuple[float, float], share: float
+) -> None:
+    log = Log(tmp_path / "r", teacher=TEACHER, schema=1, **settings)
+    for step in range(1, 11):
+        log.write("step", step, step=step, epoch=1, ce=1.0, kl=0.5, total=9.0)
+    run = read(log)
+    assert run.weights() == pytest.approx(weights)
+    assert run.soft_share() == pytest.approx(share)
+    # a later version goes on with the log
+    log.step(11, ce=1.0, soft=0.5, soft_weight=weights[1], total=9.0)
+    assert poll(run).soft_share() == pytest.approx(share)
+    assert (run.last is not None) and run.last.soft == 0.5
+
+
+def test_the_warm_up_of_the_soft_term_is_seen(tmp_path: Path) -> None:
+    new = Log(tmp_path / "new", teacher=TEACHER, of_loss=DKD)
+    old = Log(tmp_path / "old", teacher=TEACHER, schema=1, soft_warmup=0.05, **DKD_SETTINGS)
+    for step in range(1, 5):  # of 200, so that a tenth of them is half of the warm-up
+        grown = 16 * (step - 1) / 10
+        new.step(step, ce=1.0, soft=0.5, soft_weight=grown, total=1 + grown / 2)
+        old.write("step", step, step=step, epoch=1, ce=1.0, kl=0.5, total=1 + grown / 2)
+    shares = [read(log).soft_share() for log in (new, old)]
+    soft = sum(16 * step / 10 / 2 for step in range(4))
+    assert shares == pytest.approx([soft / (4 + soft)] * 2)
+
+
 def test_what_a_run_writes_is_what_is_read(tmp_path: Path) -> None:
     log = events.EventLog(tmp_path / LOG_NAME)
     assert events.FILE_NAME == LOG_NAME
@@ -596,6 +649,8 @@ def test_facts_are_plain_and_complete(tmp_path: Path) -> None:
     assert distilled["gain"] == 4.0
     assert distilled["standalone"]["best"] == {"epoch": 4, "top1": 72.5}
     assert distilled["teacher"] == {"model": "last_v2_base", "top1": 91.5}
-    assert distilled["loss"]["kl_weight"] == pytest.approx(4.8)
+    assert distilled["loss"]["name"] == "kd"
+    assert distilled["loss"]["soft_weight"] == pytest.approx(4.8)
+    assert distilled["loss"]["kl_weight"] == distilled["loss"]["soft_weight"]
     assert distilled["device"]["devices"][0]["temperature_c"] == 64
     assert (distilled["state"], distilled["alerts"], distilled["unread"]) == ("finished", [], [])

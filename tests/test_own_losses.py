@@ -1,4 +1,4 @@
-"""A loss of one's own: one class in one file, for distilling, sweeps, events, monitor and report."""
+"""A loss of one's own, in one file: distilling, sweeps, events, monitor and report know it."""
 
 from __future__ import annotations
 

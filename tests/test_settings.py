@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
-from lastkd.losses import KD
+from lastkd.losses import DKD, KD, LOSSES
+from lastkd.pipeline.request import resolve_all
 from lastkd.settings.architecture import get_architecture, model_names
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings
@@ -73,6 +75,66 @@ def test_without_model_or_variant_the_choices_are_named() -> None:
         resolve(DistillSettings, {})
     with pytest.raises(UserError, match="did you mean 'large'"):
         resolve(DistillSettings, {"variant": "larg"})
+
+
+@pytest.mark.parametrize(
+    ("given", "variants"),
+    [
+        ("all", ["nano", "small", "base", "large"]),
+        ("nano,base", ["nano", "base"]),
+        ("[large, nano]", ["nano", "large"]),
+        ("[all, mine:student]", ["nano", "small", "base", "large", "mine:student"]),
+        ("last_e_small", ["small"]),
+        ("[mine:student, nano, nano]", ["nano", "mine:student"]),
+    ],
+)
+def test_a_file_names_several_students_as_the_command_line_does(
+    tmp_path: Path, given: str, variants: list[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"variant: {given}\nepochs: 3\n")
+    settings = resolve_all({}, file)
+    assert [student.variant for student in settings] == variants
+    assert {student.epochs for student in settings} == {3}
+    alphas = {"nano": 0.7, "small": 0.6}
+    assert [student.loss for student in settings] == [
+        KD(alpha=alphas.get(variant, 0.5)) for variant in variants
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("[nano, larg]", r"mine\.yaml: variant 'larg' is unknown; did you mean 'large'"),
+        ("[]", "which variant"),
+        ("5", "variant '5' is unknown"),
+    ],
+)
+def test_an_unknown_student_among_several_is_named(tmp_path: Path, given: str, hint: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"variant: {given}\n")
+    with pytest.raises(UserError, match=hint):
+        resolve_all({}, file)
+
+
+def test_settings_written_by_a_run_give_the_same_run_again(tmp_path: Path) -> None:
+    for loss in LOSSES:
+        settings = resolve(DistillSettings, {"variant": "nano", "loss": loss})
+        flat = settings.model_dump(mode="json")
+        assert set(LOSSES[loss].model_fields) < set(flat)
+        file = tmp_path / f"{loss}.yaml"
+        file.write_text(yaml.safe_dump(flat))
+        assert resolve(DistillSettings, {}, file=file) == settings
+
+
+def test_settings_of_other_losses_that_are_null_are_none(tmp_path: Path) -> None:
+    """As the files of version 0.1.0 have them."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "variant: nano\nloss: dkd\nalpha: null\ntau: 4.0\nce_weight: 1.0\nsoft_weight: 1.0\n"
+        "dkd_alpha: 1.0\ndkd_beta: 8.0\ndist_beta: null\ndist_gamma: null\nsoft_warmup: 0.0833\n"
+    )
+    assert resolve(DistillSettings, {}, file=file).loss == DKD()
 
 
 def test_every_file_in_configs_is_readable() -> None:
