@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 import lastkd
 from lastkd import distill
 from lastkd.cli.app import cli
 from lastkd.errors import UserError
+from lastkd.losses import load_loss
 from lastkd.monitor.log.run import Run as WatchedRun
 from lastkd.runs.events import read_events
 from lastkd.runs.log import Run
@@ -180,6 +183,17 @@ def test_mistakes_are_one_sentence(
     assert hint in str(error)
     assert "\n" not in str(error)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_documented_class_is_one(monkeypatch: pytest.MonkeyPatch, module: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "losses.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(# mylosses.py.*?)```", text, re.DOTALL)
+    (module / "mylosses.py").write_text(block)
+    loss = load_loss("mylosses:LogitMSE")(strength=0.5)
+    student, teacher = torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]])
+    parts = loss(student, teacher, torch.tensor([0]))
+    assert parts.soft == 2
+    torch.testing.assert_close(parts.total, parts.ce + 1)
 
 
 def test_a_term_that_is_no_scalar_is_named(tmp_path: Path, store_path: Path, teacher: Path) -> None:
