@@ -18,7 +18,7 @@ from lastkd.cli.options import (
     settings_command,
 )
 from lastkd.entry_point import run_command
-from lastkd.pipeline.request import find_inputs, resolve_all
+from lastkd.pipeline.request import find_inputs, resolve_all, tau_is_measured
 from lastkd.pipeline.runner import train_in_groups
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
@@ -106,13 +106,16 @@ def distill_model(
     store, checkpoint = inputs
 
     from lastkd.distributed.accelerator import make_accelerator
+    from lastkd.training.measured_tau import with_measured_tau
 
+    folders = _folders(students)
+    accelerator = accelerator or make_accelerator(students[0].accumulation)
+    if tau_is_measured(given, file):
+        students = with_measured_tau(
+            students, data=store, teacher=checkpoint, folders=folders, accelerator=accelerator
+        )
     best = train_in_groups(
-        students,
-        _folders(students),
-        data=store,
-        teacher=checkpoint,
-        accelerator=accelerator or make_accelerator(students[0].accumulation),
+        students, folders, data=store, teacher=checkpoint, accelerator=accelerator
     )
     if len(students) == 1 and not isinstance(variant, list | tuple):
         return best[0]
@@ -156,8 +159,9 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     distils the ensemble of several: the logarithm of their mean probability.
 
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student); the defaults of alpha and
-    tau depend on the student (configs/model). --tau auto chooses 6 for nano and small if their
-    --standalone runs underfit, else 4 (docs/sequence.md). --loss takes dkd, dist, logit_std or a
+    tau depend on the student (configs/model). --tau auto measures at which temperature the
+    teacher's labels are soft; with --standalone it chooses 6 for nano and small if their standalone
+    runs underfit, else 4 (docs/distilling.md). --loss takes dkd, dist, logit_std or a
     class of your own (docs/losses.md).
 
     Without --data and --teacher the paths in configs/data/places.yaml are used; if nothing is there

@@ -116,7 +116,6 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     unfinished = standalone(tmp_path / "run", losses=((5, 1, 2.0),), state=None)
     no_loss = standalone(tmp_path / "empty", losses=((5, 1, None),))
     for words, hint in (
-        (("--tau", "auto"), "needs the standalone run of nano"),
         (("--standalone", tmp_path), "is for --tau auto alone"),
         (("--tau", "auto", "--standalone", tmp_path / "no"), "holds no run at any depth"),
         (("--tau", "auto", "--standalone", unfinished), "is unfinished"),

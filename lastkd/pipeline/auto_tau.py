@@ -1,4 +1,6 @@
-"""`--tau auto`: the temperature that a student's standalone run asks for.
+"""`--tau auto --standalone`: the temperature that a student's standalone run asks for.
+
+Without `--standalone` the teacher's labels decide (`lastkd.training.measured_tau`).
 
 The design's advice is tau 6.0 for nano and small where they underfit by themselves, else 4.0. A
 standalone run counts as underfitting by its event log alone, at its end:
@@ -96,7 +98,20 @@ class Resolved:
     why: str
 
 
-def auto_tau(settings: DistillSettings, standalone: Path | None) -> Resolved:
+def require_kd(students: Sequence[DistillSettings]) -> None:
+    """
+    Raises:
+        UserError: the loss isn't kd, which `--tau auto` is a rule for.
+    """
+    loss = students[0].loss
+    if not isinstance(loss, KD):
+        raise UserError(
+            f"--tau auto is a rule for the loss kd, not for {loss.name}; leave --tau out or give a "
+            "number"
+        )
+
+
+def auto_tau(settings: DistillSettings, standalone: Path) -> Resolved:
     """The temperature for a student.
 
     Args:
@@ -104,20 +119,11 @@ def auto_tau(settings: DistillSettings, standalone: Path | None) -> Resolved:
         standalone: folder of its standalone run, or one that holds it at any depth.
 
     Raises:
-        UserError: a run is needed and missing or unfit, or the loss isn't kd.
+        UserError: a run is needed and missing or unfit.
     """
-    if not isinstance(settings.loss, KD):
-        raise UserError(
-            f"--tau auto is a rule for the loss kd, not for {settings.loss.name}; leave --tau out "
-            "or give a number"
-        )
     variant = settings.variant
     if variant not in SMALL_VARIANTS:
         return Resolved(USUAL_TAU, f"{variant}: tau {USUAL_TAU:g}, as for all but nano and small")
-    if standalone is None:
-        raise UserError(
-            f"--tau auto needs the standalone run of {variant}; name its folder with --standalone"
-        )
     run = standalone_of(settings, read_runs(standalone), standalone)
     fit = training_fit(run)
     underfits = fit < LEAST_FIT

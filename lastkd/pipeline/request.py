@@ -11,7 +11,7 @@ import click
 
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
-from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau
+from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau, require_kd
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings
 from lastkd.settings.students import parse_variants
@@ -63,6 +63,12 @@ def _origin(given: bool) -> str:
     return "" if given else " at the path in configs/data/places.yaml"
 
 
+def tau_is_measured(given: dict[str, Any], file: Path | None) -> bool:
+    """Whether `--tau auto` goes by the teacher's labels, as no standalone run is given."""
+    from_file = read_mapping(file) if file else {}
+    return given.get("tau", from_file.get("tau")) == AUTO and given.get("standalone") is None
+
+
 def resolve_all(
     given: dict[str, Any],
     file: Path | None,
@@ -73,7 +79,8 @@ def resolve_all(
 
     Args:
         given, file, preset: as in `resolve`; `variant` may name several students, and `tau` may be
-            `auto`, with `standalone` for the folder of the standalone runs.
+            `auto`, with `standalone` for the folder of the standalone runs. Without it tau stays
+            the default here, and is to be measured (`tau_is_measured`).
         echo: receives on the first rank what `--tau auto` chose, and why.
 
     Raises:
@@ -95,9 +102,11 @@ def resolve_all(
         resolve(DistillSettings, given | {"variant": variant}, file=file, preset=preset)
         for variant in variants
     ]
-    if not automatic:
+    if automatic:
+        require_kd(settings)
+    if not automatic or standalone is None:
         return settings
-    chosen = [auto_tau(student, Path(standalone) if standalone else None) for student in settings]
+    chosen = [auto_tau(student, Path(standalone)) for student in settings]
     if int(os.environ.get("RANK", "0")) == 0:
         for resolved in chosen:
             echo(resolved.why)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,6 +38,7 @@ from lastkd.training.run_control import SOFT_LABELS, RunControl
 from lastkd.training.run_logger import BEST, LAST
 from lastkd.training.schedule import make_schedule, with_epochs
 from lastkd.training.soft_labels import SoftLabels, open_soft_labels
+from lastkd.training.softness import Softness
 from lastkd.training.step_timer import StepTimer
 from lastkd.training.student import Student
 
@@ -162,11 +164,12 @@ class TrainingRun:
                 progress.echo(f"{student.folder}: the run is finished; nothing left to do")
             return False
         where = "the device" if self.views.device.type == "cuda" else "main memory"
-        for student in self.students:
+        softness = decide_on_main_process(self.accelerator, self.measure_softness)
+        for student, measured in zip(self.students, softness, strict=True):
             if isinstance(start, Resumed) and student.logger.begun:
                 student.logger.resume(start, progress)
             else:
-                student.logger.start(student.model, where, progress)
+                student.logger.start(student.model, where, measured, progress)
         if self.compile_refusal is not None:
             progress.echo(self.compile_refusal)
             for student in self.students:
@@ -175,6 +178,26 @@ class TrainingRun:
             self.restore(start, tensors)
             progress.resume_at(start.position.step)
         return True
+
+    def measure_softness(self) -> list[Softness | None]:
+        """How soft each student's labels are; None without a teacher, and where a run resumes."""
+        soft_labels = self.soft_labels
+        if soft_labels is None or all(student.logger.begun for student in self.students):
+            return [None] * len(self.students)
+        size, draws = self.settings.batch_size, self.views.draw(self.settings.seed, 1)
+        whole_batches = max(1, soft_labels.preview_size() // size)
+        clips = self.clip_order(1)[: whole_batches * size]
+        clips = clips[: max(size, len(clips) // size * size)]
+        batches = [self.view(clips[at : at + size], draws) for at in range(0, len(clips), size)]
+        views = iter(batches)
+        logits = soft_labels.preview(clips, size, lambda _: next(views)[1:3])
+        labels = torch.cat([batch.labels for batch in batches])
+        return [
+            Softness.of(student.settings.loss, student.first_logits(batches), logits, labels)
+            if isinstance(student.settings, DistillSettings)
+            else None
+            for student in self.students
+        ]
 
     def restore(self, start: Resumed, tensors: list[dict[str, Tensor]]) -> None:
         """Restores the state of a stopped run; `tensors` is empty on all ranks but rank 0."""

@@ -31,6 +31,7 @@ from lastkd.training.device_watch import DeviceWatch
 from lastkd.training.resume import Resumed
 from lastkd.training.schedule import Schedule
 from lastkd.training.soft_labels import SoftLabels
+from lastkd.training.softness import Softness
 from lastkd.training.trackers import RunTracker, require_tracker
 from lastkd.version import __version__
 
@@ -255,11 +256,18 @@ class RunLogger:
             self.event("warning", text=note)
             progress.echo(f"  {note}")
 
-    def start(self, model: SkeletonModel, store_place: str, progress: Progress) -> None:
+    def start(
+        self,
+        model: SkeletonModel,
+        store_place: str,
+        softness: Softness | None,
+        progress: Progress,
+    ) -> None:
         """Records the start event and prints its gist.
 
         Args:
             store_place: where the clips are held, as text.
+            softness: of the teacher's labels; None without a teacher.
         """
         settings, schedule, store, accelerator = (
             self.settings,
@@ -303,6 +311,7 @@ class RunLogger:
             variant=variant_of(settings.model_name),
             loss=settings.loss.to_dict() if isinstance(settings, DistillSettings) else None,
             teacher=soft_labels and soft_labels.about(),
+            softness=softness and softness.to_dict(),
         )
         where = f"{accelerator.num_processes} x {accelerator.device.type}"
         progress.echo(
@@ -320,6 +329,11 @@ class RunLogger:
                 f"  teacher: {identity.describe()}, loss {settings.loss}"
                 f"{soft_labels.describe(settings.epochs)}"
             )
+            if softness is not None:
+                progress.echo(f"  {softness}")
+                for text in softness.warnings(settings.loss):
+                    self.event("warning", text=text)
+                    progress.echo(f"  Warning: {text}")
         progress.echo(
             f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "
             f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "

@@ -26,6 +26,9 @@ from lastkd.training.teacher_cache import CacheKey, TeacherCache
 View = Callable[[NDArray[np.int64]], tuple[Streams, Tensor]]
 """Maps clip indices to their streams and body counts `(B,)` in the current epoch."""
 
+MOST_PREVIEWED, LEAST_PREVIEWED = 128, 16
+"""Views of which the labels are measured before training."""
+
 
 def rounded(logits: Tensor) -> Tensor:
     """Logits rounded as in a cache, so that live and replayed runs give the same result."""
@@ -143,6 +146,33 @@ class SoftLabels:
         if self._filled is not None:
             self._filled[rows] = logits
         return logits
+
+    def preview_size(self) -> int:
+        """How many views to look at before training; fewer of a large teacher on a CPU."""
+        if self._is_cached(1) or self._accelerator.device.type == "cuda":
+            return MOST_PREVIEWED
+        of_this_size = MOST_PREVIEWED * 10**6 // max(1, self.teacher().size)
+        return min(MOST_PREVIEWED, max(LEAST_PREVIEWED, of_this_size))
+
+    def preview(self, clips: NDArray[np.int64], batch_size: int, view: View) -> Tensor:
+        """Logits `(N, K)` of the first epoch's views of some clips, on the training device.
+
+        Nothing is collected for the cache, and no other rank takes part.
+
+        Args:
+            clips: indices into the store.
+            batch_size: clips per forward pass.
+            view: makes the views of a batch.
+        """
+        device = self._accelerator.device
+        if self.cache is not None and self._is_cached(1):
+            rows = self._row[torch.from_numpy(clips)]
+            return to_device(self.cache.read(1)[rows], device).float()
+        batches = [clips[at : at + batch_size] for at in range(0, len(clips), batch_size)]
+        return torch.cat([rounded(self.teacher()(*view(batch))) for batch in batches])
+
+    def _is_cached(self, epoch: int) -> bool:
+        return self.cache is not None and self.cache.has(epoch)
 
     def take_nonfinite(self, *, all_: bool = False) -> int | None:
         """The first clip for which the teacher's logits weren't finite; None if there is none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from lastkd.settings.architecture import get_architecture
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.terminal import Progress
 from lastkd.training.averaging import WeightAverage
+from lastkd.training.batches import Batch
 from lastkd.training.checkpoints import Best, RunState
 from lastkd.training.nonfinite import DelayedFlags, RunningStatistics, SkippedSteps
 from lastkd.training.optimiser import make_optimizer
@@ -120,6 +121,13 @@ class Student:
             return settings.loss(logits, soft, labels, done=self.done)
         smoothing = settings.label_smoothing if isinstance(settings, TrainSettings) else 0
         return standalone_loss(logits, labels, label_smoothing=smoothing)
+
+    def first_logits(self, batches: Sequence[Batch]) -> Tensor:
+        """Logits `(N, K)` in training mode of a copy of the model, which keeps its state."""
+        model = copy.deepcopy(self.model).train()
+        torch.manual_seed(rng.derive_seed(self.settings.seed, "first logits"))
+        with torch.no_grad(), self.accelerator.autocast():
+            return torch.cat([model(batch.streams, batch.bodies).float() for batch in batches])
 
     def set_rate(self, epochs_done: float) -> float:
         """Sets and returns the learning rate after `epochs_done` epochs."""

@@ -99,6 +99,12 @@ class FrozenTeacher:
         ]
         self._models = [model.for_inference().to(device, self.precision) for model in models]
 
+    @property
+    def size(self) -> int:
+        """The number of values in parameters and buffers, of all members of an ensemble."""
+        tensors = (t for model in self._models for t in (*model.parameters(), *model.buffers()))
+        return sum(tensor.numel() for tensor in tensors)
+
     @torch.no_grad()
     def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:
         """Logits `(B, K)`, float32, for the view that the student sees."""

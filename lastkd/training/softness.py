@@ -1,0 +1,157 @@
+"""How soft a teacher's labels are, measured before a distillation starts.
+
+The same `alpha` and `tau` help with one teacher and harm with another: what counts is how much the
+labels say beyond their top class, and how much of the gradient they take. Both depend on the scale
+of the teacher's logits, which label smoothing keeps small and long training without it makes large.
+The rules below come from short runs on small sets; docs/distilling.md has the figures.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lastkd.losses import KD, Loss, WeightedLoss
+
+TARGET_ENTROPY = 0.93
+"""Share of the uniform distribution's entropy at which labels are softened well."""
+ONE_HOT_ENTROPY = 0.25
+"""Below it the labels say next to nothing beyond their top class."""
+DROWNING_SHARE = 0.6
+"""Above it the soft term leaves the hard labels too little of the gradient."""
+BALANCED_SHARE = 0.4
+"""The soft term's part where distilling helped."""
+SMALLEST_TAU, LARGEST_TAU = 0.5, 64.0
+
+
+@dataclass(frozen=True)
+class Softness:
+    """The measure of one student's labels.
+
+    Attributes:
+        tau: temperature of the loss.
+        scale: standard deviation of a clip's logits over the classes, averaged over clips.
+        top: top probability at `tau`, averaged.
+        entropy: of the labels at `tau`, averaged; 0 is one-hot, 1 uniform.
+        agreement: percent of clips whose top class is the label.
+        share: the soft term's part of the first gradient, 0 to 1; see `gradient_share`.
+        even_tau: temperature at which the entropy is `TARGET_ENTROPY`.
+        clips: views that were measured.
+    """
+
+    tau: float
+    scale: float
+    top: float
+    entropy: float
+    agreement: float
+    share: float
+    even_tau: float
+    clips: int
+
+    @classmethod
+    def of(cls, loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor) -> Softness:
+        """
+        Args:
+            student: logits `(N, K)` of the untrained student.
+            teacher: logits `(N, K)` of the same views.
+            labels: class indices `(N,)`.
+        """
+        teacher = teacher.float()
+        probabilities = (teacher / loss.tau).softmax(dim=1)
+        return cls(
+            tau=loss.tau,
+            scale=float(teacher.std(dim=1).mean()),
+            top=float(probabilities.amax(dim=1).mean()),
+            entropy=relative_entropy(teacher, loss.tau),
+            agreement=100 * float((teacher.argmax(dim=1) == labels).float().mean()),
+            share=gradient_share(loss, student, teacher, labels),
+            even_tau=even_tau(teacher),
+            clips=len(teacher),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the start event records."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+    def warnings(self, loss: Loss) -> list[str]:
+        """What to change where the labels teach little, or drown the hard ones; one sentence each.
+
+        Args:
+            loss: that of the measure.
+        """
+        found: list[str] = []
+        if self.entropy < ONE_HOT_ENTROPY:
+            found.append(
+                f"the soft labels are next to one-hot at tau {self.tau:g} (entropy "
+                f"{100 * self.entropy:.0f} % of uniform) and say little beyond their top class; "
+                f"--tau {self.even_tau:g} makes them as soft as those that help"
+            )
+        if self.share > DROWNING_SHARE:
+            found.append(
+                f"the soft term takes {100 * self.share:.0f} % of the first gradient and drowns "
+                f"the hard labels; use --tau {self.even_tau:g} with {self._balanced(loss)}"
+            )
+        return found
+
+    def _balanced(self, loss: Loss) -> str:
+        """The option that brings the soft term's part down to `BALANCED_SHARE`."""
+        ratio = self.share / (1 - self.share) if self.share < 1 else math.inf
+        factor = BALANCED_SHARE / (1 - BALANCED_SHARE) / ratio
+        if isinstance(loss, KD):
+            soft = (1 - loss.alpha) / loss.alpha * factor if loss.alpha else factor
+            return f"--alpha {1 / (1 + soft):.2f}"
+        if isinstance(loss, WeightedLoss):
+            return f"--soft-weight {loss.soft_weight * factor:.2g}"
+        return "a smaller weight of the soft term"
+
+    def __str__(self) -> str:
+        return (
+            f"soft labels at tau {self.tau:g}: top probability {self.top:.2f}, entropy "
+            f"{100 * self.entropy:.0f} % of uniform, logit scale {self.scale:.1f}, "
+            f"{self.agreement:.0f} % right; {100 * self.share:.0f} % of the first gradient is soft"
+        )
+
+
+def relative_entropy(logits: Tensor, tau: float) -> float:
+    """Mean entropy of `(N, K)` logits softened by `tau`, as a share of log K."""
+    log_probabilities = (logits.float() / tau).log_softmax(dim=1)
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
+    return float(entropy) / math.log(logits.shape[1])
+
+
+def even_tau(logits: Tensor, target: float = TARGET_ENTROPY) -> float:
+    """The temperature at which logits `(N, K)` have the relative entropy `target`.
+
+    It is proportional to the logits' scale, so a sure teacher and a smoothed one come out equally
+    soft. Rounded to a quarter, between `SMALLEST_TAU` and `LARGEST_TAU`.
+    """
+    low, high = SMALLEST_TAU, LARGEST_TAU
+    for _ in range(30):  # entropy grows with tau
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if relative_entropy(logits, middle) < target else (low, middle)
+    return max(SMALLEST_TAU, round(4 * low) / 4)
+
+
+def gradient_share(loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor) -> float:
+    """The soft term's part of the first gradient: of the sum of both terms' norms.
+
+    Gradients are those by the student's logits, a clip's norm averaged over clips, with the weights
+    of the loss and its soft term fully grown.
+
+    Args:
+        student, teacher: logits `(N, K)`.
+        labels: class indices `(N,)`.
+    """
+    logits = student.detach().float().requires_grad_()
+    parts = loss(logits, teacher, labels)
+    assert parts.soft is not None
+    norms: list[float] = []
+    for weight, term in zip(loss.weights(), (parts.ce, parts.soft), strict=True):
+        (gradient,) = torch.autograd.grad(weight * term, logits, retain_graph=True)
+        norms.append(float(gradient.norm(dim=1).mean()))
+    hard, soft = norms
+    return soft / (hard + soft) if hard + soft else 0.0
