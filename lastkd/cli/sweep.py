@@ -41,7 +41,9 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     doesn't have to run again).
 
     The table shows top-1 in percent at the last epoch; sweep.json and sweep.csv beside the run
-    folders hold it too. The best point is chosen on the test part, so its accuracy is optimistic.
+    folders hold it too. The best point is chosen on the
+    validation part if --validation keeps one out, else on the test part, so that its accuracy is
+    optimistic.
     """
     swept = {
         name: value
@@ -111,8 +113,9 @@ def show(grid: Grid, swept: list[str], folder: Path) -> None:
         console.print(matrix(grid, variant, swept))
         at = ", ".join(f"{name} {value:g}" for name, value in best.values.items())
         console.print(
-            f"{variant}: best at {at}: top-1 {best.last['top1']:.2f} %, top-5 "
-            f"{best.last['top5']:.2f} %, mean class {best.last['mean_class']:.2f} %",
+            f"{variant}: best at {at}, chosen on the {grid.chooser} part: test top-1 "
+            f"{best.last['top1']:.2f} %, top-5 {best.last['top5']:.2f} %, mean class "
+            f"{best.last['mean_class']:.2f} %",
             highlight=False,
             soft_wrap=True,
         )
@@ -135,12 +138,14 @@ def matrix(grid: Grid, variant: str, swept: list[str]) -> Table:
     columns = list(dict.fromkeys(result.values[across] for result in own))
     rows: dict[tuple[float, ...], dict[float, str]] = {}
     for result in own:
-        shown = "-" if result.last is None else f"{result.last['top1']:.2f}"
+        shown = "-" if result.chosen_by is None else f"{result.chosen_by:.2f}"
         if result is best:
             shown = f"[bold]{shown}*[/bold]"
         key = tuple(result.values[name] for name in leading)
         rows.setdefault(key, {})[result.values[across]] = shown
-    table = Table(title=f"{variant}: top-1 in percent at the last epoch (* the best)")
+    table = Table(
+        title=f"{variant}: {grid.chooser} top-1 in percent at the last epoch (* the best)"
+    )
     for name in leading:
         table.add_column(name, justify="right")
     for value in columns:

@@ -46,13 +46,19 @@ def point_folder(folder: Path, variant: str, values: Mapping[str, float]) -> Pat
 
 @dataclass(frozen=True)
 class Result:
-    """What a point reached at its last epoch, which nobody chose; None where it isn't finished."""
+    """What a point reached at its last epoch; the figures are None where it isn't finished.
+
+    Attributes:
+        last: on the test part.
+        validated: on the validation part; None where there is none.
+    """
 
     variant: str
     values: dict[str, float]
     folder: Path
     state: str
     last: dict[str, float] | None
+    validated: dict[str, float] | None = None
 
     @classmethod
     def of(cls, point: Point) -> Result:
@@ -61,20 +67,35 @@ class Result:
             UserError: its log is damaged.
         """
         run = Run.find(point.folder)
-        last: dict[str, float] | None = None
-        if run is not None and run.finished and run.last is not None:
-            last = {name: float(run.last[name]) for name in FIGURES}
         state = "not begun" if run is None else run.state
-        return cls(point.settings.variant, point.values, point.folder, state, last)
+        return cls(
+            point.settings.variant,
+            point.values,
+            point.folder,
+            state,
+            _figures(run.last if run is not None and run.finished else None),
+            _figures(run.validated if run is not None and run.finished else None),
+        )
+
+    @property
+    def chosen_by(self) -> float | None:
+        """Top-1 on the part that chooses between points."""
+        figures = self.validated or self.last
+        return None if figures is None else figures["top1"]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "variant": self.variant,
             **self.values,
             **(self.last or dict.fromkeys(FIGURES)),
+            **({"validation_top1": self.validated["top1"]} if self.validated else {}),
             "state": self.state,
             "run": str(self.folder),
         }
+
+
+def _figures(event: dict[str, Any] | None) -> dict[str, float] | None:
+    return None if event is None else {name: float(event[name]) for name in FIGURES}
 
 
 @dataclass(frozen=True)
@@ -84,9 +105,17 @@ class Grid:
     results: tuple[Result, ...]
 
     def best(self, variant: str) -> Result | None:
-        """The point with the highest top-1 at its last epoch; of equals the first."""
+        """The point with the highest top-1 at its last epoch; of equals the first.
+
+        The validation part decides where there is one, else the test part.
+        """
         done = [own for own in self.results if own.variant == variant and own.last is not None]
-        return max(done, key=lambda own: own.last["top1"] if own.last else 0.0, default=None)
+        return max(done, key=lambda own: own.chosen_by or 0.0, default=None)
+
+    @property
+    def chooser(self) -> str:
+        """The part that decides: `validation` or `test`."""
+        return "validation" if any(own.validated for own in self.results) else "test"
 
     @property
     def variants(self) -> list[str]:
@@ -103,13 +132,15 @@ class Grid:
             "epoch": "last",
             "points": [result.to_dict() for result in self.results],
             "best": {name: best and best.to_dict() for name, best in bests.items()},
-            "best_chosen_by": "top-1 on the test part of the split, so its figure flatters",
+            "best_chosen_by": f"top-1 on the {self.chooser} part of the split"
+            + (", so its accuracy is optimistic" if self.chooser == "test" else ""),
         }
 
     def as_csv(self) -> str:
         out = io.StringIO()
         rows = [result.to_dict() for result in self.results]
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(out, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return out.getvalue()

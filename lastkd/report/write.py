@@ -51,8 +51,8 @@ def _section(runs: Sequence[Run], figures: Sequence[Path]) -> list[str]:
     text += [
         f"{data['train']:,} training and {data['test']:,} test clips of {data['classes']} classes, "
         "one centre view a test clip. Accuracies are top-1 in percent at the **last** epoch, which "
-        "nobody chose, as mean ± standard deviation over seeds. The best epoch was chosen on the "
-        f"test part of {split} itself, so it flatters. Gains are in points, with a 95 % interval "
+        "nobody chose, as mean ± standard deviation over seeds. "
+        f"{_choice(runs, split)} Gains are in points, with a 95 % interval "
         "over the test clips; p is McNemar's exact test, seed by seed.",
         "",
     ]
@@ -76,6 +76,18 @@ def _section(runs: Sequence[Run], figures: Sequence[Path]) -> list[str]:
                 )
     text += ["", *(f"![{path.stem}]({path.name})" for path in figures), ""]
     return text
+
+
+def _choice(runs: Sequence[Run], split: str) -> str:
+    """Which part chose the best epochs, in a sentence."""
+    choosers = {run.chooser for run in runs}
+    if choosers == {"validation"}:
+        return (
+            "The best epoch was chosen on a validation part kept out of training; the test part "
+            "was used once, at the end."
+        )
+    of_all = "The best epoch was chosen" if len(choosers) == 1 else "Best epochs were also chosen"
+    return f"{of_all} on the test part of {split} itself, so its accuracy is optimistic."
 
 
 HEADER = (

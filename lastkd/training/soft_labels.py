@@ -65,6 +65,7 @@ class SoftLabels:
         self._nonfinite = NonFiniteClips(accelerator.device)
         self._row = torch.zeros(len(store), dtype=torch.int64)
         self._row[torch.from_numpy(clips)] = torch.arange(len(clips))
+        self._previewed: dict[bytes, Tensor] = {}
         self._replayed: Tensor | None = None
         self._filled: Tensor | None = None
         self._epoch = 0
@@ -141,7 +142,8 @@ class SoftLabels:
         rows = to_device(self._row[torch.from_numpy(clips)], self._accelerator.device)
         if self._replayed is not None:
             return self._replayed[rows].float()
-        logits = rounded(self.teacher()(streams, bodies))
+        previewed = self._previewed.pop(clips.tobytes(), None) if self._epoch == 1 else None
+        logits = rounded(self.teacher()(streams, bodies)) if previewed is None else previewed
         self._nonfinite.put(clips, logits)
         if self._filled is not None:
             self._filled[rows] = logits
@@ -157,7 +159,7 @@ class SoftLabels:
     def preview(self, clips: NDArray[np.int64], batch_size: int, view: View) -> Tensor:
         """Logits `(N, K)` of the first epoch's views of some clips, on the training device.
 
-        Nothing is collected for the cache, and no other rank takes part.
+        No other rank takes part. Batches that training has too aren't computed again.
 
         Args:
             clips: indices into the store.
@@ -168,8 +170,10 @@ class SoftLabels:
         if self.cache is not None and self._is_cached(1):
             rows = self._row[torch.from_numpy(clips)]
             return to_device(self.cache.read(1)[rows], device).float()
-        batches = [clips[at : at + batch_size] for at in range(0, len(clips), batch_size)]
-        return torch.cat([rounded(self.teacher()(*view(batch))) for batch in batches])
+        for at in range(0, len(clips), batch_size):
+            batch = clips[at : at + batch_size]
+            self._previewed[batch.tobytes()] = rounded(self.teacher()(*view(batch)))
+        return torch.cat(list(self._previewed.values()))
 
     def _is_cached(self, epoch: int) -> bool:
         return self.cache is not None and self.cache.has(epoch)
