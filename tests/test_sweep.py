@@ -16,7 +16,7 @@ from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.pipeline.sweep import grid_of
 from lastkd.runs.events import read_events
-from lastkd.runs.log import read_runs
+from lastkd.runs.log import Run, read_runs
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings
 from lastkd.training.loop import train
@@ -120,3 +120,21 @@ def test_mistakes_are_one_sentence(
     assert hint in str(error)
     assert "\n" not in str(error)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_with_a_validation_part_the_grid_is_chosen_on_it(
+    tmp_path: Path, store_path: Path, teacher: Path
+) -> None:
+    words = ["--variant", "nano", "--data", store_path, "--teacher", teacher]
+    words += ["--run", tmp_path / "grid", "--validation", "performers:1"]
+    result = sweep(*words, "--alpha", "0.3,0.7")
+    assert result.exception is None, result.output
+    assert "chosen on the validation part" in result.output
+    grid = json.loads((tmp_path / "grid" / "sweep.json").read_text())
+    best = max(grid["points"], key=lambda point: point["validation_top1"])
+    assert grid["best"]["nano"] == best
+    assert grid["best_chosen_by"] == "top-1 on the validation part of the split"
+    for point in grid["points"]:
+        run = Run.read(Path(point["run"]))
+        assert run.last is not None
+        assert (point["top1"], run.last["clips"]) == (run.last["top1"], 32)
