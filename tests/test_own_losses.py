@@ -37,6 +37,7 @@ class LogitMSE(Loss):
 
     strength: float = Field(1.0, gt=0, description="weight of the squared error")
     centred: bool = Field(False, description="compare logits around their mean")
+    by_class: list[float] | None = Field(None, description="weights of the classes")
 
     def weights(self):
         return 1.0, self.strength
@@ -103,7 +104,13 @@ def test_it_distils_and_events_monitor_and_report_know_it(
         "title": "MSE",
         "hard_weight": 1.0,
         "soft_weight": 2.0,
-        "settings": {"strength": 2.0, "centred": True, "tau": 1.0, "soft_warmup": 0.0},
+        "settings": {
+            "strength": 2.0,
+            "centred": True,
+            "by_class": None,
+            "tau": 1.0,
+            "soft_warmup": 0.0,
+        },
     }
     steps = [event for event in events if event["event"] == "step"]
     for step in steps:
@@ -153,8 +160,11 @@ def test_its_settings_are_options_in_the_help_and_in_a_file(tmp_path: Path) -> N
     text = distilled("--loss", MSE, "--help").output
     assert f"{MSE}: weight of the squared error" in " ".join(text.split())
     assert "--centred / --no-centred" in text
+    assert "--by-class" not in text  # a list can be given in a file alone
     assert "--strength" not in distilled("--help").output
-    (tmp_path / "mine.yaml").write_text(f"loss: {MSE}\nstrength: 3\nvariant: nano\n")
+    (tmp_path / "mine.yaml").write_text(
+        f"loss: {MSE}\nstrength: 3\nby_class: [1, 2]\nvariant: nano\n"
+    )
     settings = resolve(DistillSettings, {}, file=tmp_path / "mine.yaml")
     assert settings.loss.weights() == (1.0, 3.0)
 

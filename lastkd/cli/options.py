@@ -24,6 +24,7 @@ from lastkd.settings.students import parse_variants, students
 from lastkd.settings.teachers import join_teacher_words
 
 _CLICK_TYPES: dict[type, Any] = {
+    bool: click.BOOL,
     int: click.INT,
     float: click.FLOAT,
     str: click.STRING,
@@ -86,7 +87,7 @@ class SettingOption(click.Option):
         flag = annotation is bool
         super().__init__(
             [f"--{spelled}/--no-{spelled}" if flag else f"--{spelled}"],
-            type=click.BOOL if flag else type_ or _click_type(annotation),
+            type=type_ or _click_type(annotation),
             default=None,
             help=help_text,
         )
@@ -94,13 +95,15 @@ class SettingOption(click.Option):
 
 
 def _click_type(annotation: Any) -> Any:
+    """The type of a field's option; None if an option can't hold such a value."""
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
+        parts = [part for part in typing.get_args(annotation) if part is not type(None)]
+        annotation = parts[0] if len(parts) == 1 else None
     if typing.get_origin(annotation) is typing.Literal:
         return click.Choice(typing.get_args(annotation))
-    if typing.get_origin(annotation) is tuple:
+    if annotation == tuple[str, ...]:
         return click.STRING  # the model's validator splits it
-    return _CLICK_TYPES[annotation]
+    return _CLICK_TYPES.get(annotation)
 
 
 def _shown(default: Any) -> str:
@@ -115,7 +118,7 @@ def options_of(
     """An option for every setting of a command, in the order of the help.
 
     That order is the fields' in the model's class, then in its base classes from left to right. The
-    options of the losses follow the field `loss`. Mappings can be given in files alone.
+    options of the losses follow the field `loss`. Mappings and lists can be given in files alone.
 
     Args:
         click_types: by setting, the type of its option if it isn't the field's.
@@ -125,8 +128,6 @@ def options_of(
     options: list[SettingOption] = []
     for name, heading in _ordered(model):
         field = model.model_fields[name]
-        if typing.get_origin(field.annotation) is dict:
-            continue
         default = shipped.get(name, None if field.is_required() else field.default)
         if isinstance(default, tuple):
             default = "all"
@@ -134,8 +135,7 @@ def options_of(
         if field.annotation is Loss:
             options.append(SettingOption(name, str, help_text, LOSS_HEADING))
             options += loss_options(list(LOSSES.values()), click_types)
-        else:
-            type_ = click_types.get(name)
+        elif type_ := click_types.get(name) or _click_type(field.annotation):
             options.append(SettingOption(name, field.annotation, help_text, heading, type_))
     return options
 
@@ -163,10 +163,11 @@ def loss_options(
         prefix = "" if of_all else f"{', '.join(fields)}: "
         first = next(iter(fields.values()))
         help_text = f"{prefix}{first.description or ''}{_shown_defaults(name, fields)}"
-        type_ = click_types.get(name)
-        if type_ is None and first.annotation in (int, float):
-            type_ = click_types.get(LOSS_NUMBERS)
-        options.append(SettingOption(name, first.annotation, help_text, LOSS_HEADING, type_))
+        type_ = click_types.get(name) or _click_type(first.annotation)
+        if name not in click_types and first.annotation in (int, float):
+            type_ = click_types.get(LOSS_NUMBERS, type_)
+        if type_ is not None:
+            options.append(SettingOption(name, first.annotation, help_text, LOSS_HEADING, type_))
     return options
 
 
