@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from lastkd import rng
 from lastkd.data.parts import Parts
@@ -75,7 +76,7 @@ class Student:
         self.average = WeightAverage(self.model, settings.ema) if settings.ema else None
         # Accelerate shares one scaler; here no student's overflow may change another's steps
         half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"
-        self.scaler = torch.amp.GradScaler("cuda", enabled=half)
+        self.scaler = GradScaler("cuda", enabled=half)
         self.epochs_done = 0.0
         self.best: tuple[int, Accuracy] | None = None
         self.norm = torch.zeros(())

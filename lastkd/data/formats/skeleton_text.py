@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.data.bodies import BodyTrack
+from lastkd.data.clip import FloatArray
 
 NUM_JOINTS = 25
 BODY_VALUES, JOINT_VALUES = 10, 12
@@ -113,7 +114,7 @@ def _parse(lines: _Lines) -> Recording:
     begins = np.stack([lines.starts[joint_lines], ends[0] + 1, ends[1] + 1])
     positions = _read_numbers(lines, begins.ravel(), ends.ravel()).reshape(3, -1)
     with np.errstate(over="ignore"):  # what a float32 doesn't hold becomes infinite, and is told
-        joints = positions.T.astype(np.float32, order="C")
+        joints: FloatArray = positions.T.astype(np.float32, order="C")
     if not np.isfinite(joints).all():
         row, axis = np.argwhere(~np.isfinite(joints))[0]
         line = int(joint_lines[row])
