@@ -100,7 +100,10 @@ def test_frames_without_anybody_are_dropped_and_counted(tmp_path: Path) -> None:
     one["keypoint"][:, [0, 20, 21, 39]] = 0
     source = pyskl(tmp_path, one)
     assert len(only_clip(source).joints) == 36
-    assert source.counts == {"frames without a body left out": 3}, "the last one is padding"
+    assert source.counts == {"frames without a body left out": 4}
+    padded = {name: value for name, value in one.items() if name != "total_frames"}
+    list(padding := pyskl(tmp_path, padded))
+    assert padding.counts == {"frames without a body left out": 3}, "the last one is padding"
 
 
 def test_2d_score_is_the_third_channel(tmp_path: Path) -> None:
@@ -175,10 +178,11 @@ def test_split_parts_are_paired(tmp_path: Path, keys: tuple[str, str], title: st
     assert source.splits(clips[:1]) == {title: {"train": ["a"], "test": []}}
 
 
-def test_test_part_goes_before_val(tmp_path: Path) -> None:
+def test_beside_a_test_part_val_is_the_validation_part(tmp_path: Path) -> None:
     split = {"x_train": ["a"], "x_val": ["b"], "x_test": ["c"]}
     source = pyskl(tmp_path, *map(annotation, "abc"), split=split)
-    assert source.splits(list(source)) == {"x": {"train": ["a"], "test": ["c"]}}
+    parts = {"train": ["a"], "test": ["c"], "validation": ["b"]}
+    assert source.splits(list(source)) == {"x": parts}
 
 
 @pytest.mark.parametrize(

@@ -32,17 +32,20 @@ def info(store: Path, details: bool, as_json: bool) -> None:
     """
     from rich.console import Console
 
+    from lastkd.data.store.checks import warnings_of
     from lastkd.data.store.clip_store import ClipStore
 
     opened = ClipStore.open(store)
-    about = opened.about()
+    about = opened.about() | {"warnings": warnings_of(opened)}
     if as_json:
         if details:
             about["details"] = list(opened.details())
         click.echo(json.dumps(about, indent=2))
         return
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    _say(console, store, about)
+    _print_facts(console, store, about)
+    for warning in about["warnings"]:
+        console.print(f"  warning: {warning}")
     if details:
         _list(opened)
         return
@@ -50,9 +53,10 @@ def info(store: Path, details: bool, as_json: bool) -> None:
     _draw_classes(console, about["clips_of_class"])
 
 
-def _say(console: Console, store: Path, about: dict[str, Any]) -> None:
+def _print_facts(console: Console, store: Path, about: dict[str, Any]) -> None:
     frames = about["frames"]
-    console.print(f"{store}: {about['source']}")
+    origin = f" ({about['source']})" if about["source"] != about["name"] else ""
+    console.print(f"{store}: {about['name']}{origin}")
     console.print(
         f"  {about['clips']:,} clips, {about['classes']} classes, layout {about['layout']}"
     )
@@ -73,6 +77,12 @@ def _say(console: Console, store: Path, about: dict[str, Any]) -> None:
         console.print(f"  bodies kept as {what}: {count:,}")
     for what, count in about["left_out"].items():
         console.print(f"  {what}: {count:,}")
+    for split, same in about["duplicates"].items():
+        console.print(f"  test clips of {split} that equal a training clip: {same['clips']:,}")
+        for name, count in same["of_class"].items():
+            console.print(f"    {name}: {count:,}")
+    if about["equal_clips"]:
+        console.print(f"  clips that equal an earlier one: {about['equal_clips']:,}")
     console.print(f"  content hash: {about['content_hash']}")
 
 

@@ -56,6 +56,25 @@ class PrepareCommand(click.Command):
     help="Text file with the classes' names, a line each from label 0 on, where the source only "
     "numbers them.",
 )
+@click.option("--name", help="What the set is called [default: the benchmark's or file's name].")
+@click.option(
+    "--split-by",
+    multiple=True,
+    metavar="RULE",
+    help="Make a split by a rule: performer, camera or setup (every second one trains, or those of "
+    "'performer 1,2,5'), 'share 0.8' (of each class) or 'list train.txt test.txt'; with a name of "
+    "its own as in 'mine=share 0.8'. May be given several times.",
+)
+@click.option(
+    "--drop-duplicates",
+    is_flag=True,
+    help="Leave out clips that equal an earlier one in every number.",
+)
+@click.option(
+    "--keep-bodies",
+    is_flag=True,
+    help="Bodies stay in the source's slots, such as left and right hand, absent or not.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Reading processes [default: cores].")
 @click.option("--strict", is_flag=True, help="Stop at a bad file instead of leaving it out.")
 @click.option("--subjects", type=click.IntRange(2, 999), help="Subjects of the synthetic set.")
@@ -75,6 +94,10 @@ def prepare(
     dataset: str | None,
     layout: str | None,
     class_names: Path | None,
+    name: str | None,
+    split_by: tuple[str, ...],
+    drop_duplicates: bool,
+    keep_bodies: bool,
     workers: int | None,
     strict: bool,
     subjects: int | None,
@@ -93,6 +116,7 @@ def prepare(
     """
     from lastkd.data.class_names import read_class_names
     from lastkd.data.open_source import SYNTHETIC, open_source
+    from lastkd.data.split_rules import SplitRule
     from lastkd.data.store.clip_store import holds_store
     from lastkd.data.store.prepare import prepare as write_store
     from lastkd.data.store.prepare import usual_workers
@@ -117,8 +141,15 @@ def prepare(
     for source in sources:
         if holds_store(Path(source)):
             raise UserError(f"{source}: is a prepared store already; train with --data {source}")
+    rules = [SplitRule.parse(text) for text in split_by]
     reader = open_source(
-        sources, layout=layout, dataset=dataset, format=format, synthetic=synthetic
+        sources,
+        layout=layout,
+        dataset=dataset,
+        format=format,
+        keep_bodies=keep_bodies,
+        replaces_splits=bool(rules),
+        synthetic=synthetic,
     )
     if class_names:
         reader.class_names = read_class_names(class_names, reader)
@@ -146,6 +177,9 @@ def prepare(
                 workers=workers or usual_workers(),
                 strict=strict,
                 resumable=True,
+                name=name,
+                split_rules=rules,
+                drop_duplicates=drop_duplicates,
             )
     except KeyboardInterrupt:
         kept = part_folder(out)
@@ -176,4 +210,6 @@ def _report(done: Prepared, out: Path) -> None:
         click.echo(f"  every split has the numbers of {benchmark.title}")
     for difference in done.differences:
         click.echo(f"  {difference}")
+    for warning in done.warnings:
+        click.echo(f"  warning: {warning}", err=True)
     click.echo(f"{out}: {len(done.store):,} clips; look at it with lastkd info {out}")

@@ -32,8 +32,8 @@ class Clip:
     setup: int = -1
 
 
-Part = Literal["train", "test"]
-
+Part = Literal["train", "validation", "test"]
+"""A validation part is optional; the others are not."""
 
 Splits = Mapping[str, Mapping[Part, Sequence[str]]]
-"""Split name (`xsub`, ...) -> `train` and `test` -> clip names."""
+"""Split name (`xsub`, ...) -> `train` and `test`, perhaps `validation` -> clip names."""

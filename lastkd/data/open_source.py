@@ -71,6 +71,7 @@ def open_source(
     dataset: str | None = None,
     format: str | None = None,
     keep_bodies: bool = False,
+    replaces_splits: bool = False,
     synthetic: SyntheticSettings | None = None,
 ) -> Source:
     """The reader for a source, or for several paths of one format together.
@@ -81,6 +82,7 @@ def open_source(
         dataset: `ntu60` or `ntu120`, where the names leave it open.
         format: the name of a format in `FORMATS` or `package.module:Reader`; None to recognise it.
         keep_bodies: bodies stay in the slots in which the source has them, absent or not.
+        replaces_splits: the source's own splits aren't wanted.
         synthetic: size and difficulty of the synthetic set.
 
     Raises:
@@ -106,9 +108,16 @@ def open_source(
             f"{paths[1]}: sources of the format {name} don't go together; prepare it by itself"
         )
     options = SourceOptions(
-        layout=layout, dataset=dataset, keep_bodies=keep_bodies, synthetic=synthetic
+        layout=layout,
+        dataset=dataset,
+        keep_bodies=keep_bodies,
+        replaces_splits=replaces_splits,
+        synthetic=synthetic,
     )
-    return reader.open(paths, options)
+    opened = reader.open(paths, options)
+    opened.name = paths[0].resolve().stem
+    opened.choices = options.identity()
+    return opened
 
 
 def find_sources(folder: Path) -> list[Path]:

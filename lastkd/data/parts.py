@@ -17,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd import rng
+from lastkd.data.performers import join_performers, performers_in_names
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.settings.validation import ValidationRule
 
 Indices = NDArray[np.int64]
-_PERFORMER = re.compile(
-    r"(?:^|[^a-z0-9]|(?<=\d))(?:s|p|subj|subject|person|performer|actor)[-_]?(\d+)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -176,8 +174,7 @@ def performers_of(
         numbers = store.performers[clips]
         if (numbers >= 0).all():
             return numbers.astype(str)
-        found = [_PERFORMER.findall(name) for name in names]
-        return _joined(found) if all(found) else None
+        return performers_in_names(names)
     if performers.endswith(".csv"):
         table = _read_csv(Path(performers))
         missing = next((name for name in names if name not in table), None)
@@ -194,12 +191,7 @@ def performers_of(
         raise UserError(
             f"--performers {performers}: doesn't match the clip {unmatched!r}; mend the expression"
         )
-    return _joined(found)
-
-
-def _joined(found: list[list[str]]) -> NDArray[np.str_]:
-    """One text a clip: two people who change places are the same pair."""
-    return np.array(["+".join(sorted(set(one))) for one in found])
+    return join_performers(found)
 
 
 def _read_csv(path: Path) -> dict[str, str]:

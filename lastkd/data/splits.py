@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ def paired_splits(
 ) -> dict[str, dict[Part, list[str]]]:
     """`{"xsub": {"train": [...], "test": [...]}}` from `{"xsub_train": [...], "xsub_val": [...]}`.
 
-    Capitals don't matter; `val`, `valid`, `validation` and `dev` are one word, and a `test` part
-    wins over it. A plain `train` and `val` become `default`, `train1` and `test1` `fold 1`.
+    Capitals don't matter, and `val`, `valid`, `validation` and `dev` are one word. Beside a `test`
+    part it is the validation part, else it is what is tested on. A plain `train` and `val` become
+    `default`, `train1` and `test1` `fold 1`.
 
     Args:
         where: the file, as an error names it.
@@ -54,13 +56,16 @@ def paired_splits(
                 f"or make a split of all clips by --split-by (its {has} part begins with "
                 f"{next(iter(of.values()), [''])[:1] or ['no name']!r})"
             )
-        both = set(of["train"]) & set(test)
+        paired[title] = {"train": of["train"], "test": test}
+        if "test" in of and "val" in of:
+            paired[title]["validation"] = of["val"]
+        members = list(paired[title].values())
+        both = next((a & b for a, b in combinations(map(set, members), 2) if a & b), None)
         if both:
             raise UserError(
                 f"{where}: split {title!r} has {min(both)!r} in both of its parts; take it out of "
                 "one"
             )
-        paired[title] = {"train": of["train"], "test": test}
     return paired
 
 

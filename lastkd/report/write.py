@@ -42,7 +42,7 @@ def markdown(runs: Sequence[Run], figures: dict[str, list[Path]]) -> str:
 def title(runs: Sequence[Run]) -> str:
     """What a section is of."""
     data = runs[0].start["data"]
-    return f"{data['source']}, {runs[0].place[1]} ({runs[0].place[0][:8]})"
+    return f"{data.get('name') or data['source']}, {runs[0].place[1]} ({runs[0].place[0][:8]})"
 
 
 def _section(runs: Sequence[Run], figures: Sequence[Path]) -> list[str]:

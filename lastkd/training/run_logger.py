@@ -302,6 +302,7 @@ class RunLogger:
             peak_lr=peak,
             data={
                 "hash": store.content_hash,
+                "name": store.name,
                 "source": store.source,
                 "classes": store.num_classes,
                 "train": len(parts.train),

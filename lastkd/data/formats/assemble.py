@@ -49,16 +49,17 @@ def reading_of_slots(
     scores: NDArray[np.floating] | None = None,
     rules: BodyRules = ANY_ORDER,
     keep_bodies: bool = False,
+    padded: bool = True,
 ) -> Reading:
     """A reading of bodies that lie in the slots of an array.
 
     Args:
         joints: `(T, M, V, C)`; in whatever spelling of what wasn't seen (see `lastkd.data.unseen`).
-            Frames without a body at the end are padding.
         layout: of the joints.
         scores: `(T, M, V)`, where they aren't the third channel of a flat layout.
         rules: how the bodies are ordered.
         keep_bodies: the slots mean something, and bodies stay in them.
+        padded: frames without a body at the end are padding, and aren't counted as left out.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what float32 can't hold becomes infinite
         marked = mark_unseen(joints.astype(np.float32, copy=False), layout, scores)
@@ -68,7 +69,7 @@ def reading_of_slots(
     filled = np.flatnonzero(present.any(axis=1))
     if not len(filled):
         return Reading(sample.name, counts={BODILESS: 1})
-    total = int(filled[-1]) + 1
+    total = int(filled[-1]) + 1 if padded else len(present)
     marked, present = marked[:total], present[:total]
     bodies = np.flatnonzero(present.any(axis=0)).tolist()
     counts: Counter[str] = Counter()

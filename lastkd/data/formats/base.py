@@ -61,6 +61,10 @@ class SourceOptions:
     replaces_splits: bool = False
     synthetic: SyntheticSettings | None = None
 
+    def identity(self) -> str:
+        """The options that decide what is read."""
+        return f"{self.layout} {self.dataset} {self.keep_bodies}"
+
 
 class Source(ABC):
     """The samples of one source, by index; the base class of every format's reader.
@@ -80,6 +84,8 @@ class Source(ABC):
         benchmark: whose samples these are, where the names or the file say so.
         unit: what its samples are, in words.
         sequential: a range is best read right after the one before it, in one process.
+        name: what people may call the set: by default the name of its file or folder.
+        choices: the options that decide what is read, beside what `identity` says.
     """
 
     help: ClassVar[str] = ""
@@ -92,6 +98,8 @@ class Source(ABC):
     benchmark: Benchmark | None = None
     unit: str = "clips"
     sequential: bool = False
+    name: str = ""
+    choices: str = ""
 
     @classmethod
     @abstractmethod

@@ -296,6 +296,7 @@ class PysklPickle(Source):
             scores=scores,
             rules=IN_ORDER if self.benchmark is not None else ANY_ORDER,
             keep_bodies=self._keep_bodies,
+            padded=total is None,
         )
 
     @staticmethod

@@ -8,8 +8,9 @@ that is absent from the whole clip has no rows, so nothing is spent on it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def holds_store(folder: Path) -> bool:
     return (folder / ABOUT_FILE).is_file() and (folder / CLIPS_FILE).is_file()
 
 
+class Duplicates(BaseModel):
+    """The test clips of a split that equal a training clip in every number."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clips: int
+    of_class: dict[str, int] = Field(description="class name -> how many of them")
+    example: tuple[str, str] = Field(description="a test clip and the training clip it equals")
+
+
 class StoreAbout(BaseModel):
     """`store.json`."""
 
@@ -51,6 +62,11 @@ class StoreAbout(BaseModel):
     benchmark: str | None = Field(None, description="title of the benchmark, where there is one")
     content_hash: str
     names: tuple[str, ...]
+    name: str = Field("", description="what people call the set")
+    duplicates: dict[str, Duplicates] = Field(
+        {}, description="split -> its test clips that equal a training clip"
+    )
+    equal_clips: int = Field(0, description="clips that equal an earlier one in every number")
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,9 @@ class ClipStore:
     cameras: NDArray[np.int64]
     setups: NDArray[np.int64]
     splits: dict[str, dict[str, NDArray[np.int64]]]
+    duplicates: dict[str, Duplicates] = field(default_factory=dict)
+    equal_clips: int = 0
+    name: str = ""
 
     @classmethod
     def open(cls, path: str | Path) -> ClipStore:
@@ -123,6 +142,9 @@ class ClipStore:
             content_hash=about.content_hash,
             names=about.names,
             splits=splits,
+            duplicates=about.duplicates,
+            equal_clips=about.equal_clips,
+            name=about.name or about.source,
             **columns,
         )
 
@@ -137,16 +159,42 @@ class ClipStore:
     def max_bodies(self) -> int:
         return int(self.bodies.max())
 
+    def split_name(self, asked: str | None = None) -> str:
+        """The name of a split; without one, the only split that there is, or `xsub`.
+
+        Capitals, blanks, `-` and `_` don't matter: `fold1` is `fold 1`.
+
+        Raises:
+            UserError: there is no such split, or several to choose from.
+        """
+        if not self.splits:
+            raise UserError(
+                f"{self.path}: has no split; prepare it again with --split-by performer, or "
+                "'share 0.8'"
+            )
+        if asked is None:
+            if len(self.splits) == 1:
+                return next(iter(self.splits))
+            if "xsub" in self.splits:
+                return "xsub"
+            raise UserError(
+                f"{self.path}: has the splits {', '.join(map(repr, self.splits))}; choose one by "
+                "--split"
+            )
+        if asked in self.splits:
+            return asked
+        same = [name for name in self.splits if _plain(name) == _plain(asked)]
+        if len(same) == 1:
+            return same[0]
+        raise UserError(f"{self.path}: has no split {asked!r}; {nearest(asked, self.splits)}")
+
     def split(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clip indices of a split's training and test parts.
 
         Raises:
             UserError: the store has no such split, or a part of it is empty.
         """
-        if name not in self.splits:
-            hint = nearest(name, self.splits) if self.splits else "it has none"
-            raise UserError(f"{self.path}: has no split {name!r}; {hint}")
-        parts = self.splits[name]
+        parts = self.splits[self.split_name(name)]
         for part in ("train", "test"):
             if len(parts[part]) == 0:
                 raise UserError(f"{self.path}: the {part} part of split {name!r} is empty")
@@ -181,6 +229,7 @@ class ClipStore:
             "clips_of_class": dict(zip(self.class_names, self._class_counts(), strict=True)),
             "two_body_share": round(float((self.bodies > 1).mean()), 4),
             "layout": self.layout.name,
+            "name": self.name,
             "source": self.source,
             "subjects": len(set(self.performers.tolist()) - {-1}),
             "cameras": len(set(self.cameras.tolist()) - {-1}),
@@ -189,6 +238,10 @@ class ClipStore:
             "benchmark_differences": self.differences(),
             "bodies": self.body_choice,
             "left_out": self.counts,
+            "equal_clips": self.equal_clips,
+            "duplicates": {
+                split: found.model_dump(mode="json") for split, found in self.duplicates.items()
+            },
             "content_hash": self.content_hash,
         }
 
@@ -200,6 +253,12 @@ class ClipStore:
         """Where the numbers of clips aren't the benchmark's; empty also where there is none."""
         if self.benchmark is None:
             return []
+        if not self.splits.keys() & self.benchmark.sizes.keys():
+            here = f"only {', '.join(self.splits)}" if self.splits else "none at all"
+            return [
+                f"{self.benchmark.title}: nothing to compare with its numbers, since of its splits "
+                f"{' and '.join(self.benchmark.splits)} the store has neither, but {here}"
+            ]
         return [
             f"{self.benchmark.title} {split}: {len(parts[part]):,} {word} clips, not {published:,}"
             for split, sizes in self.benchmark.sizes.items()
@@ -235,6 +294,11 @@ class _Detail(BaseModel):
     bodies: list[tuple[str, int, str]] | None = None
     left_out: list[str] | None = None
     bad: str | None = None
+
+
+def _plain(name: str) -> str:
+    """A split's name without capitals and what separates its words."""
+    return re.sub(r"[\s_\-]+", "", name).lower()
 
 
 def _bins(frames: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -282,5 +346,5 @@ def _check(
     if not np.array_equal(columns["offsets"], np.cumsum(sizes) - sizes) or sizes.sum() != rows:
         raise ValueError("offsets don't lead from clip to clip")
     for split, parts in splits.items():
-        if parts.keys() != {"train", "test"}:
+        if parts.keys() - {"validation"} != {"train", "test"}:
             raise ValueError(f"split {split} has the parts {', '.join(parts)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Packed:
     """The readings of one range of samples.
 
     Attributes:
-        samples: on_progress, the ones left out included.
+        samples: how many were read, including those left out.
         rows: `(R, V, 3)` float32, the body-frames of all clips, body 0's frames first.
         present: `(R,)` uint8, whether the body is there.
         counts: what was left out -> how often.
@@ -78,6 +78,25 @@ def pack_clips(clips: Iterable[Clip], layout: Layout) -> Packed:
         about.append(ClipRow(clip.name, T, len(kept), *who))
     joined = np.concatenate(rows)
     return Packed(len(about), about, joined, presence(joined))
+
+
+def keep_clips(
+    packed: Packed, kept: Sequence[int], *, counts: Counter[str], details: list[dict[str, Any]]
+) -> Packed:
+    """What was packed with some of its clips alone, and another account of what was left out."""
+    ends = np.cumsum([clip.frames * clip.bodies for clip in packed.clips])
+    starts = ends - [clip.frames * clip.bodies for clip in packed.clips]
+    rows = [packed.rows[:0], *(packed.rows[starts[at] : ends[at]] for at in kept)]
+    joined = np.concatenate(rows)
+    clips = [packed.clips[at] for at in kept]
+    return replace(
+        packed,
+        clips=clips,
+        rows=joined,
+        present=presence(joined),
+        counts=counts,
+        details=details,
+    )
 
 
 def presence(rows: FloatArray) -> NDArray[np.uint8]:

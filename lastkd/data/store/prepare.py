@@ -8,10 +8,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ import numpy as np
 from lastkd.data.clip import Clip
 from lastkd.data.formats.base import Source
 from lastkd.data.open_source import SYNTHETIC, open_source
+from lastkd.data.split_rules import SplitRule, split_by
+from lastkd.data.store.checks import warnings_of
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.packing import Packed, pack_readings
 from lastkd.data.store.writer import StoreWriter
@@ -43,11 +45,13 @@ class Prepared:
         store: opened.
         faults: what is wrong with the samples that couldn't be read, a sentence each.
         differences: where a benchmark's numbers weren't met.
+        warnings: what may spoil the training, a sentence each (see `warnings_of`).
     """
 
     store: ClipStore
     faults: list[str]
     differences: list[str]
+    warnings: list[str] = field(default_factory=list)
 
 
 def usual_workers() -> int:
@@ -66,6 +70,9 @@ def prepare(
     workers: int = 1,
     strict: bool = False,
     resumable: bool = False,
+    name: str | None = None,
+    split_rules: Sequence[SplitRule] = (),
+    drop_duplicates: bool = False,
 ) -> Prepared:
     """Writes the store `out` from a source, each clip centred and scaled.
 
@@ -77,14 +84,25 @@ def prepare(
         workers: processes that read; with 1 it is this one.
         strict: a bad sample ends it; otherwise it is left out, counted and listed.
         resumable: what is done stays in `<out>.part` when it is stopped, and the next call with the
-            same source goes on from there.
+            same source continues from there.
+        name: of the store; by default the benchmark's or the source's.
+        split_rules: make the splits, in place of the source's own.
+        drop_duplicates: clips that equal an earlier one in every number are left out.
 
     Raises:
         UserError: there is nothing to store, `out` can't be written, or `strict` and a sample is
             bad; nothing half-made takes the place of `out`.
     """
-    identity = _identity(source) if resumable else None
-    with StoreWriter(out, source.layout, identity=identity, source=source.kind) as writer:
+    for rule in split_rules:
+        rule.check(source.names())
+    identity = _identity(source, drop_duplicates) if resumable else None
+    with StoreWriter(
+        out,
+        source.layout,
+        identity=identity,
+        source=source.kind,
+        drop_duplicates=drop_duplicates,
+    ) as writer:
         done = writer.samples
         begun(done)
         for packed in _packed(source, done, workers):
@@ -100,18 +118,20 @@ def prepare(
         benchmark = source.benchmark
         writer.finish(
             class_names=source.class_names,
-            splits=source.splits(clips),
+            splits=split_by(split_rules, clips, source.splits(clips)),
             source=source.kind,
             counts=writer.counts,
             benchmark=benchmark.title if benchmark else None,
+            name=name or (benchmark.title if benchmark else source.name),
         )
         store = ClipStore.open(out)
-        return Prepared(store, writer.faults, store.differences())
+        return Prepared(store, writer.faults, store.differences(), warnings_of(store))
 
 
-def _identity(source: Source) -> str:
+def _identity(source: Source, drop_duplicates: bool) -> str:
     words = (__version__, source.kind, source.layout.model_dump_json(), CHUNK)
-    return hashlib.sha256(f"{words} {source.identity()}".encode()).hexdigest()
+    choices = f"{source.choices} {drop_duplicates}"
+    return hashlib.sha256(f"{words} {choices} {source.identity()}".encode()).hexdigest()
 
 
 def _packed(source: Source, start: int, workers: int) -> Iterator[Packed]:

@@ -30,6 +30,7 @@ from lastkd.data.store.clip_store import (
     DETAILS_FILE,
     FORMAT,
 )
+from lastkd.data.store.duplicates import ContentIndex
 from lastkd.data.store.packing import ClipRow, Packed, pack_clips, presence
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
@@ -58,10 +59,17 @@ class StoreWriter:
     """
 
     def __init__(
-        self, out: Path, layout: Layout, *, identity: str | None = None, source: str = ""
+        self,
+        out: Path,
+        layout: Layout,
+        *,
+        identity: str | None = None,
+        source: str = "",
+        drop_duplicates: bool = False,
     ) -> None:
         """
         Args:
+            drop_duplicates: clips that equal an earlier one in every number are left out.
             identity: of the source and of all that decides what is written.
             source: the same in words.
 
@@ -83,6 +91,8 @@ class StoreWriter:
         self._details: list[dict[str, Any]] = []
         self._names: dict[str, int] = {}
         self._present: list[NDArray[np.uint8]] = []
+        self._drop_duplicates = drop_duplicates
+        self._contents = ContentIndex()
         self._digest = hashlib.sha256(layout.model_dump_json().encode())
         self._begun = {"format": FORMAT, "identity": identity, "source": source}
         self._keep = identity is not None
@@ -148,6 +158,8 @@ class StoreWriter:
         Raises:
             UserError: a name is taken, or the disk is full.
         """
+        if self._drop_duplicates:
+            packed = self._contents.without_known(packed)
         for clip in packed.clips:
             if clip.name in self._names:
                 raise UserError(f"clip {clip.name}: occurs twice; names must be unique")
@@ -170,6 +182,7 @@ class StoreWriter:
             self._names[clip.name] = len(self._names)
             self._digest.update(repr(tuple(clip)).encode())
             self._digest.update(packed.rows[start:stop].data)
+            self._contents.add(clip, packed.rows[start:stop])
             start = stop
         self.samples += packed.samples
         self.rows += len(packed.rows)
@@ -260,6 +273,7 @@ class StoreWriter:
         source: str,
         counts: Mapping[str, int],
         benchmark: str | None = None,
+        name: str = "",
     ) -> None:
         """Puts the folder in its place.
 
@@ -269,6 +283,7 @@ class StoreWriter:
             source: where the clips came from, in words.
             counts: what was left out and why.
             benchmark: title of the benchmark whose samples these are.
+            name: what people call the set.
 
         Raises:
             UserError: there are no clips, or a label has no class name.
@@ -288,6 +303,13 @@ class StoreWriter:
             "counts": dict(counts),
             "bodies": dict(sorted(self.bodies.items())),
             "benchmark": benchmark,
+            "name": name,
+            "equal_clips": self._contents.equal_clips,
+            "duplicates": {
+                split: found.model_dump(mode="json")
+                for split, parts in splits.items()
+                if (found := self._contents.leaks(parts, class_names)) is not None
+            },
         }
         try:
             self._write_columns(splits)
@@ -297,8 +319,8 @@ class StoreWriter:
             (self._folder / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
             self._file.close()
             self._journal.close()
-            for name in (CLIPS_FILE, DETAILS_FILE, ABOUT_FILE):
-                with (self._folder / name).open("rb+") as file_:
+            for file_name in (CLIPS_FILE, DETAILS_FILE, ABOUT_FILE):
+                with (self._folder / file_name).open("rb+") as file_:
                     os.fsync(file_.fileno())
             (self._folder / JOURNAL_FILE).unlink()
             if self._keep:

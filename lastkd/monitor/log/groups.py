@@ -110,8 +110,9 @@ def _place(run: Run) -> tuple[int, bool, float]:
 def _on(run: Run) -> str:
     if not run.start:
         return ""
-    source = run.start.data.source.split(" (")[0] or "unnamed data"
-    return f"{source}, {run.settings.get('split', '')}"
+    data = run.start.data
+    name = data.name or data.source.split(" (")[0] or "unnamed data"
+    return f"{name}, {run.settings.get('split', '')}"
 
 
 def grouped(runs: list[Run]) -> list[Group]:

@@ -34,6 +34,7 @@ class Data(msgspec.Struct):
     """
 
     hash: str = ""
+    name: str = ""
     source: str = ""
     classes: int = 0
     train: int = 0

@@ -47,7 +47,7 @@ def _setup(run: Run, start: Start) -> Facts:
         ("model", f"{start.model}, {start.parameters:,} parameters"),
         (
             "data",
-            f"{data.source or 'unnamed'}, {run.settings.get('split', '')}: "
+            f"{data.name or data.source or 'unnamed'}, {run.settings.get('split', '')}: "
             f"{data.train:,} training and {data.test:,} test clips, {data.classes} classes",
         ),
         (
