@@ -82,6 +82,17 @@ class Loss(BaseModel, ABC):
             labels: class indices `(B,)`.
         """
 
+    def softened(self, teacher: Tensor) -> Tensor:
+        """The logits `(B, K)` that tau softens: the teacher's, unless the loss changes them."""
+        return teacher.float()
+
+    def weighing_soft_term(self, factor: float) -> Loss:
+        """This loss with a soft term that weighs `factor` times as much beside the hard one.
+
+        The loss itself, if its settings can't say so.
+        """
+        return self
+
     def ramp(self, done: float) -> float:
         """The factor of the soft term at a point of the run, 0 to 1.
 
@@ -171,6 +182,12 @@ class KD(Loss):
     def weights(self) -> tuple[float, float]:
         return self.alpha, (1 - self.alpha) * self.tau**2
 
+    def weighing_soft_term(self, factor: float) -> KD:
+        if not self.alpha:
+            return self
+        ratio = factor * (1 - self.alpha) / self.alpha
+        return self.model_copy(update={"alpha": round(1 / (1 + ratio), 2)})
+
     def soft_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         return _softened_kl(student, teacher, self.tau)
 
@@ -183,6 +200,10 @@ class WeightedLoss(Loss):
 
     def weights(self) -> tuple[float, float]:
         return self.ce_weight, self.soft_weight * self.tau**2
+
+    def weighing_soft_term(self, factor: float) -> WeightedLoss:
+        weight = float(f"{factor * self.soft_weight:.2g}")
+        return self.model_copy(update={"soft_weight": weight})
 
 
 class DKD(WeightedLoss):
@@ -266,6 +287,9 @@ class LogitStd(WeightedLoss):
 
     def soft_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         return _softened_kl(_standardised(student), _standardised(teacher), self.tau)
+
+    def softened(self, teacher: Tensor) -> Tensor:
+        return _standardised(teacher.float())
 
 
 LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (KD, DKD, DIST, LogitStd)}

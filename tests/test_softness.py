@@ -95,30 +95,28 @@ def test_the_measured_cases_are_told_apart(
 ) -> None:
     logits = teacher_logits(scale, labels)
     measured = Softness.of(loss, student, logits, labels)
-    warnings = measured.warnings(loss)
+    warnings = measured.warnings()
     assert len(warnings) >= len(warned)
     for word in warned:
         assert any(word in text for text in warnings)
     if not warned:
         assert warnings == []
     for text in warnings:
-        assert f"--tau {measured.even_tau:g}" in text
+        assert measured.advice in text
 
 
 def test_the_advice_of_a_warning_is_not_warned_about(
     labels: torch.Tensor, student: torch.Tensor
 ) -> None:
     logits = teacher_logits(6.7, labels)
-    for loss in (KD(alpha=0.5, tau=4.0), DKD(), LogitStd()):
-        text = Softness.of(loss, student, logits, labels).warnings(loss)[-1]
-        words = text.replace(",", "").split()
-        given = {
-            name: float(words[words.index(f"--{name.replace('_', '-')}") + 1])
-            for name in ("tau", "alpha", "soft_weight")
-            if f"--{name.replace('_', '-')}" in words
-        }
-        better = loss.model_copy(update=given)
-        assert Softness.of(better, student, logits, labels).warnings(better) == []
+    for loss in (KD(alpha=0.5, tau=4.0), KD(alpha=0.5, tau=1.0), DKD(), LogitStd()):
+        words = Softness.of(loss, student, logits, labels).advice.split()
+        options = zip(words[::2], words[1::2], strict=True)
+        given = {name[2:].replace("-", "_"): float(value) for name, value in options}
+        better = Softness.of(loss.model_copy(update=given), student, logits, labels)
+        assert better.warnings() == []
+        assert better.entropy == pytest.approx(TARGET_ENTROPY, abs=0.02)
+        assert better.share == pytest.approx(0.4, abs=0.03)
 
 
 QUICK = {"epochs": 1, "frames": 8, "batch_size": 16, "log_every": 1, "warmup_epochs": 0}

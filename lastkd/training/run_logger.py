@@ -332,7 +332,7 @@ class RunLogger:
             )
             if softness is not None:
                 progress.echo(f"  {softness}")
-                for text in softness.warnings(settings.loss):
+                for text in softness.warnings():
                     self.event("warning", text=text)
                     progress.echo(f"  Warning: {text}")
         progress.echo(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastkd.losses import KD, Loss, WeightedLoss
+from lastkd.losses import Loss
 
 TARGET_ENTROPY = 0.93
 """Share of the uniform distribution's entropy at which labels are softened well."""
@@ -40,6 +40,7 @@ class Softness:
         agreement: percent of clips whose top class is the label.
         share: the soft term's part of the first gradient, 0 to 1; see `gradient_share`.
         even_tau: temperature at which the entropy is `TARGET_ENTROPY`.
+        advice: the options that give this entropy and a soft term of about `BALANCED_SHARE`.
         clips: views that were measured.
     """
 
@@ -50,6 +51,7 @@ class Softness:
     agreement: float
     share: float
     even_tau: float
+    advice: str
     clips: int
 
     @classmethod
@@ -60,53 +62,46 @@ class Softness:
             teacher: logits `(N, K)` of the same views.
             labels: class indices `(N,)`.
         """
-        teacher = teacher.float()
-        probabilities = (teacher / loss.tau).softmax(dim=1)
+        softened = loss.softened(teacher)
+        even = even_tau(softened)
+        better = loss.model_copy(update={"tau": even})
+        share = gradient_share(better, student, teacher, labels)
+        if share > BALANCED_SHARE:
+            better = better.weighing_soft_term(_ratio(BALANCED_SHARE) / _ratio(share))
         return cls(
             tau=loss.tau,
-            scale=float(teacher.std(dim=1).mean()),
-            top=float(probabilities.amax(dim=1).mean()),
-            entropy=relative_entropy(teacher, loss.tau),
+            scale=float(teacher.float().std(dim=1).mean()),
+            top=float((softened / loss.tau).softmax(dim=1).amax(dim=1).mean()),
+            entropy=relative_entropy(softened, loss.tau),
             agreement=100 * float((teacher.argmax(dim=1) == labels).float().mean()),
             share=gradient_share(loss, student, teacher, labels),
-            even_tau=even_tau(teacher),
+            even_tau=even,
+            advice=_options(better, loss),
             clips=len(teacher),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What the start event records."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
 
-    def warnings(self, loss: Loss) -> list[str]:
-        """What to change where the labels teach little, or drown the hard ones; one sentence each.
-
-        Args:
-            loss: that of the measure.
-        """
+    def warnings(self) -> list[str]:
+        """Where the labels teach little or drown the hard ones, and what to try; a sentence each."""
         found: list[str] = []
         if self.entropy < ONE_HOT_ENTROPY:
             found.append(
                 f"the soft labels are next to one-hot at tau {self.tau:g} (entropy "
                 f"{100 * self.entropy:.0f} % of uniform) and say little beyond their top class; "
-                f"--tau {self.even_tau:g} makes them as soft as those that help"
+                f"try {self.advice}"
             )
         if self.share > DROWNING_SHARE:
             found.append(
                 f"the soft term takes {100 * self.share:.0f} % of the first gradient and drowns "
-                f"the hard labels; use --tau {self.even_tau:g} with {self._balanced(loss)}"
+                f"the hard labels; try {self.advice}"
             )
         return found
-
-    def _balanced(self, loss: Loss) -> str:
-        """The option that brings the soft term's part down to `BALANCED_SHARE`."""
-        ratio = self.share / (1 - self.share) if self.share < 1 else math.inf
-        factor = BALANCED_SHARE / (1 - BALANCED_SHARE) / ratio
-        if isinstance(loss, KD):
-            soft = (1 - loss.alpha) / loss.alpha * factor if loss.alpha else factor
-            return f"--alpha {1 / (1 + soft):.2f}"
-        if isinstance(loss, WeightedLoss):
-            return f"--soft-weight {loss.soft_weight * factor:.2g}"
-        return "a smaller weight of the soft term"
 
     def __str__(self) -> str:
         return (
@@ -155,3 +150,15 @@ def gradient_share(loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor)
         norms.append(float(gradient.norm(dim=1).mean()))
     hard, soft = norms
     return soft / (hard + soft) if hard + soft else 0.0
+
+
+def _ratio(share: float) -> float:
+    """The soft term beside the hard one, from its part of both."""
+    return share / max(1 - share, 1e-6)
+
+
+def _options(better: Loss, loss: Loss) -> str:
+    """The options by which a loss becomes another; its tau where they are the same."""
+    settings = better.settings()
+    changed = [name for name in settings if settings[name] != loss.settings()[name]] or ["tau"]
+    return " ".join(f"--{name.replace('_', '-')} {settings[name]:g}" for name in changed)
