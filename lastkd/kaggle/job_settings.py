@@ -16,7 +16,7 @@ from lastkd.kaggle.job import PLACEHOLDERS, Job, seconds
 from lastkd.kaggle.packing import template_jobs
 from lastkd.kaggle.references import slugified, source
 from lastkd.pipeline.request import resolve_all
-from lastkd.pipeline.settings import config_file, option_words, sequence_settings
+from lastkd.pipeline.settings import command_line, config_file, sequence_settings
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import TrainSettings
 
@@ -116,7 +116,7 @@ def without_options(command: str, names: Iterable[str]) -> str:
 def with_options(command: str, options: Mapping[str, Any]) -> str:
     """A command with options, in place of those of the same name or added."""
     words = shlex.split(without_options(command, options))
-    return _joined([*words, *option_words(dict(options))])
+    return _joined([*words, *command_line(options)])
 
 
 def _joined(words: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ def order(sequence: SequenceSettings, parts: set[str]) -> dict[str, Any]:
 
     def add_standalone(name: str, model: str, *, teacher: bool) -> None:
         if name in parts or f"evaluation of {model}" in parts:
-            options = sequence.train_words(model, 0, UNUSED, teacher=teacher)
+            options = sequence.train_options(model, 0, UNUSED, teacher=teacher)
             ordered[name] = {"teacher": None, "steps": name in parts, "settings": [_plain(options)]}
 
     if sequence.trains_teacher:
@@ -42,7 +42,7 @@ def order(sequence: SequenceSettings, parts: set[str]) -> dict[str, Any]:
     if "distilled" in parts:
         known = sequence.teacher_checkpoint
         teacher = str(known) if sequence.teacher or known.exists() else sequence.teacher_model
-        options = sequence.distill_words(sequence.variant, 0, UNUSED)
+        options = sequence.distill_options(sequence.variant, 0, UNUSED)
         options = {name: value for name, value in options.items() if name not in _NOT_MEASURED}
         if options.get("tau") == AUTO:
             options["tau"] = USUAL_TAU  # which takes as long

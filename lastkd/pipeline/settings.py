@@ -1,4 +1,4 @@
-"""What a sequence is told, and what each of its runs is told in turn."""
+"""The settings of a sequence, and the settings that it gives to each of its runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OF_THE_SEQUENCE = {
     *("data", "split", "seed", "run", "resume", "time_budget"),
     *("model", "variant", "teacher", "teacher_cache"),
 }
-"""Settings of a run that the sequence itself decides."""
+"""Settings of a run that the sequence decides."""
 _BY_KIND = ("teacher_settings", "standalone_settings", "distilled_settings")
 
 
 def settings_of_runs(given: Mapping[str, Any] | None = None) -> set[str]:
-    """The settings that a sequence hands on to its runs.
+    """The names of the settings that a sequence passes on to its runs.
 
     Args:
         given: may name a loss from outside, whose settings are then included.
@@ -54,7 +54,13 @@ def _kinds(value: Any) -> tuple[str, ...]:
 
 
 class SequenceSettings(BaseModel):
-    """A sequence: teacher, standalone students, distilled students, evaluations, report."""
+    """A sequence: teacher, standalone students, distilled students, evaluations, report.
+
+    Attributes:
+        settings: of every run that has them.
+        teacher_settings, standalone_settings, distilled_settings: of one kind of run, overriding
+            `settings`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     heading: ClassVar[str] = "Sequence"
@@ -97,15 +103,16 @@ class SequenceSettings(BaseModel):
     )
     figures: bool = Field(True, description="draw the report's figures (needs lastkd[plots])")
     time_budget: Annotated[str | None, AfterValidator(checked_duration)] = Field(
-        None, description="stop with a checkpoint when so much time is over: 11h, 90m, 10h30m"
+        None, description="time after which to stop with a checkpoint: 11h, 90m, 10h30m"
     )
-    settings: dict[str, Any] = Field(default_factory=dict, description="of every run")
+    settings: dict[str, Any] = Field(default_factory=dict)
     teacher_settings: dict[str, Any] = Field(default_factory=dict)
     standalone_settings: dict[str, Any] = Field(default_factory=dict)
     distilled_settings: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
+        """The folder of all runs and the report."""
         return self.out or Path("runs") / f"{self.data.resolve().name}_{self.split}"
 
     @property
@@ -115,6 +122,7 @@ class SequenceSettings(BaseModel):
 
     @property
     def trains_teacher(self) -> bool:
+        """Whether the teacher is one of the runs."""
         return self.teacher is None and "teacher" in self.only
 
     @property
@@ -123,46 +131,50 @@ class SequenceSettings(BaseModel):
 
     @property
     def teacher_checkpoint(self) -> Path:
+        """The checkpoint that teaches, which the sequence may have yet to make."""
         return self.teacher or self.teacher_folder / f"{self.teacher_epoch}.safetensors"
 
     def standalone_folder(self, seed: int) -> Path:
-        """Holds the run folders of one seed's standalone students."""
+        """The parent of the run folders of one seed's standalone students."""
         return self.folder / f"seed-{seed}" / "standalone"
 
     def distilled_folder(self, seed: int) -> Path:
+        """The parent of the run folders of one seed's distilled students."""
         return self.folder / f"seed-{seed}" / "distilled"
 
     def soft_labels(self, seed: int) -> Path:
-        """Another seed sees other views, so each has soft labels of its own."""
+        """The teacher cache of one seed: soft labels depend on the views, and these on the seed."""
         return self.folder / f"seed-{seed}" / "soft_labels"
 
-    # --- what each run is told --------------------------------------------------------------
+    # --- settings of each run ---------------------------------------------------------------
 
-    def train_words(self, model: str, seed: int, folder: Path, *, teacher: bool) -> dict[str, Any]:
-        """What lastkd.train is told for the teacher or for a standalone student."""
-        own = self.teacher_settings if teacher else self.standalone_settings
+    def train_options(
+        self, model: str, seed: int, folder: Path, *, teacher: bool
+    ) -> dict[str, Any]:
+        """The options of `lastkd.train` for the teacher or for a standalone student."""
+        of_kind = self.teacher_settings if teacher else self.standalone_settings
         return {
             "model": model,
-            **self._place(seed, folder),
-            **_fitting(self.settings, TrainSettings),
-            **own,
+            **self._of_every_run(seed, folder),
+            **_known(self.settings, TrainSettings),
+            **of_kind,
         }
 
-    def distill_words(self, variants: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
-        """What lastkd.distill is told."""
-        said = {
+    def distill_options(self, variants: tuple[str, ...], seed: int, folder: Path) -> dict[str, Any]:
+        """The options of `lastkd.distill`."""
+        options = {
             "variant": variants,
-            **self._place(seed, folder),
+            **self._of_every_run(seed, folder),
             "teacher": self.teacher_checkpoint,
             "teacher_cache": self.soft_labels(seed),
-            **_fitting(self.settings, DistillSettings, self.distilled_settings),
+            **_known(self.settings, DistillSettings, self.distilled_settings),
             **self.distilled_settings,
         }
-        if said.get("tau") == AUTO:
-            said["standalone"] = self.standalone_folder(seed)
-        return said
+        if options.get("tau") == AUTO:
+            options["standalone"] = self.standalone_folder(seed)
+        return options
 
-    def _place(self, seed: int, folder: Path) -> dict[str, Any]:
+    def _of_every_run(self, seed: int, folder: Path) -> dict[str, Any]:
         return {"data": self.data, "split": self.split, "seed": seed, "run": folder}
 
     def check(self) -> None:
@@ -174,16 +186,16 @@ class SequenceSettings(BaseModel):
         if not self.data.exists():
             raise UserError(
                 f"{self.data}: no such store; make one with lastkd prepare SOURCE --out "
-                f"{self.data} or name yours with --data"
+                f"{self.data} or give yours with --data"
             )
         missing = missing_checkpoint(self.teacher) if self.teacher else None
         if missing is not None:
-            raise UserError(f"{missing}: no such teacher; leave --teacher away, and one is trained")
+            raise UserError(f"{missing}: no such teacher; leave --teacher out, and one is trained")
         distils_existing = "distilled" in self.only and not (self.teacher or self.trains_teacher)
         if distils_existing and not self.teacher_checkpoint.exists():
             raise UserError(
                 f"{self.teacher_checkpoint}: no such teacher to distil; add teacher to --only, or "
-                "name one with --teacher"
+                "give one with --teacher"
             )
         self.check_settings()
 
@@ -201,36 +213,37 @@ class SequenceSettings(BaseModel):
             self.likely_distill(variant)
 
     def likely_distill(self, variant: str) -> DistillSettings:
-        """The settings of a distillation, but for a tau that isn't known before its time."""
-        said = self.distill_words((variant,), 0, self.distilled_folder(0))
-        if said.pop("standalone", None) is not None:
-            said["tau"] = USUAL_TAU
-        return resolve(DistillSettings, said | {"variant": variant})
+        """The settings of a distillation; of `tau: auto` a guess, which costs the same time."""
+        options = self.distill_options((variant,), 0, self.distilled_folder(0))
+        if options.pop("standalone", None) is not None:
+            options["tau"] = USUAL_TAU
+        return resolve(DistillSettings, options | {"variant": variant})
 
     def resolved_train(
         self, model: str, seed: int, folder: Path, *, teacher: bool
     ) -> TrainSettings:
-        return resolve(TrainSettings, self.train_words(model, seed, folder, teacher=teacher))
+        """The settings of the teacher's or a standalone student's run."""
+        return resolve(TrainSettings, self.train_options(model, seed, folder, teacher=teacher))
 
 
-def _fitting(
-    said: dict[str, Any],
+def _known(
+    settings: dict[str, Any],
     kind: type[TrainSettings | DistillSettings],
-    own: Mapping[str, Any] | None = None,
+    of_kind: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The settings that a kind of run has.
+    """Those of the settings that a kind of run has.
 
     Args:
-        own: settings of this kind alone, which may name the loss.
+        of_kind: settings of this kind alone, which may name the loss.
     """
-    names = setting_names(kind, {**said, **(own or {})})
-    return {name: value for name, value in said.items() if name in names}
+    names = setting_names(kind, {**settings, **(of_kind or {})})
+    return {name: value for name, value in settings.items() if name in names}
 
 
 def without_missing_figures(
     sequence: SequenceSettings, echo: Callable[[str], None]
 ) -> SequenceSettings:
-    """The sequence without figures if matplotlib is missing, rather than a failure hours later."""
+    """The sequence; without figures if matplotlib is missing, as hours later it would fail."""
     if not sequence.figures or importlib.util.find_spec("matplotlib") is not None:
         return sequence
     echo(
@@ -240,66 +253,67 @@ def without_missing_figures(
     return sequence.model_copy(update={"figures": False})
 
 
-def config_file(said: Path) -> Path:
-    """A file of the user's, or one of `configs/sequence` by its name.
+def config_file(name: Path) -> Path:
+    """The file of that path, or one in `configs/sequence` of that name.
 
     Raises:
-        UserError: it is neither.
+        UserError: there is neither.
     """
-    if said.is_file():
-        return said
+    if name.is_file():
+        return name
     known = sorted(path.stem for path in (CONFIGS / "sequence").glob("*.yaml"))
-    if said.stem in known and said.parent == Path():
-        return CONFIGS / "sequence" / f"{said.stem}.yaml"
-    raise UserError(f"{said}: no such file or sequence; {nearest(said.stem, known)}")
+    if name.stem in known and name.parent == Path():
+        return CONFIGS / "sequence" / f"{name.stem}.yaml"
+    raise UserError(f"{name}: no such file or sequence; {nearest(name.stem, known)}")
 
 
 def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSettings:
-    """A sequence's settings from a file and, over it, the command line; both may be flat.
+    """A sequence's settings from a file, overridden by the command line.
+
+    Both may mix settings of the sequence with settings of its runs.
 
     Raises:
-        UserError: a key is unknown or decided by the sequence itself, or a value doesn't fit.
+        UserError: a key is unknown or decided by the sequence, or a value is invalid.
     """
     from_file = read_mapping(config_file(file)) if file else {}
     where = str(file or "settings")
-    own = set(SequenceSettings.model_fields)
-    of_any_run = settings_of_runs(_flat(from_file) | given)
+    of_sequence = set(SequenceSettings.model_fields)
+    of_runs = settings_of_runs(_flat(from_file) | given)
     for kind in ("settings", *_BY_KIND):
         section = from_file.get(kind) or {}
         if not isinstance(section, dict):
             raise UserError(f"{where}: {kind} must hold 'key: value' lines, one setting each")
-        _check_keys(section, of_any_run, f"{where}: {kind}")
-    _check_keys(from_file, own | of_any_run, where)
-    said: dict[str, Any] = {}
-    of_runs: dict[str, Any] = {}
+        _check_keys(section, of_runs, f"{where}: {kind}")
+    _check_keys(from_file, of_sequence | of_runs, where)
+    values: dict[str, Any] = {"data": default_paths().store}
+    run_values: dict[str, Any] = {}
     for level in (from_file, given):
         for name, value in level.items():
             if value is None:
                 continue
             if name == "settings":
-                of_runs |= value
-            elif name in own:
-                said[name] = value
+                run_values |= value
+            elif name in of_sequence:
+                values[name] = value
             else:
-                of_runs[name] = value
-    _check_keys(of_runs, of_any_run, where)
-    said.setdefault("data", default_paths().store)
-    # what the command line says of every run goes before what a file says of one kind
-    spoken = {name for name in given if name in of_any_run}
+                run_values[name] = value
+    _check_keys(run_values, of_runs, where)
+    # the command line overrides what the file gives to one kind of run
+    overridden = {name for name in given if name in of_runs}
     for kind in _BY_KIND:
-        section = said.get(kind, {})
-        said[kind] = {k: v for k, v in section.items() if k not in spoken and v is not None}
-    return validated(SequenceSettings, {**said, "settings": of_runs}, where)
+        section = values.get(kind, {})
+        values[kind] = {k: v for k, v in section.items() if k not in overridden and v is not None}
+    return validated(SequenceSettings, {**values, "settings": run_values}, where)
 
 
 def _flat(from_file: dict[str, Any]) -> dict[str, Any]:
-    """A file's settings of its distillations, those in its sections included."""
+    """A file's settings of its distillations, including those in its sections."""
     sections = (from_file.get(name) for name in ("settings", "distilled_settings"))
     return from_file | {k: v for one in sections if isinstance(one, dict) for k, v in one.items()}
 
 
-def _check_keys(said: dict[str, Any], known: set[str], where: str) -> None:
-    for key in said:
+def _check_keys(settings: dict[str, Any], known: set[str], where: str) -> None:
+    for key in settings:
         if key not in known:
             hint = nearest(key, known)
             if key in OF_THE_SEQUENCE:
@@ -307,14 +321,14 @@ def _check_keys(said: dict[str, Any], known: set[str], where: str) -> None:
             raise UserError(f"{where}: unknown key {key!r}; {hint}")
 
 
-def option_words(said: dict[str, Any]) -> list[str]:
-    """Settings as a command line spells them."""
-    words: list[str] = []
-    for name, value in said.items():
-        spelled = name.replace("_", "-")
+def command_line(options: Mapping[str, Any]) -> list[str]:
+    """Options as arguments of a command line: `--epochs 3 --no-compile --variant nano,base`."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{spelled}" if value else f"--no-{spelled}")
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            listed = ",".join(value) if isinstance(value, tuple) else str(value)
-            words += [f"--{spelled}", listed]
-    return words
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            arguments += [f"--{flag}", text]
+    return arguments

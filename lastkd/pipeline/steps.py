@@ -11,7 +11,7 @@ from lastkd.data.open_source import SYNTHETIC
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.runner import Command, Step, StepStatus
-from lastkd.pipeline.settings import SequenceSettings, option_words
+from lastkd.pipeline.settings import SequenceSettings, command_line
 from lastkd.runs.events import FILE_NAME
 from lastkd.runs.folder import RunFolder, is_live, positions
 from lastkd.runs.identity import identity, refuse_another_run
@@ -123,10 +123,10 @@ class StandaloneStep(TrainingStep):
         return [self.sequence.resolved_train(self.model, self.seed, folder, teacher=self.teacher)]
 
     def command(self) -> Command:
-        options = self.sequence.train_words(
+        options = self.sequence.train_options(
             self.model, self.seed, self.folders[0], teacher=self.teacher
         )
-        arguments = tuple(option_words(options))
+        arguments = tuple(command_line(options))
         return Command("lastkd.train", arguments, budgeted=True, folders=tuple(self.folders))
 
 
@@ -141,7 +141,7 @@ class DistillationStep(TrainingStep):
 
     def settings(self) -> list[RunSettings]:
         above = self.sequence.distilled_folder(self.seed)
-        given = self.sequence.distill_words(self.sequence.variant, self.seed, above)
+        given = self.sequence.distill_options(self.sequence.variant, self.seed, above)
         return [*resolve_all(given, None, echo=lambda text: None)]
 
     def likely_settings(self) -> RunSettings:
@@ -152,7 +152,7 @@ class DistillationStep(TrainingStep):
         # --run is the run folder of one student, and the parent of several
         several = len(self.folders) > 1
         folder = sequence.distilled_folder(self.seed) if several else self.folders[0]
-        arguments = option_words(sequence.distill_words(sequence.variant, self.seed, folder))
+        arguments = command_line(sequence.distill_options(sequence.variant, self.seed, folder))
         folders = tuple(self.folders)
         return Command("lastkd.distill", tuple(arguments), budgeted=True, folders=folders)
 
