@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
@@ -11,6 +11,8 @@ import rich.progress
 from rich.console import Console
 
 Item = TypeVar("Item")
+Echo = Callable[[str], None]
+"""Prints a line."""
 
 SECONDS_BETWEEN_LINES = 15.0
 

@@ -42,7 +42,7 @@ def point_at(kaggle: FakeKaggle, home: Path, monkeypatch: pytest.MonkeyPatch) ->
     # a test waits no longer than it must
     for module in (service, fetch):
         monkeypatch.setattr(module, "RETRIES_AFTER_S", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(start, "_LOOKS_AFTER_S", (0.01, 0.05))
+    monkeypatch.setattr(start, "_POLLS_AFTER_S", (0.01, 0.05))
     monkeypatch.setattr(follow, "RECONNECT_S", 0.01)
 
 

@@ -342,7 +342,7 @@ def test_two_at_once_are_kept_apart(pushed: FakeKaggle) -> None:
     from lastkd.kaggle import history
     from lastkd.kaggle.references import reference
 
-    with history.alone(reference(KERNEL)):
+    with history.exclusive(reference(KERNEL)):
         assert "another lastkd kaggle command" in refused("resume", *QUICK)
 
 

@@ -259,7 +259,7 @@ def test_skeletons_are_found_in_every_form(tmp_path: Path) -> None:
     assert found("a.zip", "b.zip", "note.pdf") == ["a.zip", "b.zip"]
     assert found("x/ntu60_3danno.pkl") == ["x/ntu60_3danno.pkl"]
     assert found("last/train_joint.npy", "last/train_label.pkl", "last/val_label.pkl") == ["last"]
-    with pytest.raises(UserError, match="holds 2 that fit"):
+    with pytest.raises(UserError, match="contains 2 that fit"):
         found("NTU60_CS.npz", "NTU60_CV.npz")
 
 

@@ -176,7 +176,7 @@ def test_dry_run_writes_the_folder_and_asks_nobody(kaggle: FakeKaggle, tmp_path:
     [
         (("--epochs", "0"), "epochs"),
         (("--name", "x"), "5 to 50"),
-        (("--name", "Not A Slug"), "small letters"),
+        (("--name", "Not A Slug"), "lower-case letters"),
         (("--time-budget", "14h"), "12 hours"),
         (("--time-budget", "soon"), "11h"),
         (("--run", "/elsewhere"), "folder of the kernel's"),

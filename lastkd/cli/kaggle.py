@@ -1,4 +1,4 @@
-"""lastkd kaggle: kernels on Kaggle's two T4, and what comes back from them."""
+"""lastkd kaggle: runs on Kaggle's two T4, and brings them back."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from lastkd.kaggle.follow import follow, log_lines
 from lastkd.kaggle.references import Reference, reference, slugified
 from lastkd.kaggle.resume import Resumption, not_a_store
 from lastkd.kaggle.service import RETRIES_AFTER_S, Kaggle, UnreachableError
-from lastkd.kaggle.start import described
-from lastkd.kaggle.status import standing
+from lastkd.kaggle.start import describe_quota
+from lastkd.kaggle.status import describe_kernel
 
 _KERNEL = click.argument("kernel", required=False)
 _OUT = click.option(
     "--out", type=PATH, help="Folder for run folders and events. [default: runs/SLUG]"
 )
 _POLL = click.option(
-    "--poll", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds a look."
+    "--poll",
+    type=click.FloatRange(0.01),
+    default=30.0,
+    show_default=True,
+    help="Seconds between polls.",
 )
 
 
@@ -38,8 +42,8 @@ def kaggle() -> None:
       lastkd kaggle resume --until-done
       lastkd kaggle fetch
 
-    KERNEL is OWNER/SLUG, or SLUG of yours; without it, the one that was pushed last from here. The
-    official client does the talking (pip install 'lastkd[kaggle]'). docs/kaggle.md tells the way.
+    KERNEL is OWNER/SLUG, or SLUG of yours; by default the one that was last pushed from here. The
+    official client must be installed (pip install 'lastkd[kaggle]'). See docs/kaggle.md.
     """
 
 
@@ -59,9 +63,9 @@ def _folder(out: Path | None, slug: str) -> Path:
 @click.option("--name", help="Slug of the dataset. [default: lastkd-FOLDER]")
 @_POLL
 def upload(folder: Path, name: str | None, poll: float) -> None:
-    """Makes a private dataset of FOLDER, or a new version of it, and waits until it is ready.
+    """Uploads FOLDER as a private dataset, or a new version of it, and waits until it is ready.
 
-    FOLDER is a store, or holds checkpoints at any depth: run folders, or runs/ as a whole.
+    FOLDER is a store, or contains checkpoints at any depth: a run folder, or all of runs/.
     """
     what, files = datasets.collect(folder)
     slug = name or f"lastkd-{slugified(folder.resolve().name)}"
@@ -70,7 +74,9 @@ def upload(folder: Path, name: str | None, poll: float) -> None:
     dataset = reference(slug, owner=service.user, what="dataset", new=True)
     click.echo(f"{folder}: {what}")
     click.echo(datasets.LICENCE_NOTE)
-    datasets.send(service, dataset, files, notes=f"from {folder.name}", poll_s=poll, say=click.echo)
+    datasets.send(
+        service, dataset, files, notes=f"from {folder.name}", poll_s=poll, echo=click.echo
+    )
     click.echo(f"Use it as --data {dataset}" if "store" in what else f"Use it as {dataset}")
 
 
@@ -78,23 +84,23 @@ def upload(folder: Path, name: str | None, poll: float) -> None:
 @_KERNEL
 @_OUT
 def status(kernel: str | None, out: Path | None) -> None:
-    """Shows how the latest version of KERNEL stands."""
+    """Shows the status of KERNEL's latest version."""
     service = Kaggle()
     named = _kernel(kernel, service.user)
-    for line in standing(service.kernel(named), _folder(out, named.slug)):
+    for line in describe_kernel(service.kernel(named), _folder(out, named.slug)):
         click.echo(line)
 
 
 @kaggle.command()
 @_KERNEL
-@click.option("-f", "--follow", "live", is_flag=True, help="Until it ends; events go to --out.")
+@click.option("-f", "--follow", "live", is_flag=True, help="Until it ends; event logs go to --out.")
 @_OUT
 @_POLL
 def logs(kernel: str | None, live: bool, out: Path | None, poll: float) -> None:
     """Prints the log of KERNEL's latest version.
 
-    With -f it is followed live, and its events become event logs in --out, where lastkd monitor
-    finds them. Following twice, or again after a break, does no harm.
+    With -f it is followed live, and the event logs of its runs are restored in --out, for lastkd
+    monitor. It may be followed again, also after a break.
     """
     service = Kaggle()
     named = _kernel(kernel, service.user)
@@ -102,16 +108,16 @@ def logs(kernel: str | None, live: bool, out: Path | None, poll: float) -> None:
         for line in log_lines(service.outputs(named)[1]):
             click.echo(line)
         return
-    ended = follow(service, named, _folder(out, named.slug), poll_s=poll, say=click.echo)
+    ended = follow(service, named, _folder(out, named.slug), poll_s=poll, echo=click.echo)
     click.echo(f"{named}: version {ended.version} has ended as {ended.status}")
 
 
 @kaggle.command()
 @_KERNEL
 @_OUT
-@click.option("--all", "everything", is_flag=True, help="Stores too, which are large.")
+@click.option("--all", "everything", is_flag=True, help="Also stores, which are large.")
 def fetch(kernel: str | None, out: Path | None, everything: bool) -> None:
-    """Brings the output of KERNEL's latest version into --out: run folders and evaluations."""
+    """Downloads the output of KERNEL's latest version to --out: run folders and evaluations."""
     service = Kaggle()
     named = _kernel(kernel, service.user)
     now = service.kernel(named)
@@ -119,23 +125,27 @@ def fetch(kernel: str | None, out: Path | None, everything: bool) -> None:
     if not files:
         raise UserError(f"{named}: version {now.version} ({now.status.lower()}) has no output yet")
     wanted = (lambda name: True) if everything else not_a_store
-    fetch_output(files, _folder(out, named.slug), wanted=wanted, say=click.echo)
+    fetch_output(files, _folder(out, named.slug), wanted=wanted, echo=click.echo)
 
 
 @kaggle.command()
 def quota() -> None:
-    """Shows the GPU hours of this week."""
+    """Shows this week's GPU hours."""
     now = Kaggle().quota()
     if now is None:
-        raise UserError("Kaggle doesn't tell your quota; see https://www.kaggle.com/settings")
-    click.echo(f"{described(now)}; {now.left_h:.1f} left")
+        raise UserError(
+            "Kaggle doesn't say what your quota is; see https://www.kaggle.com/settings"
+        )
+    click.echo(f"{describe_quota(now)}; {now.left_h:.1f} left")
 
 
 @kaggle.command()
 @_KERNEL
-@click.option("--until-done", is_flag=True, help="Version after version, as far as the quota goes.")
-@click.option("--retry", is_flag=True, help="Also where the latest version failed.")
-@click.option("--time-budget", help="Of the versions to come. [default: the job's own]")
+@click.option(
+    "--until-done", is_flag=True, help="Start version after version, as long as the quota lasts."
+)
+@click.option("--retry", is_flag=True, help="Go on even if the latest version failed.")
+@click.option("--time-budget", help="Of the next versions. [default: that of the job]")
 @_OUT
 @_POLL
 def resume(
@@ -146,15 +156,15 @@ def resume(
     out: Path | None,
     poll: float,
 ) -> None:
-    """Goes on with KERNEL where its latest version stopped on its time budget.
+    """Starts the next version of KERNEL where the latest one stopped on its time budget.
 
-    Its output becomes a version of a private dataset, and the next version starts from it. Stop
-    this at any time and start it again, here or on another machine: it looks first what Kaggle has,
-    and starts nothing twice.
+    Its output becomes a version of a private dataset, from which the next version starts. This can
+    be stopped at any time and started again, here or on another machine: it looks first at what
+    Kaggle has, and starts nothing twice.
     """
     service = Kaggle()
     named = _kernel(kernel, service.user)
-    resumption = Resumption(service, named, _folder(out, named.slug), poll_s=poll, say=click.echo)
+    resumption = Resumption(service, named, _folder(out, named.slug), poll_s=poll, echo=click.echo)
     while True:
         try:
             resumption.run(until_done=until_done, retry=retry, time_budget=time_budget)
@@ -162,6 +172,6 @@ def resume(
         except UnreachableError as error:
             if not until_done:
                 raise
-            # hours lie between two looks: a network that is away for a while must not end this
+            # it takes hours: a network that is away for a while mustn't end it
             click.echo(f"{error}; trying again", err=True)
             time.sleep(max(poll, RETRIES_AFTER_S[-1]))

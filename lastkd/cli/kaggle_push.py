@@ -68,9 +68,9 @@ def _push(what: str, given: dict[str, Any], job_of: Callable[[dict[str, Any]], J
         fresh=bool(about["fresh"]),
     )
     if about["dry_run"]:
-        dry_run(order, owner=about["owner"], out=about["out"], say=click.echo)
+        dry_run(order, owner=about["owner"], out=about["out"], echo=click.echo)
     else:
-        send(order, owner=about["owner"], poll_s=about["poll"] or 30.0, say=click.echo)
+        send(order, owner=about["owner"], poll_s=about["poll"] or 30.0, echo=click.echo)
 
 
 def _training(

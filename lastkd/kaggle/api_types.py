@@ -1,4 +1,4 @@
-"""What the Kaggle service answers, as plain values."""
+"""The Kaggle service's answers as plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RUNNING = ("QUEUED", "RUNNING", "CANCEL_REQUESTED")
 
 @dataclass(frozen=True)
 class Quota:
-    """GPU hours of this week."""
+    """This week's GPU hours."""
 
     used_h: float
     total_h: float

@@ -1,6 +1,6 @@
-"""Kaggle credentials: whether there are any, and that none leaves this machine by accident.
+"""Kaggle credentials: finds them, and keeps them from leaving this machine by accident.
 
-The official client logs in while it is imported, so what is there is looked up before.
+The official client logs in while it is imported, so they are looked up without it first.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 
-HOW_TO_GET_THEM = (
+HOW_TO_GET_CREDENTIALS = (
     "make a token at https://www.kaggle.com/settings (API) and put it into ~/.kaggle/access_token "
     "or the variable KAGGLE_API_TOKEN"
 )
 
-# names under which tools keep secrets; a file so named is never uploaded
+# names of files in which tools keep secrets; such a file is never uploaded
 _NAMES = (
     "kaggle.json",
     "access_token*",
@@ -51,14 +51,14 @@ _NAMES = (
 
 
 def _kaggle_json() -> Path:
-    """Where the client looks for kaggle.json."""
+    """The path at which the client looks for kaggle.json."""
     given = os.environ.get("KAGGLE_CONFIG_DIR")
     if given:
         return Path(given) / "kaggle.json"
-    usual = Path.home() / ".kaggle"
-    if not usual.exists():
-        usual = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
-    return usual / "kaggle.json"
+    folder = Path.home() / ".kaggle"
+    if not folder.exists():
+        folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+    return folder / "kaggle.json"
 
 
 def _text(path: Path) -> str:
@@ -85,12 +85,12 @@ def _token() -> str:
 
 
 def _legacy() -> dict[str, str]:
-    kept = _mapping(_kaggle_json())
+    legacy = _mapping(_kaggle_json())
     for key in ("username", "key"):
         given = os.environ.get(f"KAGGLE_{key.upper()}")
         if given:
-            kept[key] = given
-    return kept
+            legacy[key] = given
+    return legacy
 
 
 def _oauth() -> dict[str, str]:
@@ -98,7 +98,7 @@ def _oauth() -> dict[str, str]:
 
 
 def known_user() -> str | None:
-    """The user's name where it is written down; a token alone doesn't tell it."""
+    """The user's name, if the credentials contain it: a token alone doesn't."""
     legacy = _legacy()
     if not _token() and legacy.get("key"):
         return legacy.get("username")
@@ -106,43 +106,49 @@ def known_user() -> str | None:
 
 
 def require_credentials() -> None:
-    """
+    """Checks that the client will find credentials.
+
     Raises:
-        UserError: there are none, in any of the places where the client looks.
+        UserError: there are none where it looks.
     """
     legacy = _legacy()
     if not (_token() or (legacy.get("username") and legacy.get("key")) or _oauth()):
-        raise UserError(f"no Kaggle credentials found; {HOW_TO_GET_THEM}")
+        raise UserError(f"no Kaggle credentials found; {HOW_TO_GET_CREDENTIALS}")
 
 
 def secrets() -> list[str]:
-    """Every secret that is at hand, for searching texts for it."""
+    """The user's secrets, to search texts for them."""
     oauth = _oauth()
-    found = [_token(), _legacy().get("key", "")]
-    found += [str(oauth.get(name) or "") for name in ("refresh_token", "access_token")]
-    return [secret for secret in found if len(secret) >= 8]
+    known = [_token(), _legacy().get("key", "")]
+    known += [str(oauth.get(name) or "") for name in ("refresh_token", "access_token")]
+    return [secret for secret in known if len(secret) >= 8]
 
 
 def redacted(text: str) -> str:
-    """`text` without the user's secrets."""
+    """`text` with the user's secrets replaced."""
     for secret in secrets():
         text = text.replace(secret, "***")
     return text
 
 
 def refuse_secrets(text: str, where: str) -> None:
-    """
+    """Checks a text that is about to leave this machine.
+
+    Args:
+        where: what to call the text in the error.
+
     Raises:
-        UserError: `text` holds one of the user's secrets.
+        UserError: it contains one of the user's secrets.
     """
     if any(secret in text for secret in secrets()):
-        raise UserError(f"{where}: holds your Kaggle credentials; take them out, nothing was sent")
+        raise UserError(f"{where}: contains your Kaggle credentials; remove them, nothing was sent")
 
 
 def refuse_credential_files(paths: Iterable[Path]) -> None:
-    """
+    """Checks the names of files that are about to leave this machine.
+
     Raises:
-        UserError: one of the files is named as credentials are.
+        UserError: one is named like a file with credentials.
     """
     for path in paths:
         name = path.name.lower()

@@ -1,4 +1,4 @@
-"""Private datasets: what goes into one, made or versioned, and waited for."""
+"""Private datasets: collects their files, uploads them and waits until they are ready."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -19,24 +19,27 @@ from lastkd.kaggle.inputs import holds_store, is_checkpoint
 from lastkd.kaggle.references import Reference
 from lastkd.kaggle.service import Kaggle
 from lastkd.runs.events import FILE_NAME
+from lastkd.terminal import Echo
 
 READY_WITHIN_S = 3 * 3600.0
 LICENCE_NOTE = (
     "The dataset is private. NTU RGB+D's licence forbids passing its data on: never make it public."
 )
+
 _BESIDE_CHECKPOINT = (FILE_NAME, "settings.yaml")
 _READ_FOR_SECRETS = (".json", ".jsonl", ".yaml", ".txt", ".log")
 
-Say = Callable[[str], None]
-
 
 def collect(folder: Path) -> tuple[str, dict[str, Path]]:
-    """What of a folder is uploaded: in words, and by name inside the dataset.
+    """What to upload of a folder.
 
-    A store goes as it is. Of run folders go the checkpoints, settings and events.
+    A store is uploaded as it is; of run folders, the checkpoints, settings and event logs.
+
+    Returns:
+        What it is, for people, and the files by their names in the dataset.
 
     Raises:
-        UserError: it is neither, or a file is named like one with credentials, or holds them.
+        UserError: it is neither, or a file contains credentials or is named like one that does.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a store or a folder with checkpoints")
@@ -51,7 +54,7 @@ def collect(folder: Path) -> tuple[str, dict[str, Path]]:
         what = f"{len(checkpoints)} checkpoint{'s' if len(checkpoints) > 1 else ''}"
         if not checkpoints:
             raise UserError(
-                f"{folder}: holds neither a store (store.json) nor a checkpoint (.safetensors); "
+                f"{folder}: contains neither a store (store.json) nor a checkpoint (.safetensors); "
                 "make a store with lastkd prepare"
             )
     for path in chosen:
@@ -61,21 +64,21 @@ def collect(folder: Path) -> tuple[str, dict[str, Path]]:
 
 
 def _stage(reference: Reference, files: Mapping[str, Path], title: str) -> Path:
-    """A folder as the client wants it: the files and the metadata.
+    """Makes the folder that the client uploads: the files and the metadata.
 
-    It is at the same place each time, so that an upload that broke off goes on.
+    Its path is the same each time, so that an upload that broke off goes on.
     """
     stage = user_cache_path("lastkd") / "kaggle" / f"{reference.owner}.{reference.slug}"
     shutil.rmtree(stage, ignore_errors=True)
     for name, path in files.items():
-        place = stage / name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target = stage / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            place.symlink_to(path.resolve())
+            target.symlink_to(path.resolve())
         except OSError:  # a system without links
-            shutil.copy2(path, place)
-    about = {"id": str(reference), "title": title, "licenses": [{"name": "other"}]}
-    (stage / "dataset-metadata.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+            shutil.copy2(path, target)
+    metadata = {"id": str(reference), "title": title, "licenses": [{"name": "other"}]}
+    (stage / "dataset-metadata.json").write_text(json.dumps(metadata, indent=2), encoding="utf-8")
     return stage
 
 
@@ -86,22 +89,23 @@ def send(
     *,
     notes: str,
     poll_s: float,
-    say: Say,
+    echo: Echo,
 ) -> Dataset:
-    """Makes the dataset or a new version of it, and waits until it can be used.
+    """Makes a dataset, or a new version of it, and waits until it can be used.
 
     Args:
-        files: by name inside; folders arrive as such.
-        poll_s: seconds between looks.
+        files: by their names in the dataset, which may have folders.
+        notes: on the version.
+        poll_s: seconds between polls.
 
     Raises:
-        UserError: the service doesn't take it, or a file hasn't arrived.
+        UserError: the service refuses it, or a file hasn't arrived.
     """
     before = service.dataset(reference)
     total = sum(path.stat().st_size for path in files.values())
     doing = "a new dataset" if before is None else f"version {before.version + 1}"
     count = f"{len(files)} file{'s' if len(files) != 1 else ''}"
-    say(f"{reference}: {doing}, {count}, {total / 1e6:,.1f} MB, private")
+    echo(f"{reference}: {doing}, {count}, {total / 1e6:,.1f} MB, private")
     title = reference.slug.replace("-", " ")
     stage = _stage(reference, files, title)
     try:
@@ -110,31 +114,31 @@ def send(
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     now = wait_ready(
-        service, reference, after=before.version if before else 0, poll_s=poll_s, say=say
+        service, reference, after=before.version if before else 0, poll_s=poll_s, echo=echo
     )
-    # the client passes over a file whose upload failed, and says so nowhere
-    there = service.dataset_files(reference)
+    # the client leaves out a file whose upload failed, without a word
+    arrived = service.dataset_files(reference)
     for name, path in files.items():
         size = path.stat().st_size
-        if "/" not in name and there.get(name) != size:
+        if "/" not in name and arrived.get(name) != size:
             raise UserError(
-                f"{reference}: {name} has not arrived whole ({there.get(name, 0):,} of {size:,} "
+                f"{reference}: {name} has not arrived whole ({arrived.get(name, 0):,} of {size:,} "
                 "bytes); run the same command again"
             )
-    say(f"{reference}: version {now.version} is ready")
+    echo(f"{reference}: version {now.version} is ready")
     return now
 
 
 def wait_ready(
-    service: Kaggle, reference: Reference, *, after: int, poll_s: float, say: Say
+    service: Kaggle, reference: Reference, *, after: int, poll_s: float, echo: Echo
 ) -> Dataset:
-    """Waits until a version later than `after` can be used.
+    """Waits until a version after `after` can be used.
 
     Raises:
-        UserError: Kaggle has failed to make it, or takes hours.
+        UserError: Kaggle failed to make it, or hasn't for hours.
     """
     started = time.monotonic()
-    said = ""
+    echoed = ""
     while time.monotonic() - started < READY_WITHIN_S:
         now = service.dataset(reference)
         if now is not None and now.version > after:
@@ -144,10 +148,10 @@ def wait_ready(
                 )
             if now.ready:
                 return now
-        status = "not there yet" if now is None else now.status.replace("_", " ")
-        if status != said:
-            say(f"{reference}: waiting until it is ready ({status})")
-            said = status
+        status = "not visible yet" if now is None else now.status.replace("_", " ")
+        if status != echoed:
+            echo(f"{reference}: waiting until it is ready ({status})")
+            echoed = status
         time.sleep(poll_s)
     raise UserError(
         f"{reference}: isn't ready after {READY_WITHIN_S / 3600:.0f} h; look at its page"
@@ -155,5 +159,5 @@ def wait_ready(
 
 
 def fixed_time(path: Path) -> None:
-    """Gives a file made afresh the date it always has, so that its upload can go on."""
+    """Gives a file that is made anew its old date, so that its upload can go on."""
     os.utime(path, (315532800, 315532800))

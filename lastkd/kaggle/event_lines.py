@@ -1,9 +1,9 @@
-"""A run's events on a kernel's log, and back into an event log on this side.
+"""Event logs carried by a kernel's log: printed line by line there, restored here.
 
 The kernel prints every line of every `events.jsonl` as `@lastkd {"run": ..., "line": ..., "event":
-...}`, where `line` counts the file's lines from 0. A line that the local copy holds already is
-passed over, so a log may be followed twice, from its beginning or from the middle. Lines that never
-arrived are filled with `gap` events, which readers pass over, so that the count stays right.
+...}`, where `line` counts the file's lines from 0. Lines that the local copy already has are
+skipped, so a log may be followed twice, from its beginning or from the middle. Lines that never
+arrived are replaced by `gap` events, which readers skip, so that the count stays right.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ MARK = "@lastkd "
 
 
 class EventPrinter(threading.Thread):
-    """Prints what is appended to the event logs below a folder while a kernel works.
+    """Prints what is appended to the event logs in a folder while a kernel works.
 
-    What is there already at the start was printed by an earlier version of the kernel.
+    Lines that exist at the start were printed by an earlier version of the kernel.
     """
 
     def __init__(self, folder: Path, lock: threading.Lock, every_s: float = 2.0) -> None:
         """
         Args:
-            folder: the runs' paths are told relative to it.
-            lock: held while a line is printed, so that lines of others don't run into it.
+            folder: contains the logs at any depth; runs are named by their paths in it.
+            lock: held while a line is printed, so that other output doesn't run into it.
+            every_s: seconds between polls.
         """
         super().__init__(daemon=True)
         self.folder = folder
@@ -52,7 +53,7 @@ class EventPrinter(threading.Thread):
             self.print_new()
 
     def stop(self) -> None:
-        """Prints what is left, and ends."""
+        """Prints the rest and ends the thread."""
         self.stopped.set()
         self.join()
         self.print_new()
@@ -70,22 +71,22 @@ class EventPrinter(threading.Thread):
                     event = parse_json(line)
                 except ValueError:
                     event = {"event": "gap"}
-                told = {"run": run, "line": number, "event": event}
+                line_of = {"run": run, "line": number, "event": event}
                 with self.lock:
-                    print(MARK + json.dumps(told, ensure_ascii=True), flush=True)
+                    print(MARK + json.dumps(line_of, ensure_ascii=True), flush=True)
                 number += 1
             self.places[log] = (offset + len(whole), number)
 
 
 class EventFollower:
-    """Turns a kernel's event lines into event logs below a local folder."""
+    """Restores event logs in a local folder from a kernel's event lines."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.counts: dict[Path, int] = {}
 
     def log_of(self, run: str) -> Path | None:
-        """Where a run's events go; None for a path that leads outside."""
+        """The log of a run; None if its path leads out of the folder."""
         parts = PurePosixPath(run).parts
         if not parts or ".." in parts or PurePosixPath(run).is_absolute():
             return None
@@ -93,38 +94,39 @@ class EventFollower:
         return self.folder.joinpath(*inside) / FILE_NAME
 
     def take(self, line: str) -> bool:
-        """Takes a line of the log; whether it was an event line."""
-        told = parse(line)
-        if told is None:
+        """Takes a line of the kernel's log; returns whether it was an event line."""
+        parsed = parse(line)
+        if parsed is None:
             return line.startswith(MARK)
-        log = self.log_of(told["run"])
+        log = self.log_of(parsed["run"])
         if log is None:
             return True
-        number = int(told["line"])
-        have = self.counts[log] if log in self.counts else _mend(log)
-        if number >= have:
+        number = int(parsed["line"])
+        count = self.counts[log] if log in self.counts else _whole_lines(log)
+        if number >= count:
             gap = json.dumps({"event": "gap", "time": round(time.time(), 3)}) + "\n"
-            event = json.dumps(told["event"], ensure_ascii=False, allow_nan=False) + "\n"
-            _append(log, (gap * (number - have) + event).encode())
-            have = number + 1
-        self.counts[log] = have
+            event = json.dumps(parsed["event"], ensure_ascii=False, allow_nan=False) + "\n"
+            _append(log, (gap * (number - count) + event).encode())
+            count = number + 1
+        self.counts[log] = count
         return True
 
 
 def parse(line: str) -> dict[str, Any] | None:
-    """The content of a whole event line, or None."""
+    """The content of an event line; None if it is another line or a part of one."""
     if not line.startswith(MARK):
         return None
     try:
-        told = parse_json(line[len(MARK) :])
-        whole = isinstance(told["event"]["event"], str) and isinstance(told["run"], str)
-        return told if whole and isinstance(told["line"], int) and told["line"] >= 0 else None
+        content = parse_json(line[len(MARK) :])
+        valid = isinstance(content["event"]["event"], str) and isinstance(content["run"], str)
+        valid = valid and isinstance(content["line"], int) and content["line"] >= 0
+        return content if valid else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _mend(log: Path) -> int:
-    """Cuts off a last line that was never finished; the number of lines that stay."""
+def _whole_lines(log: Path) -> int:
+    """Cuts off an unfinished last line and returns the number of lines that are left."""
     if not log.exists():
         return 0
     content = log.read_bytes()
@@ -141,10 +143,10 @@ def _append(log: Path, data: bytes) -> None:
 
 
 class LineAssembler:
-    """Whole lines from the pieces in which a log arrives.
+    """Makes lines of the pieces in which a log arrives.
 
-    A piece may hold several lines, a part of one, or one without its newline. Pieces without a
-    newline are lines of their own, unless they begin an event line that isn't whole yet.
+    A piece may contain several lines, a part of one, or one without its newline. The end of a piece
+    without a newline is a line too, unless it begins an event line that isn't complete yet.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A kernel's output brought here: each file whole or not at all."""
+"""Downloads a kernel's output: each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from lastkd.kaggle.api_types import OutputFile
 from lastkd.kaggle.job import JOB_FILE
 from lastkd.kaggle.service import RETRIES_AFTER_S, UnreachableError
 from lastkd.runs.events import FILE_NAME
+from lastkd.terminal import Echo
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = (20.0, 120.0)  # to connect, between two pieces
 
 
 def progress_bar() -> Progress:
-    """Shows a download on a terminal, and nothing in a log."""
+    """A bar for a download on a terminal; nothing elsewhere."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -46,20 +47,20 @@ def progress_bar() -> Progress:
 
 
 class _BrokenError(Exception):
-    """The connection broke; the file may be asked for again."""
+    """The connection broke; the download may be tried again."""
 
 
 def _write(file: OutputFile, out: BinaryIO, shown: Callable[[int, int], None]) -> None:
     """Streams a file to `out`.
 
     Args:
-        shown: called with the bytes written and the whole length, 0 where it isn't known.
+        shown: called with the bytes written and the total, which is 0 if it isn't known.
     """
     import requests
 
     try:
         with requests.get(file.url, stream=True, timeout=_TIMEOUT_S) as answer:
-            if not answer.ok:  # its address would be worth something to others: it isn't shown
+            if not answer.ok:  # its address is as good as a password: it isn't shown
                 raise UserError(
                     f"{file.name}: Kaggle refuses the download (HTTP {answer.status_code}); run "
                     "the same command again, as its addresses don't live long"
@@ -78,9 +79,10 @@ def _write(file: OutputFile, out: BinaryIO, shown: Callable[[int, int], None]) -
 
 
 def download(file: OutputFile, target: Path, progress: Progress) -> None:
-    """
+    """Downloads a file, and again if the connection breaks.
+
     Raises:
-        UserError: the connection broke again and again, or the file can't be written.
+        UserError: it breaks every time, or the file can't be written.
     """
     for wait in (*RETRIES_AFTER_S, None):
         task = progress.add_task(file.name, total=None)
@@ -102,11 +104,11 @@ def download(file: OutputFile, target: Path, progress: Progress) -> None:
             progress.remove_task(task)
 
 
-def local_place(name: str, folder: Path) -> Path:
-    """Where a file of the output goes: run folders stand right below `folder`.
+def local_path(name: str, folder: Path) -> Path:
+    """Where a file of the output goes: run folders lie directly in `folder`.
 
     Raises:
-        UserError: the name leads outside.
+        UserError: the name leads out of the folder.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
@@ -116,11 +118,11 @@ def local_place(name: str, folder: Path) -> Path:
 
 
 def _take_events(fetched: Path, log: Path) -> None:
-    """Completes a followed log in place, so that whoever reads it loses nothing."""
-    whole, have = fetched.read_bytes(), log.read_bytes() if log.exists() else b""
-    if have and whole.startswith(have):
+    """Completes a followed log in place, so that its readers lose nothing."""
+    whole, followed = fetched.read_bytes(), log.read_bytes() if log.exists() else b""
+    if followed and whole.startswith(followed):
         with log.open("ab", buffering=0) as file:
-            file.write(whole[len(have) :])
+            file.write(whole[len(followed) :])
         fetched.unlink()
     else:
         fetched.replace(log)
@@ -131,31 +133,34 @@ def fetch(
     folder: Path,
     *,
     wanted: Callable[[str], bool],
-    say: Callable[[str], None],
+    echo: Echo,
 ) -> dict[str, Path]:
-    """Downloads the wanted files; where each is, by its name in the output.
+    """Downloads the wanted files.
+
+    Returns:
+        Where each is, by its name in the output.
 
     Raises:
-        UserError: as in `download` and `local_place`.
+        UserError: as in `download` and `local_path`.
     """
     chosen = [file for file in files if wanted(file.name)]
-    places = {file.name: local_place(file.name, folder) for file in chosen}
+    paths = {file.name: local_path(file.name, folder) for file in chosen}
     with progress_bar() as progress:
         for file in chosen:
-            place = places[file.name]
-            if place.name == FILE_NAME:
-                fetched = place.with_name(f".{FILE_NAME}.fetched")
+            path = paths[file.name]
+            if path.name == FILE_NAME:
+                fetched = path.with_name(f".{FILE_NAME}.fetched")
                 download(file, fetched, progress)
-                _take_events(fetched, place)
+                _take_events(fetched, path)
             else:
-                download(file, place, progress)
-    size = sum(place.stat().st_size for place in places.values())
-    say(f"{folder}: {len(places)} files, {size / 1e6:,.1f} MB")
-    return places
+                download(file, path, progress)
+    size = sum(path.stat().st_size for path in paths.values())
+    echo(f"{folder}: {len(paths)} files, {size / 1e6:,.1f} MB")
+    return paths
 
 
 def fetch_job(files: list[OutputFile], folder: Path) -> dict[str, Any] | None:
-    """How far the job is, from its file in the output; None where there is none.
+    """The content of the job file in the output; None if there is none.
 
     Raises:
         UserError: as in `download`, or the file is damaged.
@@ -163,11 +168,11 @@ def fetch_job(files: list[OutputFile], folder: Path) -> dict[str, Any] | None:
     file = next((file for file in files if file.name == JOB_FILE), None)
     if file is None:
         return None
-    place = folder / JOB_FILE
+    path = folder / JOB_FILE
     with progress_bar() as progress:
-        download(file, place, progress)
+        download(file, path, progress)
     try:
-        said: dict[str, Any] = parse_json(place.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{place}: is damaged; fetch again") from None
-    return said
+        raise UserError(f"{path}: is damaged; fetch again") from None
+    return content

@@ -1,10 +1,10 @@
-"""A kernel's log, live: its words to the terminal, its events into event logs."""
+"""Follows a kernel's log: prints it, and restores the event logs from its event lines."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,18 @@ from lastkd.kaggle.api_types import Kernel
 from lastkd.kaggle.event_lines import MARK, EventFollower, LineAssembler
 from lastkd.kaggle.references import Reference
 from lastkd.kaggle.service import Kaggle, NotThereError, UnreachableError
+from lastkd.terminal import Echo
 
 RECONNECT_S = 2.0
 FAILURES_IN_A_ROW = 20
 
-Say = Callable[[str], None]
-
 
 class _Log:
-    """What of a log was seen, which the service sends from its beginning each time."""
+    """How much of a log has been seen: the service sends it from its beginning each time."""
 
-    def __init__(self, events: EventFollower, say: Say) -> None:
+    def __init__(self, events: EventFollower, echo: Echo) -> None:
         self.events = events
-        self.say = say
+        self.echo = echo
         self.seen = 0
 
     def take(self, pieces: Iterable[Mapping[str, Any]]) -> None:
@@ -36,23 +35,26 @@ class _Log:
                 continue
             for line in lines:
                 if not self.events.take(line):
-                    self.say(line)
+                    self.echo(line)
             self.seen = count
 
 
 def follow(
-    service: Kaggle, reference: Reference, folder: Path, *, poll_s: float, say: Say
+    service: Kaggle, reference: Reference, folder: Path, *, poll_s: float, echo: Echo
 ) -> Kernel:
-    """Follows the latest version until it ends, over broken connections; what it is then.
+    """Follows the latest version until it ends, through broken connections.
 
     Args:
         folder: where the runs' event logs go.
-        poll_s: seconds between looks while there is nothing to follow.
+        poll_s: seconds between polls while there is nothing to follow.
+
+    Returns:
+        The kernel as it is then.
 
     Raises:
-        UserError: Kaggle couldn't be reached for long.
+        UserError: Kaggle couldn't be reached for a long time.
     """
-    log = _Log(EventFollower(folder), say)
+    log = _Log(EventFollower(folder), echo)
     failures = 0
     queued = False
     while True:
@@ -61,7 +63,7 @@ def follow(
             kernel = service.kernel(reference)
             if kernel.status == "QUEUED":
                 if not queued:
-                    say(f"{reference}: version {kernel.version} is queued")
+                    echo(f"{reference}: version {kernel.version} is queued")
                 queued = True
             else:
                 # a version that has only just started has no log yet
@@ -80,7 +82,7 @@ def follow(
 
 
 def log_lines(log: str) -> list[str]:
-    """The lines of a stored log without the events: JSON of pieces, or plain text."""
+    """The lines of a stored log, which is JSON or plain text, without the event lines."""
     try:
         pieces = parse_json(log)
     except ValueError:

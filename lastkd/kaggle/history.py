@@ -1,4 +1,4 @@
-"""What this laptop remembers of its kernels: a convenience, since the service knows better."""
+"""The kernels pushed from this machine: a convenience, as the service knows better."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lastkd.kaggle.references import Reference, reference
 
 
 class Entry(BaseModel):
-    """One kernel."""
+    """What was last pushed to a kernel."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -38,7 +38,7 @@ def _path(kernel: Reference) -> Path:
 
 
 def recall(kernel: Reference) -> Entry:
-    """What is known of a kernel; a damaged entry counts as none."""
+    """The entry of a kernel; an empty one if it is missing or damaged."""
     try:
         return Entry.model_validate_json(_path(kernel).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
@@ -46,7 +46,7 @@ def recall(kernel: Reference) -> Entry:
 
 
 def remember(kernel: Reference, *, job: str, attempt: int, version: int, url: str) -> None:
-    """Notes what was pushed last."""
+    """Writes the entry of a kernel."""
     entry = Entry(
         kernel=str(kernel),
         job=job,
@@ -60,26 +60,26 @@ def remember(kernel: Reference, *, job: str, attempt: int, version: int, url: st
 
 
 def latest() -> Reference:
-    """The kernel that was pushed last from here.
+    """The kernel that was last pushed from here.
 
     Raises:
         UserError: none was.
     """
-    known = []
+    entries = []
     for path in _folder().glob("*.json"):
         with contextlib.suppress(OSError, ValidationError):
-            known.append(Entry.model_validate_json(path.read_text(encoding="utf-8")))
-    if not known:
+            entries.append(Entry.model_validate_json(path.read_text(encoding="utf-8")))
+    if not entries:
         raise UserError("nothing was pushed from here yet; name the kernel as OWNER/SLUG")
-    return reference(max(known, key=lambda entry: entry.pushed_at).kernel)
+    return reference(max(entries, key=lambda entry: entry.pushed_at).kernel)
 
 
 @contextlib.contextmanager
-def alone(kernel: Reference) -> Iterator[None]:
-    """Keeps a second command on this laptop from working on the same kernel meanwhile.
+def exclusive(kernel: Reference) -> Iterator[None]:
+    """Keeps other commands on this machine from working on the same kernel meanwhile.
 
     Raises:
-        UserError: one is at work.
+        UserError: one is working on it.
     """
     _folder().mkdir(parents=True, exist_ok=True)
     lock = FileLock(_path(kernel).with_suffix(".lock"), timeout=0)
@@ -88,5 +88,5 @@ def alone(kernel: Reference) -> Iterator[None]:
             yield
     except Timeout:
         raise UserError(
-            f"{kernel}: another lastkd kaggle command works on it; let it end, or end it first"
+            f"{kernel}: another lastkd kaggle command is using it; wait for its end, or stop it"
         ) from None

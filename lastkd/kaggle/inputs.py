@@ -1,8 +1,8 @@
-"""Where Kaggle has put a kernel's inputs, found by what they hold.
+"""Finds a kernel's inputs among Kaggle's mounts by their content.
 
 A dataset is mounted at `input/datasets/OWNER/SLUG` and a kernel's output at
-`input/notebooks/OWNER/SLUG`; formerly both at `input/SLUG`. So folders of the right name are looked
-into first, then everything.
+`input/notebooks/OWNER/SLUG`; formerly both were at `input/SLUG`. So folders of the right name are
+searched first, then everything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEADER_LIMIT = 100_000_000  # what safetensors itself allows
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Files and folders below, sorted, without hidden ones."""
+    """Files and folders at any depth, sorted, without hidden ones."""
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted([*folders, *files]):
@@ -29,11 +29,12 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def holds_store(path: Path) -> bool:
+    """Whether a folder is a store."""
     return (path / "store.json").is_file() and (path / "clips.safetensors").is_file()
 
 
 def of_run_state(path: Path) -> bool:
-    """Whether a file belongs to what a run is resumed from, which holds copies of checkpoints."""
+    """Whether a file is part of a run's resume state, which has copies of its checkpoints."""
     return path.parent.name.startswith("step-") and path.parent.parent.name == "checkpoints"
 
 
@@ -66,7 +67,7 @@ def _only_one(name: str, source: KaggleInput, place: Path, found: list[Path]) ->
     if len(found) > 1:
         shown = ", ".join(str(path.relative_to(place)) for path in found[:5])
         raise UserError(
-            f"input {name} ({source}): holds {len(found)} that fit ({shown}); name one by "
+            f"input {name} ({source}): contains {len(found)} that fit ({shown}); give one as "
             f"{source}/PATH"
         )
 
@@ -79,12 +80,12 @@ _KINDS: dict[str, tuple[str, Callable[[Path], bool]]] = {
 
 
 def _kind(name: str) -> str:
-    """What an input has to hold: its name without the number of a further one."""
+    """The kind of content that an input must have: its name without its number."""
     return name.rstrip("0123456789")
 
 
 class Mounts:
-    """A kernel's inputs."""
+    """The folder in which Kaggle mounts a kernel's inputs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,7 +102,7 @@ class Mounts:
         return lines
 
     def candidates(self, source: KaggleInput) -> list[Path]:
-        """Where a source may be mounted, likeliest first."""
+        """The folders in which a source may be mounted."""
         reference = source.reference
         kinds = ("notebooks", "datasets") if source.kernel else ("datasets", "notebooks")
         places = [self.folder / kind / reference.owner / reference.slug for kind in kinds]
@@ -109,13 +110,14 @@ class Mounts:
         return [place for place in places if place.is_dir()] or [self.folder]
 
     def find(self, name: str, source: KaggleInput) -> list[Path]:
-        """The places of an input: one, or several checkpoints or zips of skeletons.
+        """The paths of an input: one, or several checkpoints or zip files of skeletons.
 
         Args:
-            name: `data`, `teacher`, `checkpoint` or `source`: what it has to hold.
+            name: `data`, `teacher`, `checkpoint` or `source`, which says what it has to contain;
+                further ones are numbered (`teacher2`).
 
         Raises:
-            UserError: nothing that fits is mounted, or more than one where one is meant.
+            UserError: nothing that fits is mounted, or more than one if one is expected.
         """
         for place in self.candidates(source):
             found = self._inside(name, source, place)
@@ -123,8 +125,8 @@ class Mounts:
                 return found
         kind = _kind(name)
         what = _KINDS[kind][0] if kind in _KINDS else "file or folder"
-        there = "; ".join(self.described()) or "nothing is mounted"
-        raise UserError(f"input {name} ({source}): no {what} among the inputs ({there})")
+        mounts = "; ".join(self.described()) or "nothing is mounted"
+        raise UserError(f"input {name} ({source}): no {what} among the inputs ({mounts})")
 
     def _inside(self, name: str, source: KaggleInput, place: Path) -> list[Path]:
         start = place / source.path if source.path else place
@@ -144,5 +146,5 @@ class Mounts:
         return found
 
     def files(self, name: str) -> Iterator[Path]:
-        """The files of that name, wherever they are mounted."""
+        """All files of a name, wherever they are mounted."""
         return (path for path in _below(self.folder) if path.name == name)

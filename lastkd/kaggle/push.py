@@ -1,9 +1,8 @@
-"""The first version of a job: checked, shown, pushed."""
+"""Pushes the first version of a job, after checking and showing it."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,27 +16,31 @@ from lastkd.kaggle.packing import code_file_name, fill, fits, metadata, pack_cod
 from lastkd.kaggle.references import KaggleInput, Reference, reference
 from lastkd.kaggle.service import Kaggle
 from lastkd.kaggle.start import existing, start, within_quota
+from lastkd.terminal import Echo
 
 CODE_DATASET = "lastkd-code"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a user wants a kernel to do."""
+    """A job and how to push it.
+
+    Attributes:
+        name: of the kernel, with or without its owner.
+        code: how lastkd travels: `auto`, `script` or `dataset`.
+        fresh: whether to start over if the kernel could be resumed.
+    """
 
     job: Job
     name: str
     code: str = "auto"
-    """How lastkd travels: auto, script or dataset."""
     fresh: bool = False
 
     def of(self, owner: str) -> Order:
         """The order with its kernel's full name.
 
         Raises:
-            UserError: Kaggle wouldn't take the name.
+            UserError: Kaggle doesn't allow the name.
         """
         kernel = reference(self.name, owner=owner, new=True)
         reference(f"{kernel}-state", what="dataset", new=True)
@@ -45,7 +48,7 @@ class Order:
 
 
 def placed(order: Order, code: bytes) -> Job:
-    """The order's job, told where lastkd travels."""
+    """The order's job, with the dataset that lastkd travels in if it isn't the script."""
     within = fits(fill(order.job, code))
     if order.code == "script" or (order.code == "auto" and within):
         return order.job
@@ -57,15 +60,15 @@ def script_of(order: Order, job: Job, code: bytes) -> str:
     return fill(job, None if job.code else code)
 
 
-def dry_run(order: Order, *, owner: str | None, out: Path | None, say: Say) -> None:
-    """Writes what would be pushed, without asking anyone.
+def dry_run(order: Order, *, owner: str | None, out: Path | None, echo: Echo) -> None:
+    """Writes the folder that would be pushed, without any connection.
 
     Raises:
         UserError: the owner isn't known, or the folder exists.
     """
     owner = owner or known_user()
     if owner is None:
-        raise UserError("whose kernel would it be? give --owner with your name at Kaggle")
+        raise UserError("whose kernel is it? give --owner with your name at Kaggle")
     order = order.of(owner)
     folder = out or Path(f"kaggle-{order.name}")
     if folder.exists():
@@ -76,15 +79,15 @@ def dry_run(order: Order, *, owner: str | None, out: Path | None, say: Say) -> N
     if job.code:
         (folder / code_file_name(code)).write_bytes(code)
     for line in shown(job):
-        say(line)
+        echo(line)
     more = f"; {job.code} has to be a dataset's file first" if job.code else ""
-    say(
+    echo(
         f"{folder}: written, nothing was pushed; push it with kaggle kernels push -p {folder}{more}"
     )
 
 
 def shown(job: Job) -> list[str]:
-    """What will happen."""
+    """Lines about what will happen."""
     machine = "two T4" if job.machine == "t4x2" else "a CPU"
     lines = [
         f"{job.kernel}: private, internet off, on {machine}, time budget {job.time_budget}",
@@ -97,12 +100,12 @@ def shown(job: Job) -> list[str]:
     return lines
 
 
-def push(order: Order, *, owner: str | None, poll_s: float, say: Say) -> None:
-    """Checks everything, shows what will happen, and starts the first version.
+def push(order: Order, *, owner: str | None, poll_s: float, echo: Echo) -> None:
+    """Checks everything, shows what will happen and starts the first version.
 
     Raises:
-        UserError: something is missing or in the way; nothing was started then, but where Kaggle
-            itself says otherwise.
+        UserError: something is missing or in the way. Nothing has been started then, unless the
+            error says so.
     """
     service = Kaggle()
     order = order.of(owner or service.user)
@@ -110,25 +113,26 @@ def push(order: Order, *, owner: str | None, poll_s: float, say: Say) -> None:
     code = pack_code()
     now = existing(service, kernel)
     check_free(service, now, order.fresh)
-    job = with_sources(service, placed(order, code), poll_s, say)
+    job = with_sources(service, placed(order, code), poll_s, echo)
     job, quota = within_quota(service, job)
     for line in shown(job):
-        say(line)
-    say(f"  quota: {quota}")
+        echo(line)
+    echo(f"  quota: {quota}")
     if job.code:
-        send_code(service, job, code, poll_s, say)
+        send_code(service, job, code, poll_s, echo)
     about = metadata(job, None)
     script = script_of(order, job, code)
     pushed = start(service, job, script, about, after=now.version if now else 0)
-    say(f"{kernel}: version {pushed.version} started")
-    say(f"  {pushed.url}")
-    say("  watch it with lastkd kaggle logs -f; go on with lastkd kaggle resume --until-done")
+    echo(f"{kernel}: version {pushed.version} started")
+    echo(f"  {pushed.url}")
+    echo("  watch it with lastkd kaggle logs -f; go on with lastkd kaggle resume --until-done")
 
 
 def check_free(service: Kaggle, now: Kernel | None, fresh: bool) -> None:
-    """
+    """Checks that nothing stands in the way of a first version.
+
     Raises:
-        UserError: a version is running, or one has stopped that could be gone on with.
+        UserError: a version is running, or one has stopped that can be resumed.
     """
     if now is None:
         return
@@ -142,18 +146,18 @@ def check_free(service: Kaggle, now: Kernel | None, fresh: bool) -> None:
     try:
         job = read_job(now.text, str(now.reference))
     except UserError:
-        return  # no kernel of ours
+        return  # not a kernel of lastkd
     with tempfile.TemporaryDirectory() as folder:
-        said = fetch_job(service.outputs(now.reference)[0], Path(folder))
-    if said and said.get("id") == job.id and said.get("state") == "more":
+        content = fetch_job(service.outputs(now.reference)[0], Path(folder))
+    if content and content.get("id") == job.id and content.get("state") == "more":
         raise UserError(
             f"{now.reference}: version {now.version} has stopped on its time budget; go on with "
             f"lastkd kaggle resume {now.reference}, or start over with --fresh"
         )
 
 
-def with_sources(service: Kaggle, job: Job, poll_s: float, say: Say) -> Job:
-    """The job with its inputs known to be datasets or kernels, and ready.
+def with_sources(service: Kaggle, job: Job, poll_s: float, echo: Echo) -> Job:
+    """The job with its inputs resolved to datasets or kernels that are ready.
 
     Raises:
         UserError: one is neither, or isn't ready.
@@ -164,7 +168,7 @@ def with_sources(service: Kaggle, job: Job, poll_s: float, say: Say) -> Job:
             dataset = service.dataset(source.reference)
             if dataset is not None:
                 datasets.wait_ready(
-                    service, source.reference, after=dataset.version - 1, poll_s=poll_s, say=say
+                    service, source.reference, after=dataset.version - 1, poll_s=poll_s, echo=echo
                 )
                 inputs[name] = str(source)
                 continue
@@ -187,14 +191,14 @@ def _finished_kernel(service: Kaggle, name: str, source: KaggleInput) -> KaggleI
     return KaggleInput(source.reference, kernel=True, path=source.path)
 
 
-def send_code(service: Kaggle, job: Job, code: bytes, poll_s: float, say: Say) -> None:
-    """Makes sure that the code dataset's latest version holds this code."""
+def send_code(service: Kaggle, job: Job, code: bytes, poll_s: float, echo: Echo) -> None:
+    """Uploads this code, unless the latest version of the code dataset contains it."""
     name = code_file_name(code)
     dataset: Reference = reference(job.code.rpartition("/")[0], what="dataset")
-    there = service.dataset(dataset)
-    if there is not None and there.ready and name in service.dataset_files(dataset):
+    existing = service.dataset(dataset)
+    if existing is not None and existing.ready and name in service.dataset_files(dataset):
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_bytes(code)
-        datasets.send(service, dataset, {name: file}, notes=name, poll_s=poll_s, say=say)
+        datasets.send(service, dataset, {name: file}, notes=name, poll_s=poll_s, echo=echo)

@@ -1,4 +1,4 @@
-"""How things on Kaggle are named: OWNER/SLUG of a kernel or a dataset, and a path inside."""
+"""References to kernels and datasets: OWNER/SLUG, and a path inside."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from lastkd.errors import UserError
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _OWNER = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
-_LIMITS = {"kernel": (5, 50), "dataset": (6, 50)}  # of what is made; older ones may be shorter
+_LENGTHS = {"kernel": (5, 50), "dataset": (6, 50)}  # of new ones; old ones may be shorter
 _KERNEL_PREFIX = "kernel:"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A kernel or a dataset."""
+    """The name of a kernel or a dataset."""
 
     owner: str
     slug: str
@@ -26,12 +26,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class KaggleInput:
-    """What a kernel mounts: a dataset, or the output of another kernel."""
+    """What a kernel mounts: a dataset, or the output of another kernel.
+
+    Attributes:
+        kernel: whether it is a kernel's output.
+        path: of a file or folder inside, if it isn't the only one of its kind.
+    """
 
     reference: Reference
     kernel: bool = False
     path: str = ""
-    """Of a file or folder inside, where it isn't the only one of its kind."""
 
     def __str__(self) -> str:
         inside = f"/{self.path}" if self.path else ""
@@ -39,41 +43,41 @@ class KaggleInput:
 
 
 def slugified(text: str) -> str:
-    """`text` as a slug: small letters, digits and single hyphens."""
+    """`text` as a slug: lower-case letters, digits and single hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def reference(
     text: str, *, owner: str | None = None, what: str = "kernel", new: bool = False
 ) -> Reference:
-    """`OWNER/SLUG`, or `SLUG` of `owner`'s.
+    """Parses `OWNER/SLUG`, or `SLUG` of `owner`.
 
     Args:
         what: `kernel` or `dataset`.
-        new: it is to be made, so its length is checked too.
+        new: whether it is to be made, and so to have a valid length.
 
     Raises:
-        UserError: Kaggle wouldn't take the name.
+        UserError: Kaggle doesn't allow the name.
     """
     parts = text.lower().split("/")
     if len(parts) == 1 and owner:
         parts.insert(0, owner.lower())
     if len(parts) != 2 or not parts[1] or not _OWNER.fullmatch(parts[0]):
         raise UserError(f"{text!r} doesn't name a {what}; write OWNER/SLUG as in its address")
-    least, most = _LIMITS[what] if new else (1, 100)
+    least, most = _LENGTHS[what] if new else (1, 100)
     if not _SLUG.fullmatch(parts[1]) or not least <= len(parts[1]) <= most:
         raise UserError(
-            f"{parts[1]!r} can't name a {what}: Kaggle takes {least} to {most} small letters, "
-            "digits and single hyphens"
+            f"{parts[1]!r} can't name a {what}: Kaggle allows {least} to {most} lower-case "
+            "letters, digits and single hyphens"
         )
     return Reference(parts[0], parts[1])
 
 
 def source(text: str) -> KaggleInput:
-    """`OWNER/SLUG` of a dataset or `kernel:OWNER/SLUG`, both with a path inside or without.
+    """Parses `OWNER/SLUG` of a dataset or `kernel:OWNER/SLUG`, with or without a path inside.
 
     Raises:
-        UserError: Kaggle wouldn't take the name, or the path leads outside.
+        UserError: Kaggle doesn't allow the name, or the path leads outside.
     """
     kernel = text.startswith(_KERNEL_PREFIX)
     owner, _, rest = text.removeprefix(_KERNEL_PREFIX).partition("/")

@@ -1,14 +1,14 @@
-"""Going on where a version stopped on its time budget, until the work is done.
+"""Starts the next version of a kernel where the last one stopped, until the job is done.
 
-What is to be done follows from what the service has: the latest version's script says which attempt
-it is, its output says how far it came, and the state dataset's files say which attempt they hold.
-So this can be stopped anywhere and started again, also on another machine.
+What to do follows from what the service has: the latest version's script says which attempt it is,
+its output how far it came, and the files of the state dataset which attempt they are from. So this
+can be stopped at any point and started again, even on another machine.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,55 +25,55 @@ from lastkd.kaggle.references import Reference, reference
 from lastkd.kaggle.service import Kaggle
 from lastkd.kaggle.start import start, within_quota
 from lastkd.kaggle.state import pack
+from lastkd.terminal import Echo
 
-_LOOKS = 40
-"""How often an answer of the service that is behind its time is asked for again."""
-
-Say = Callable[[str], None]
+_POLLS = 40
+"""How often to ask again while the service still gives an outdated answer."""
 
 
 class Resumption:
     """One `lastkd kaggle resume`."""
 
     def __init__(
-        self, service: Kaggle, kernel: Reference, folder: Path, *, poll_s: float, say: Say
+        self, service: Kaggle, kernel: Reference, folder: Path, *, poll_s: float, echo: Echo
     ) -> None:
         """
         Args:
-            folder: where run folders and followed events go.
-            poll_s: seconds between looks.
+            folder: where run folders and event logs go.
+            poll_s: seconds between polls.
         """
         self.service = service
         self.kernel = kernel
         self.folder = folder
         self.poll_s = poll_s
-        self.say = say
+        self.echo = echo
 
     def run(self, *, until_done: bool, retry: bool, time_budget: str | None) -> None:
-        """Starts the next version where one is needed; again and again with `until_done`.
+        """Starts the next version if one is needed.
 
         Args:
-            retry: start a version that failed or was cancelled again, from what it started from.
-            time_budget: of the versions to come, in place of the job's.
+            until_done: wait for it and go on until the job is done.
+            retry: start a version that failed or was cancelled again, from the same state.
+            time_budget: of the versions to come; None for the job's.
 
         Raises:
-            UserError: a version failed, or the quota is used up; run it again when that is mended.
+            UserError: a version failed, or the quota is used up.
         """
         if time_budget is not None:
             seconds(time_budget)
-        with history.alone(self.kernel):
+        with history.exclusive(self.kernel):
             while True:
                 now = self.current()
                 if now.running:
                     if not until_done:
-                        self.say(
+                        self.echo(
                             f"{self.kernel}: version {now.version} is {now.status.lower()}; follow "
                             f"it with lastkd kaggle logs -f {self.kernel}, or wait with "
                             "--until-done"
                         )
                         return
                     now = follow(
-                        self.service, self.kernel, self.folder, poll_s=self.poll_s, say=self.say
+                        self.service, self.kernel, self.folder, poll_s=self.poll_s, echo=self.echo
                     )
                 job = self.next_job(now, retry)
                 if job is None:
@@ -85,7 +85,7 @@ class Resumption:
                 if not until_done:
                     return
 
-    # --- looking ----------------------------------------------------------------------------
+    # --- what there is ----------------------------------------------------------------------------
 
     def current(self) -> Kernel:
         """The latest version, once the service shows the one that was pushed from here.
@@ -94,7 +94,7 @@ class Resumption:
             UserError: it never does.
         """
         expected = history.recall(self.kernel).pushed_version
-        for _ in range(_LOOKS):
+        for _ in range(_POLLS):
             now = self.service.kernel(self.kernel)
             if now.version >= expected:
                 return now
@@ -105,7 +105,7 @@ class Resumption:
         )
 
     def next_job(self, now: Kernel, retry: bool) -> Job | None:
-        """What has to be started after a version that has ended; None where all is done.
+        """The job of the next version, after one that has ended; None if all is done.
 
         Raises:
             UserError: it failed.
@@ -119,58 +119,62 @@ class Resumption:
                 f"{self.kernel}: version {now.version} has ended as {now.status}{reason}; see "
                 f"lastkd kaggle logs {self.kernel}, and start it again with --retry"
             )
-        said = self.outcome(now, job)
-        if said["state"] == "more":
+        outcome = self.outcome(now, job)
+        if outcome["state"] == "more":
             self.carry(job)
             return job.model_copy(update={"attempt": job.attempt + 1})
         self.bring()
-        if said["state"] == "failed" and retry:
+        if outcome["state"] == "failed" and retry:
             self.carry(job)
             return job.model_copy(update={"attempt": job.attempt + 1})
-        if said["state"] == "failed":
+        if outcome["state"] == "failed":
             raise UserError(
-                f"{self.kernel}: version {now.version} failed ({said['reason']}); see lastkd "
+                f"{self.kernel}: version {now.version} failed ({outcome['reason']}); see lastkd "
                 f"kaggle logs {self.kernel}, and go on from its checkpoints with --retry"
             )
-        self.say(f"{self.kernel}: done; {self.folder}")
+        self.echo(f"{self.kernel}: done; {self.folder}")
         return None
 
     def outcome(self, now: Kernel, job: Job) -> Mapping[str, Any]:
-        """What the latest version's output says of itself.
+        """The job file in the latest version's output.
 
         Raises:
-            UserError: it says nothing.
+            UserError: there is none.
         """
-        for _ in range(_LOOKS):
+        for _ in range(_POLLS):
             files, _ = self.service.outputs(self.kernel)
-            said = fetch_job(files, self.folder)
-            if said is None or said.get("id") != job.id:
+            content = fetch_job(files, self.folder)
+            if content is None or content.get("id") != job.id:
                 break
-            if said.get("attempt") == job.attempt:
-                return said
+            if content.get("attempt") == job.attempt:
+                return content
             time.sleep(self.poll_s)  # still the output of the version before
         raise UserError(
             f"{self.kernel}: version {now.version} has ended without saying how far it came; see "
             f"lastkd kaggle logs {self.kernel}"
         )
 
-    # --- carrying on ------------------------------------------------------------------------
+    # --- the next version ------------------------------------------------------------------------
 
     def bring(self) -> dict[str, Path]:
-        """Fetches the latest version's output but for stores."""
+        """Fetches the latest version's output without stores."""
         files, _ = self.service.outputs(self.kernel)
-        return fetch(files, self.folder, wanted=not_a_store, say=self.say)
+        return fetch(files, self.folder, wanted=not_a_store, echo=self.echo)
 
     def carry(self, job: Job) -> None:
-        """Makes the output of `job` a version of the state dataset, unless it is one already."""
+        """Uploads the output of `job` as a version of the state dataset, unless it is there."""
         dataset, name = state_dataset(self.kernel), state_file(job.id, job.attempt)
-        there = self.service.dataset(dataset)
-        if there is not None and not there.failed:
-            there = datasets.wait_ready(
-                self.service, dataset, after=there.version - 1, poll_s=self.poll_s, say=self.say
+        current = self.service.dataset(dataset)
+        if current is not None and not current.failed:
+            current = datasets.wait_ready(
+                self.service,
+                dataset,
+                after=current.version - 1,
+                poll_s=self.poll_s,
+                echo=self.echo,
             )
             if name in self.service.dataset_files(dataset):
-                self.say(f"{dataset}: version {there.version} holds attempt {job.attempt} already")
+                self.echo(f"{dataset}: version {current.version} has attempt {job.attempt} already")
                 return
         packed = user_cache_path("lastkd") / "kaggle" / name
         pack(self.bring(), packed)
@@ -181,18 +185,18 @@ class Resumption:
             {name: packed},
             notes=f"{self.kernel} attempt {job.attempt}",
             poll_s=self.poll_s,
-            say=self.say,
+            echo=self.echo,
         )
         packed.unlink()
 
     def push(self, before: Kernel, job: Job) -> None:
-        """Starts the version that does `job`.
+        """Pushes the version that does `job`.
 
         Raises:
-            UserError: the quota is used up, Kaggle refuses, or something else was pushed meanwhile.
+            UserError: the quota is used up, Kaggle refuses, or there is another new version.
         """
         job, quota = within_quota(self.service, job)
-        self.say(f"quota: {quota}")
+        self.echo(f"quota: {quota}")
         now = self.service.kernel(self.kernel)
         if now.version != before.version:
             raise UserError(
@@ -207,7 +211,7 @@ class Resumption:
             metadata(job, state),
             after=now.version,
         )
-        self.say(
+        self.echo(
             f"{self.kernel}: version {pushed.version} started (attempt {job.attempt}, time budget "
             f"{job.quota_left or job.time_budget}) {pushed.url}"
         )
@@ -219,5 +223,5 @@ def state_dataset(kernel: Reference) -> Reference:
 
 
 def not_a_store(name: str) -> bool:
-    """Everything but stores, which are large and stay where they are of use."""
+    """Whether a file of the output isn't part of a store, which is large and used at Kaggle."""
     return not name.startswith("store/")

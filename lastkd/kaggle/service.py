@@ -14,26 +14,27 @@ from typing import Any, TypeVar
 
 from lastkd.errors import UserError
 from lastkd.kaggle.api_types import Dataset, Kernel, OutputFile, Pushed, Quota
-from lastkd.kaggle.credentials import HOW_TO_GET_THEM, redacted, require_credentials
+from lastkd.kaggle.credentials import HOW_TO_GET_CREDENTIALS, redacted, require_credentials
 from lastkd.kaggle.references import Reference
 
 T = TypeVar("T")
 RETRIES_AFTER_S = (1.0, 3.0, 8.0)
-"""Waits before a question that met a broken connection is asked again."""
+"""Waits before a request that met a broken connection is sent again."""
 
 
 class NotThereError(UserError):
-    """No such kernel or dataset, or none that this user may see: Kaggle doesn't tell which."""
+    """There is no such kernel or dataset, or this user may not see it: Kaggle doesn't say which."""
 
 
 class UnreachableError(UserError):
-    """The network or the service failed; asking again may help."""
+    """The network or the service failed; trying again may help."""
 
 
 def require_client() -> None:
-    """
+    """Checks that the official client is installed, without importing it.
+
     Raises:
-        UserError: the official client isn't installed. It isn't imported here.
+        UserError: it isn't.
     """
     client = importlib.util.find_spec("kaggle")
     # a folder of that name, as in a checkout of lastkd, is found as well, but without a file
@@ -45,21 +46,25 @@ def require_client() -> None:
         )
 
 
+def _refused_credentials() -> UserError:
+    return UserError(f"Kaggle refuses your credentials; {HOW_TO_GET_CREDENTIALS}")
+
+
 def _refusal(status: int, said: str, about: object) -> UserError:
-    """What an HTTP status means to the user."""
+    """The error for an HTTP status."""
     if status == 401:
-        return UserError(f"Kaggle refuses your credentials; {HOW_TO_GET_THEM}")
+        return _refused_credentials()
     if status in (403, 404):
-        return NotThereError(f"{about}: Kaggle has nothing there that you may see; check the name")
+        return NotThereError(f"{about}: Kaggle shows you nothing of that name; check it")
     if status == 429:
-        return UnreachableError("Kaggle asks for patience (too many requests); try again later")
+        return UnreachableError("Kaggle has had too many requests; try again later")
     if status >= 500:
-        return UnreachableError(f"Kaggle has trouble of its own (HTTP {status}); try again later")
+        return UnreachableError(f"Kaggle has failed (HTTP {status}); try again later")
     return UserError(f"{about}: Kaggle refuses ({redacted(said)[:300]})")
 
 
 def _translated(error: Exception, about: object) -> UserError | None:
-    """What an exception of the client means to the user; None where that isn't known."""
+    """The error for an exception of the client; None for an unknown one."""
     import requests
     import urllib3
 
@@ -77,7 +82,7 @@ def _translated(error: Exception, about: object) -> UserError | None:
 
 
 def _keep_connections_alive() -> None:
-    """Has the system notice a peer that has vanished, say while the laptop slept."""
+    """Makes the system notice a peer that has vanished, as while a laptop sleeps."""
     from urllib3.connection import HTTPConnection
 
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
@@ -90,10 +95,10 @@ def _keep_connections_alive() -> None:
 
 
 class Kaggle:
-    """A user at Kaggle.
+    """The service as a user sees it.
 
-    Every method raises `UserError` with one sentence: `NotThereError` where Kaggle shows nothing,
-    `UnreachableError` where the network failed.
+    Every method raises a `UserError`: `NotThereError` if Kaggle shows nothing of that name,
+    `UnreachableError` if the network failed.
     """
 
     def __init__(self) -> None:
@@ -116,12 +121,14 @@ class Kaggle:
             try:
                 self._api.authenticate()
             except SystemExit:
-                raise UserError(f"Kaggle refuses your credentials; {HOW_TO_GET_THEM}") from None
+                raise UserError(
+                    f"Kaggle refuses your credentials; {HOW_TO_GET_CREDENTIALS}"
+                ) from None
         self.user = str(self._api.config_values["username"]).lower()
 
     @contextlib.contextmanager
     def _asking(self, about: object, *, quiet: bool = True) -> Iterator[Any]:
-        """A client; what it would print is kept back, what it raises is put in our words."""
+        """Yields a client; suppresses what it prints and translates what it raises."""
         silence = contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext()
         try:
             with silence, self._api.build_kaggle_client() as client:
@@ -135,7 +142,7 @@ class Kaggle:
             raise translated from None
 
     def _asked(self, about: object, question: Callable[[Any], T]) -> T:
-        """The answer to a question, which may be asked again when a connection breaks."""
+        """The answer to a request, which may be repeated if the connection breaks."""
         for wait in (*RETRIES_AFTER_S, None):
             try:
                 with self._asking(about) as client:
@@ -185,10 +192,10 @@ class Kaggle:
         )
 
     def push(self, folder: Path, timeout_s: int) -> Pushed:
-        """Starts a new version from a folder with `kernel-metadata.json`; asked only once.
+        """Pushes a new version from a folder with `kernel-metadata.json`; sent only once.
 
         Raises:
-            UserError: also where Kaggle answers with an error, or refuses one of the sources.
+            UserError: also if Kaggle answers with an error, or refuses one of the sources.
         """
         with self._asking(folder):
             answer = self._api.kernels_push(str(folder), timeout=str(timeout_s))
@@ -232,14 +239,16 @@ class Kaggle:
             request.page_token = answer.next_page_token
 
     def log_stream(self, reference: Reference) -> Iterator[dict[str, Any]]:
-        """What the latest version prints, from its beginning, until it ends."""
-        with self._asking(reference, quiet=False):  # or the reader's words would be kept back too
+        """What the latest version prints, from its beginning to its end."""
+        with self._asking(
+            reference, quiet=False
+        ):  # else what the reader prints would be suppressed too
             yield from self._api.kernels_logs_stream(str(reference))
 
     # --- datasets ---------------------------------------------------------------------------
 
     def dataset(self, reference: Reference) -> Dataset | None:
-        """A dataset's latest version; None where there is none that this user may see."""
+        """A dataset's latest version; None if this user can't see any."""
         from kagglesdk.datasets.types.dataset_api_service import (
             ApiGetDatasetRequest,
             ApiGetDatasetStatusRequest,
@@ -262,7 +271,7 @@ class Kaggle:
         return Dataset(int(about.current_version_number or 0), now.status.name.lower())
 
     def dataset_files(self, reference: Reference) -> dict[str, int]:
-        """Name and size in bytes of each file of the latest version."""
+        """The size in bytes of each file of the latest version, by name."""
         from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
 
         request = ApiListDatasetFilesRequest()
@@ -283,7 +292,7 @@ class Kaggle:
         """Makes a private dataset from a folder with `dataset-metadata.json`, or a new version.
 
         Args:
-            shown: whether the client draws its progress.
+            shown: whether the client shows its progress.
         """
         with self._asking(folder, quiet=not shown):
             if new:

@@ -1,4 +1,4 @@
-"""Starting a version of a kernel: the checks before, and that it starts only once."""
+"""Starts a version of a kernel: checks the quota, and makes sure that it starts only once."""
 
 from __future__ import annotations
 
@@ -18,56 +18,59 @@ from lastkd.kaggle.runner import GRACE_S
 from lastkd.kaggle.service import Kaggle, NotThereError, UnreachableError
 
 LEAST_H = 0.5
-"""GPU hours below which a version isn't worth its start."""
+"""GPU hours below which no version is started."""
 MARGIN_H = 0.25
-_LOOKS_AFTER_S = (2.0, 5.0, 10.0)
+_POLLS_AFTER_S = (2.0, 5.0, 10.0)
 
 
 def existing(service: Kaggle, kernel: Reference) -> Kernel | None:
+    """The kernel's latest version; None if there is none."""
     try:
         return service.kernel(kernel)
     except NotThereError:
         return None
 
 
-def described(quota: Quota) -> str:
-    fresh = f", refreshed {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else ""
-    return f"{quota.used_h:.1f} of {quota.total_h:.1f} GPU hours used{fresh}"
+def describe_quota(quota: Quota) -> str:
+    """The quota as text."""
+    refreshed = f", refreshed {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else ""
+    return f"{quota.used_h:.1f} of {quota.total_h:.1f} GPU hours used{refreshed}"
 
 
 def within_quota(service: Kaggle, job: Job) -> tuple[Job, str]:
-    """The job, told where this week's quota leaves it less time, and the quota in words.
+    """The job, with less time if this week's quota has less, and the quota as text.
 
     Raises:
         UserError: less than half an hour is left.
     """
     job = job.model_copy(update={"quota_left": ""})
     if job.machine == "cpu":
-        return job, "a CPU kernel takes nothing of the GPU quota"
+        return job, "a CPU kernel uses no GPU quota"
     quota = service.quota()
     if quota is None:
-        return job, "Kaggle doesn't tell"
+        return job, "unknown"
     if quota.left_h < LEAST_H:
         raise UserError(
-            f"the GPU quota is used up ({described(quota)}); run the same command when it is fresh"
+            f"the GPU quota is used up ({describe_quota(quota)}); run the same command next week"
         )
     most_s = (quota.left_h - MARGIN_H) * 3600
     if job.budget_s <= most_s:
-        return job, described(quota)
+        return job, describe_quota(quota)
     shorter = f"{most_s / 60:.0f}m"
     return (
         job.model_copy(update={"quota_left": shorter}),
-        f"{described(quota)}; this version has {shorter}",
+        f"{describe_quota(quota)}; this version has {shorter}",
     )
 
 
 def start(
-    service: Kaggle, job: Job, script: str, about: Mapping[str, Any], *, after: int
+    service: Kaggle, job: Job, script: str, metadata: Mapping[str, Any], *, after: int
 ) -> Pushed:
-    """Pushes one version. Where the connection breaks meanwhile, it looks whether it arrived.
+    """Pushes one version. If the connection breaks meanwhile, checks whether it has arrived.
 
     Args:
-        after: the latest version before; 0 where the kernel is new.
+        metadata: content of `kernel-metadata.json`.
+        after: the latest version before; 0 if the kernel is new.
 
     Raises:
         UserError: Kaggle doesn't start it, or it isn't known to have arrived.
@@ -75,16 +78,16 @@ def start(
     kernel = reference(job.kernel)
     with tempfile.TemporaryDirectory(prefix="lastkd-") as made:
         folder = Path(made)
-        write_folder(folder, script, about)
+        write_folder(folder, script, metadata)
         try:
             pushed = service.push(folder, int(job.budget_s + GRACE_S + 300))
         except UnreachableError as error:
-            found = _arrived(service, kernel, job, after)
-            if found is None:
+            arrived = _arrived(service, kernel, job, after)
+            if arrived is None:
                 raise UserError(
                     f"{kernel}: it isn't known whether the push has arrived ({error})"
                 ) from None
-            pushed = found
+            pushed = arrived
     history.remember(
         kernel, job=job.id, attempt=job.attempt, version=pushed.version, url=pushed.url
     )
@@ -92,7 +95,7 @@ def start(
 
 
 def _arrived(service: Kaggle, kernel: Reference, job: Job, after: int) -> Pushed | None:
-    for wait in _LOOKS_AFTER_S:
+    for wait in _POLLS_AFTER_S:
         time.sleep(wait)
         try:
             now = existing(service, kernel)
@@ -100,7 +103,7 @@ def _arrived(service: Kaggle, kernel: Reference, job: Job, after: int) -> Pushed
             continue
         if now is None or now.version <= after:
             continue
-        there = read_job(now.text, str(kernel))
-        if (there.id, there.attempt) == (job.id, job.attempt):
+        latest = read_job(now.text, str(kernel))
+        if (latest.id, latest.attempt) == (job.id, job.attempt):
             return Pushed(now.version, f"https://www.kaggle.com/code/{kernel}")
     return None

@@ -1,4 +1,4 @@
-"""How a kernel stands, in words."""
+"""The status of a kernel as text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lastkd.runs.events import FILE_NAME
 from lastkd.runs.log import Run
 
 
-def standing(kernel: Kernel, folder: Path) -> Iterator[str]:
-    """Lines for a terminal.
+def describe_kernel(kernel: Kernel, folder: Path) -> Iterator[str]:
+    """Lines about the latest version, its job and its runs.
 
     Args:
-        folder: where the kernel's events were followed to.
+        folder: where the kernel's event logs were restored.
     """
     reason = f" ({kernel.failure})" if kernel.failure else ""
     yield f"{kernel.reference}: version {kernel.version} is {kernel.status}{reason}"
