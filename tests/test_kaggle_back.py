@@ -133,7 +133,7 @@ def test_a_file_named_like_credentials_stops_an_upload(
     assert "like a file with credentials" in refused("upload", "store")
     (tmp_path / "store" / name).rename(tmp_path / "store" / "store.txt")
     (tmp_path / "store" / "store.json").write_text(KEY)
-    assert "holds your Kaggle credentials" in refused("upload", "store")
+    assert "contains your Kaggle credentials" in refused("upload", "store")
     assert kaggle.asked == []
 
 
@@ -154,7 +154,7 @@ def test_an_upload_outlasts_broken_connections_and_misses_no_file(
 
 def test_what_can_not_be_uploaded(kaggle: FakeKaggle, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "neither a store" in refused("upload", "empty")
+    assert "contains neither a store" in refused("upload", "empty")
     assert "no such folder" in refused("upload", "nowhere")
 
 

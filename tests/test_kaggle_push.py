@@ -309,7 +309,7 @@ def test_credentials_of_a_fresh_process_are_found_and_never_shown(
 def test_no_secret_gets_into_a_kernel(
     kaggle: FakeKaggle, inputs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "holds your Kaggle credentials" in refused(*DISTILL, "--split", KEY)
+    assert "contains your Kaggle credentials" in refused(*DISTILL, "--split", KEY)
     assert kaggle.kernels == {}
     assert lastkd(*DISTILL).exit_code == 0
     state = [path.read_text() for path in (tmp_path / ".state").rglob("*.json")]

@@ -55,7 +55,7 @@ def _refusal(status: int, said: str, about: object) -> UserError:
     if status == 401:
         return _refused_credentials()
     if status in (403, 404):
-        return NotThereError(f"{about}: Kaggle shows you nothing of that name; check it")
+        return NotThereError(f"{about}: Kaggle has nothing of that name that you may see; check it")
     if status == 429:
         return UnreachableError("Kaggle has had too many requests; try again later")
     if status >= 500:
