@@ -1,4 +1,4 @@
-"""Runs measured in steps, and the hint that a set is small."""
+"""Runs measured in steps, alone and in a sequence, and the hint that a set is small."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 from accelerate import Accelerator
 
 from lastkd.errors import UserError
+from lastkd.pipeline.estimate import seconds_left
+from lastkd.pipeline.settings import sequence_settings
+from lastkd.pipeline.steps import TrainingStep, make_steps
 from lastkd.runs.log import Run
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings
@@ -62,3 +65,23 @@ def test_a_small_set_with_the_defaults_of_ntu_is_told_of_the_recipe(
     with pytest.raises(BaseException, match="time budget"):
         train(settings, data=store_path, teacher=None, folder=tmp_path, accelerator=accelerator)
     assert ("--recipe small" in capsys.readouterr().out) is hinted
+
+
+def test_a_sequence_knows_its_runs_that_count_steps_and_keep_performers_out(
+    tmp_path: Path, store_path: Path, accelerator: Accelerator
+) -> None:
+    given = {"data": store_path, "out": tmp_path, "variant": "nano"}
+    given |= {"teacher_model": "last_v2_tiny", "recipe": "small", "steps": 2}
+    given |= {"validation": "performers:1", **QUICK}
+    steps = make_steps(sequence_settings(given, None))
+    alone = next(step for step in steps if "nano standalone" in step.title)
+    assert isinstance(alone, TrainingStep)
+    assert not alone.status().done
+    (settings,) = alone.settings()
+    train(settings, data=store_path, teacher=None, folder=alone.folders[0], accelerator=accelerator)
+    assert alone.status().done
+    part = {"step_s": 2.0, "steps_per_epoch": 1, "test_clips": 16, "eval_s": {"last_e_nano": 0.5}}
+    teacher = steps[0]
+    # two epochs of one step, of which the last is evaluated
+    found = {"start_s": 7.0, "parts": {"teacher": part}}
+    assert seconds_left(teacher, teacher.status(), found) == 7 + 2 * 2.0 + 16 * 0.5

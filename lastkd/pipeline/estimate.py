@@ -99,9 +99,12 @@ def seconds_left(step: SequenceStep, status: StepStatus, measured: dict[str, Any
     if isinstance(step, TrainingStep):
         part = parts[step.part]
         settings = step.likely_settings()
-        evaluations = -(-settings.epochs // settings.eval_every)
+        epochs = settings.epochs
+        if settings.steps is not None:
+            epochs = -(-settings.steps // part["steps_per_epoch"])
+        evaluations = -(-epochs // settings.eval_every)
         evaluating_s = sum(part["eval_s"].values()) * part["test_clips"] * evaluations
-        whole_s = settings.epochs * part["steps_per_epoch"] * part["step_s"] + evaluating_s
+        whole_s = epochs * part["steps_per_epoch"] * part["step_s"] + evaluating_s
         return float(start_s + (1 - status.share) * whole_s)
     if isinstance(step, EvaluationStep):
         for part in parts.values():

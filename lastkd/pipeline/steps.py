@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lastkd.data.open_source import SYNTHETIC
+from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.runner import Command, Step, StepStatus
@@ -102,6 +103,9 @@ class TrainingStep(SequenceStep):
             # another number of processes matters only to the command that resumes the run
             global_batch=settings.batch_size * start["processes"] * settings.accumulation,
             precision=start["device"]["precision"],
+            validation=validation_hash(
+                self.sequence.data, settings.split, settings.validation, settings.performers
+            ),
         )
         refuse_another_run(run, expected, option="--out")
 
@@ -247,6 +251,16 @@ def _all_or_nothing(done: bool) -> StepStatus:
 @lru_cache
 def data_hash(data: Path) -> str:
     return str(ClipStore.open(data).content_hash)
+
+
+@lru_cache
+def validation_hash(
+    data: Path, split: str, validation: str | None, performers: str | None
+) -> str | None:
+    """Hash of the validation part; None where there is none."""
+    if validation is None:
+        return None
+    return split_parts(ClipStore.open(data), split, validation, performers).validation_hash
 
 
 def teacher_hash(sequence: SequenceSettings) -> str | None:

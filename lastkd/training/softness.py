@@ -88,7 +88,7 @@ class Softness:
         }
 
     def warnings(self) -> list[str]:
-        """Where the labels teach little or drown the hard ones, and what to try; a sentence each."""
+        """Where labels teach little or drown the hard ones, and what to try; a sentence each."""
         found: list[str] = []
         if self.entropy < ONE_HOT_ENTROPY:
             found.append(
