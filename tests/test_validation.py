@@ -187,3 +187,26 @@ def test_a_run_with_another_validation_part_is_another_run(
     train(resolve(TrainSettings, given), **kept)
     with pytest.raises(UserError, match="holds a run that differs"):
         train(resolve(TrainSettings, {**given, "validation": "performers:1"}), **kept)
+
+
+def test_a_splits_own_third_part_is_kept_as_it_is(tmp_path: Path) -> None:
+    joints = np.random.default_rng(0).normal(size=(5, 1, 25, 3)).astype(np.float32)
+    names = [f"c{number}" for number in range(6)]
+    with StoreWriter(tmp_path / "s", get_layout("ntu25")) as writer:
+        for name in names:
+            writer.add(Clip(name, 0, joints))
+        writer.finish(
+            class_names=["a"],
+            splits={"xsub": {"train": names[:3], "validation": names[3:5], "test": names[5:]}},
+            source="made up",
+            counts={},
+        )
+    store = ClipStore.open(tmp_path / "s")
+    parts = split_parts(store, "xsub", "part")
+    assert parts.validation is not None
+    assert [list(part) for part in (parts.train, parts.validation, parts.test)] == [
+        [0, 1, 2],
+        [3, 4],
+        [5],
+    ]
+    assert split_parts(store, "xsub").validation is None  # unless it is asked for
