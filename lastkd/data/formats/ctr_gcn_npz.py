@@ -215,7 +215,7 @@ def _labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> _L
                 one_hot = (rows != 0).sum(axis=1) == 1
                 found.append(np.where(one_hot, (rows != 0).argmax(axis=1), -1))
     labels = np.concatenate(found)
-    classes = width if len(shape) == 2 else 1 + max(labels.max(initial=0), 0)
+    classes = width if len(shape) == 2 else 1 + max(int(labels.max(initial=0)), 0)
     return _Labels(labels, int(classes))
 
 
