@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import lastkd
@@ -76,33 +77,14 @@ def reached(module: str, modules: dict[str, Module]) -> set[str]:
     return seen
 
 
-def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of two or more nodes that reach each other (Tarjan's components)."""
-    index: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    stack: list[str] = []
-    groups: list[list[str]] = []
-
-    def visit(node: str) -> None:
-        index[node] = lowest[node] = len(index)
-        stack.append(node)
-        for after in sorted(arrows.get(node, ())):
-            if after not in index:
-                visit(after)
-                lowest[node] = min(lowest[node], lowest[after])
-            elif after in stack:
-                lowest[node] = min(lowest[node], index[after])
-        if lowest[node] == index[node]:
-            place = stack.index(node)
-            group = sorted(stack[place:])
-            del stack[place:]
-            if len(group) > 1:
-                groups.append(group)
-
-    for node in sorted(arrows):
-        if node not in index:
-            visit(node)
-    return groups
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Nodes of which each points to the next and the last is the first; empty if there are none."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        nodes: list[str] = error.args[1]
+        return nodes[::-1]  # the sorter takes arrows for predecessors
+    return []
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from package_imports import FACADE, PACKAGE, Import, circles, reached, read_package, room
+from package_imports import FACADE, PACKAGE, Import, circle, reached, read_package, room
 
 MODULES = read_package()
 IMPORTS = [one for module in MODULES.values() for one in module.imports]
@@ -52,15 +52,6 @@ SLOW_TO_IMPORT = {
 }
 """Packages that take 30 ms or more to import, each with those that it imports itself."""
 
-KNOWN_BACK_ARROWS: set[str] = set()
-KNOWN_CIRCLES: list[list[str]] = []
-KNOWN_CIRCLES_OF_ROOMS: list[list[str]] = []
-KNOWN_IMPORTS_IN_FUNCTIONS = {
-    "lastkd.cli.prepare imports lastkd.data.class_names",
-    "lastkd.cli.report imports lastkd.files.atomic",
-}
-"""What still has to be mended. An entry that no longer holds fails the tests too: delete it."""
-
 
 def layer(module: str) -> int:
     """The place of a module's room in `LAYERS`."""
@@ -87,15 +78,14 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 
 def test_no_import_runs_back_up() -> None:
-    back = {str(one) for one in INSIDE if layer(one.target) > layer(one.source)}
-    assert back == KNOWN_BACK_ARROWS
+    assert not [str(one) for one in INSIDE if layer(one.target) > layer(one.source)]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     arrows: dict[str, set[str]] = {}
     for one in INSIDE:
         arrows.setdefault(one.source, set()).add(one.target)
-    assert circles(arrows) == KNOWN_CIRCLES
+    assert not circle(arrows)
 
 
 def test_no_rooms_import_each_other_in_a_circle() -> None:
@@ -103,7 +93,7 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     for one in INSIDE:
         if room(one.source) != room(one.target):
             arrows.setdefault(room(one.source), set()).add(room(one.target))
-    assert circles(arrows) == KNOWN_CIRCLES_OF_ROOMS
+    assert not circle(arrows)
 
 
 def test_reading_an_event_log_knows_nothing_of_the_screen() -> None:
@@ -120,8 +110,7 @@ def test_an_import_inside_a_function_spares_the_start_a_slow_package() -> None:
         before = slow_packages(reached(one.source, MODULES))
         return bool(slow_packages(reached(one.target, MODULES)) - before)
 
-    needless = {str(one) for one in IMPORTS if one.in_function and not spares(one)}
-    assert needless == KNOWN_IMPORTS_IN_FUNCTIONS
+    assert not [str(one) for one in IMPORTS if one.in_function and not spares(one)]
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lastkd.data.class_names import read_class_names
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
 
@@ -114,7 +115,6 @@ def prepare(
     Zips and folders of .skeleton files may be given together. A command that is stopped leaves its
     work in OUT.part, and the same command continues from there.
     """
-    from lastkd.data.class_names import read_class_names
     from lastkd.data.open_source import SYNTHETIC, open_source
     from lastkd.data.split_rules import SplitRule
     from lastkd.data.store.clip_store import holds_store

@@ -9,6 +9,7 @@ import click
 
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
+from lastkd.files.atomic import replacing
 
 
 @click.command()
@@ -31,7 +32,6 @@ def report(runs: Path, out: Path, data: Path | None, figures: bool) -> None:
     (predictions.npz in its folder); --data makes the missing ones from last.safetensors. What is
     missing is said to be.
     """
-    from lastkd.files.atomic import replacing
     from lastkd.report.write import as_csv, as_latex, markdown, sections, title
     from lastkd.runs.log import read_runs
 
