@@ -1,4 +1,4 @@
-"""Progress on the terminal: a live bar where there is one, plain lines elsewhere."""
+"""Progress: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

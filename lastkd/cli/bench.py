@@ -1,4 +1,4 @@
-"""lastkd bench: what distilling costs on this machine."""
+"""lastkd bench: what distillation costs on this machine."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def bench(
     compile: bool,
     as_json: bool,
 ) -> None:
-    """Times what distilling costs on this machine, on generated clips (one in five two-bodied).
+    """Times what distillation costs on this machine, on generated clips (one in five two-bodied).
 
-    The plain and the lean teacher, each student alone, by replay and with the live teacher, all
-    students on one teacher pass, and views by themselves, in turn and round by round. With the base
-    teacher that is minutes on a CPU.
+    It times in turn and round by round the plain and the lean teacher, each student without a
+    teacher, by replay from a cache and with the live teacher, all students on one pass of the
+    teacher, and the views alone. With the base teacher that takes minutes on a CPU.
     """
     from lastkd.distributed.accelerator import leave, make_accelerator
     from lastkd.pipeline.bench import Bench, BenchSettings
@@ -76,8 +76,8 @@ def print_result(result: BenchResult, variants: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    said = result.to_dict(variants)
-    ratios = said["ratios"]
+    values = result.to_dict(variants)
+    ratios = values["ratios"]
     table = Table(title=f"{result.device}: milliseconds a step, medians")
     for column in ("part", "ms", "ratio", "of"):
         table.add_column(column, justify="right" if column in ("ms", "ratio") else "left")
@@ -88,13 +88,13 @@ def print_result(result: BenchResult, variants: tuple[str, ...]) -> None:
     for variant in variants:
         for kind in ("replay", "live"):
             compared[f"{variant} {kind}"] = (ratios[variant][kind], f"{variant} alone")
-    for part, ms in said["ms"].items():
+    for part, ms in values["ms"].items():
         ratio, of = compared.get(part, (None, ""))
         table.add_row(part, f"{ms:,.1f}", "" if ratio is None else f"{ratio:.3f}", of)
     console = Console()
     console.print(table)
     console.print(
-        f"views: {said['views_clips_per_s']:,} clips/s (three streams, two bodies) | largest "
+        f"views: {values['views_clips_per_s']:,} clips/s (three streams, two bodies) | largest "
         f"difference of the lean teacher's logits: {result.largest_difference:.1e} of the largest "
         f"logit | soft labels of NTU 60 for 70 epochs: {result.cache_mb:.1f} MB",
         soft_wrap=True,

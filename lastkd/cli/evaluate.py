@@ -82,7 +82,7 @@ def evaluate(
     is_main = accelerator.is_main_process
     _, test_clips = ClipStore.open(data).split(split)
     views = clips * len(test_clips[accelerator.process_index :: accelerator.num_processes])
-    own = model if len(checkpoints) == 1 and against is None else None
+    only_factory = model if len(checkpoints) == 1 and against is None else None
 
     def measure(path: Path) -> Evaluation:
         with Progress(str(path), views, unit="views", shown=is_main, stderr=True) as progress:
@@ -91,7 +91,7 @@ def evaluate(
                 data,
                 split,
                 views_per_clip=clips,
-                factory=own or (model if is_own(path) else None),
+                factory=only_factory or (model if is_own(path) else None),
                 accelerator=accelerator,
                 on_progress=progress.update,
             )

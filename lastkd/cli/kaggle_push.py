@@ -1,4 +1,4 @@
-"""lastkd kaggle push: the commands of lastkd, done by a kernel."""
+"""lastkd kaggle push: starts a kernel that runs a command of lastkd."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def _push_options(machine: str) -> list[click.Parameter]:
             ["--fresh"], is_flag=True, help="Start over even if the kernel could be resumed."
         ),
         click.Option(
-            ["--dry-run"], is_flag=True, help="Write the folder that would be pushed; ask nobody."
+            ["--dry-run"],
+            is_flag=True,
+            help="Only write the folder that would be pushed.",
         ),
         click.Option(["--out"], type=PATH, help="Folder for --dry-run.  [default: kaggle-SLUG]"),
         click.Option(["--poll"], type=click.FloatRange(0.01), default=30.0, hidden=True),
@@ -167,7 +169,7 @@ _NOT_PUSHED = ("launch_config", "figures", "plan")
 _NOT_BASELINES = {one.name for one in sequence_command.params} - _OF_BASELINES
 push = click.Group(
     "push",
-    help="Starts a kernel that does WHAT, after checking that it can. --dry-run asks nobody.",
+    help="Starts a kernel that does WHAT, after checking that it can. --dry-run only writes it.",
     commands=[
         click.Command(
             "prepare",

@@ -1,4 +1,4 @@
-"""lastkd sequence: teacher, students alone and distilled, evaluation and report."""
+"""lastkd sequence: teacher, standalone and distilled students, evaluations and report."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from lastkd.pipeline.settings import (
 from lastkd.settings.durations import in_seconds
 from lastkd.settings.runs import DistillSettings, TrainSettings
 
-TEXT = """Runs the whole way, from a store to a report, and goes on wherever it was cut.
+TEXT = """Runs everything from a store to a report, and resumes wherever it was interrupted.
 
 \b
   lastkd sequence --data data/ntu60 --split xsub --out runs/ntu60
   lastkd sequence --config ntu60_xsub --seeds 3 --time-budget 11h
   lastkd sequence --config ntu60_xsub --plan
 
-The teacher by itself, the students by themselves, the students distilled on one pass of the
-teacher, each run's predictions on the test part, and the report: each step is the command that
-you would type, under accelerate launch, and shows itself in lastkd monitor OUT. A step that is
-done is passed over, and one that was cut goes on from its checkpoint. --config takes a file, or
-ntu60_xsub, ntu120_xsub or ntu120_xset.
+It trains the teacher, the students without it and the students distilled on one pass of the
+teacher, evaluates each run's last epoch on the test part, and writes the report. Each step is the
+command that you would type, under accelerate launch; lastkd monitor OUT shows its run. Steps that
+are done are skipped, and one that was interrupted goes on from its checkpoint. --config takes a
+file, or ntu60_xsub, ntu120_xsub or ntu120_xset.
 
 The options after the first group are settings of every run; a file can also give some to one kind
 of run alone (docs/sequence.md)."""
@@ -64,20 +64,20 @@ def _options() -> list[click.Parameter]:
     plan = click.Option(
         ["--plan"],
         is_flag=True,
-        help="print what would be done and how long it takes here, from a short measurement",
+        help="print what would be done and how long it takes here, by a short measurement",
     )
-    config = click.Option(["--config"], type=PATH, help="YAML file, or one of the names")
+    config = click.Option(["--config"], type=PATH, help="YAML file, or a name in configs/sequence")
     return [*options.values(), config, plan]
 
 
 def run(config: Path | None, plan: bool, **given: Any) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "lastkd sequence starts accelerate launch itself; start it without, and name the "
+            "lastkd sequence starts accelerate launch itself; start it without, and give the "
             "config with --launch-config"
         )
-    said = {name: value for name, value in given.items() if value is not None}
-    sequence = sequence_settings(said, config)
+    given = {name: value for name, value in given.items() if value is not None}
+    sequence = sequence_settings(given, config)
     sequence.check()
     launch = Launch.find(sequence.launch_config) if sequence.launch_config else Launch.default()
 

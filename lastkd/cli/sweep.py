@@ -54,14 +54,14 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     if not swept:
         raise UserError("which grid? give --alpha or --tau several values, as in --alpha 0.3,0.7")
     grid = grid_of(swept)
-    everywhere = [resolve_all(given | values, file) for values in grid]
-    variants = [own.variant for own in everywhere[0]]
-    usual = "-".join(map(short_name, variants))
-    folder = everywhere[0][0].run or Path("runs") / f"sweep-{usual}"
+    by_point = [resolve_all(given | values, file) for values in grid]
+    variants = [student.variant for student in by_point[0]]
+    names = "-".join(map(short_name, variants))
+    folder = by_point[0][0].run or Path("runs") / f"sweep-{names}"
     points = [
         Point(values, of_variant, point_folder(folder, of_variant.variant, values))
         for number in range(len(variants))
-        for values, of_variant in zip(grid, (own[number] for own in everywhere), strict=True)
+        for values, of_variant in zip(grid, (one[number] for one in by_point), strict=True)
     ]
     refuse_double(points)
     inputs = find_inputs(points[0].settings)
@@ -133,11 +133,11 @@ def matrix(grid: Grid, variant: str, swept: list[str]) -> Table:
     from rich.table import Table
 
     *leading, across = swept
-    own = [result for result in grid.results if result.variant == variant]
+    results = [result for result in grid.results if result.variant == variant]
     best = grid.best(variant)
-    columns = list(dict.fromkeys(result.values[across] for result in own))
+    columns = list(dict.fromkeys(result.values[across] for result in results))
     rows: dict[tuple[float, ...], dict[float, str]] = {}
-    for result in own:
+    for result in results:
         shown = "-" if result.chosen_by is None else f"{result.chosen_by:.2f}"
         if result is best:
             shown = f"[bold]{shown}*[/bold]"

@@ -1,4 +1,4 @@
-"""lastkd teacher-cache: soft labels made ahead of the runs that read them."""
+"""lastkd teacher-cache: computes soft labels before the runs that read them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ TOLERANCE = 1e-2
 """Largest difference that `verify` lets pass, relative to the largest logit: that of fp16."""
 
 
-def _found(settings: TeacherCacheSettings) -> tuple[Path, Path]:
-    usual = default_paths()
-    data, teacher = settings.data or usual.store, settings.teacher or usual.teacher
+def _inputs(settings: TeacherCacheSettings) -> tuple[Path, Path]:
+    paths = default_paths()
+    data, teacher = settings.data or paths.store, settings.teacher or paths.teacher
     for what, path in (("data", data), ("teacher", missing_checkpoint(teacher))):
         if path is not None and not path.exists():
             raise UserError(f"{path}: no such {what}; name yours with --{what}")
     return data, teacher
 
 
-def _filler(folder: Path, settings: TeacherCacheSettings) -> CacheBuilder:
+def _builder(folder: Path, settings: TeacherCacheSettings) -> CacheBuilder:
     from lastkd.distributed.accelerator import make_accelerator
     from lastkd.training.cache_builder import CacheBuilder
 
-    data, teacher = _found(settings)
+    data, teacher = _inputs(settings)
     return CacheBuilder(folder, settings, data, teacher, make_accelerator())
 
 
@@ -46,14 +46,15 @@ def build(given: dict[str, Any], file: Path | None) -> None:
         -m lastkd teacher-cache build soft/ntu60 --data data/ntu60 --teacher T.safetensors
 
     Runs with the same data, view settings and seed then read them with --teacher-cache DIR, also on
-    a machine without the teacher. What is there already stays; a build that was stopped goes on.
+    a machine without the teacher. Epochs that are cached already are kept, so the command can be
+    interrupted and started again.
     """
     from lastkd.distributed.accelerator import leave
 
-    filler = _filler(given.pop("folder"), resolve(TeacherCacheSettings, given, file=file))
-    filler.fill()
-    accelerator = filler.accelerator
-    del filler
+    builder = _builder(given.pop("folder"), resolve(TeacherCacheSettings, given, file=file))
+    builder.fill()
+    accelerator = builder.accelerator
+    del builder
     leave(accelerator)
 
 
@@ -64,8 +65,8 @@ def verify(given: dict[str, Any], file: Path | None) -> None:
       lastkd teacher-cache verify soft/ntu60 --data data/ntu60 --teacher T.safetensors
     """
     folder, clips = given.pop("folder"), given.pop("clips", None) or 256
-    filler = _filler(folder, resolve(TeacherCacheSettings, given, file=file))
-    compared, difference = filler.verify(clips)
+    builder = _builder(folder, resolve(TeacherCacheSettings, given, file=file))
+    compared, difference = builder.verify(clips)
     click.echo(
         f"{folder}: {compared} rows recomputed; the largest difference is {difference:.1e} of the "
         "largest logit"
@@ -90,6 +91,6 @@ check.params.append(
 )
 teacher_cache = click.Group(
     "teacher-cache",
-    help="Makes a teacher's soft labels ahead of the runs that read them.",
+    help="Computes a teacher's soft labels before the runs that read them.",
     commands=[_command("build", build), check],
 )

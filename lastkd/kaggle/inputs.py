@@ -63,11 +63,11 @@ def skeleton_sources(start: Path) -> list[Path]:
     return find_sources(start) or [start]
 
 
-def _only_one(name: str, source: KaggleInput, place: Path, found: list[Path]) -> None:
-    if len(found) > 1:
-        shown = ", ".join(str(path.relative_to(place)) for path in found[:5])
+def _only_one(name: str, source: KaggleInput, mount: Path, paths: list[Path]) -> None:
+    if len(paths) > 1:
+        shown = ", ".join(str(path.relative_to(mount)) for path in paths[:5])
         raise UserError(
-            f"input {name} ({source}): contains {len(found)} that fit ({shown}); give one as "
+            f"input {name} ({source}): contains {len(paths)} that fit ({shown}); give one as "
             f"{source}/PATH"
         )
 
@@ -120,9 +120,9 @@ class Mounts:
             UserError: nothing that fits is mounted, or more than one if one is expected.
         """
         for place in self.candidates(source):
-            found = self._inside(name, source, place)
-            if found:
-                return found
+            paths = self._inside(name, source, place)
+            if paths:
+                return paths
         kind = _kind(name)
         what = _KINDS[kind][0] if kind in _KINDS else "file or folder"
         mounts = "; ".join(self.described()) or "nothing is mounted"
@@ -134,16 +134,16 @@ class Mounts:
             return []
         kind = _kind(name)
         if kind not in _KINDS:
-            found = skeleton_sources(start)
-            _only_one(name, source, place, [] if takes_several(found) else found)
-            return found
+            paths = skeleton_sources(start)
+            _only_one(name, source, place, [] if takes_several(paths) else paths)
+            return paths
         fits = _KINDS[kind][1]
-        found = [path for path in (start, *_below(start)) if fits(path)]
+        paths = [path for path in (start, *_below(start)) if fits(path)]
         if kind in ("teacher", "checkpoint"):
-            found = [path for path in found if path.name == "best.safetensors"] or found
+            paths = [path for path in paths if path.name == "best.safetensors"] or paths
         if kind != "checkpoint":
-            _only_one(name, source, place, found)
-        return found
+            _only_one(name, source, place, paths)
+        return paths
 
     def files(self, name: str) -> Iterator[Path]:
         """All files of a name, wherever they are mounted."""

@@ -92,10 +92,10 @@ class JobRunner:
         """
         if not self.job.command:
             raise UserError("JOB: has steps, which lastkd 0.1.0 did; give one command")
-        wanted, found = _GPUS[self.job.machine], len(gpus())
-        if found < wanted:
+        needed, present = _GPUS[self.job.machine], len(gpus())
+        if present < needed:
             raise UserError(
-                f"{wanted} GPUs are needed and {found} are here; choose the accelerator GPU T4 x2"
+                f"{needed} GPUs are needed and {present} are here; choose the accelerator GPU T4 x2"
             )
         for name, source in self.job.sources().items():
             self.inputs[name] = self.mounts.find(name, source)
@@ -268,5 +268,5 @@ def gpus() -> list[str]:
     """A line for each GPU, asked without torch: this process mustn't hold one."""
     if shutil.which("nvidia-smi") is None:
         return []
-    asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return [line for line in asked.stdout.splitlines() if line.startswith("GPU ")]
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]

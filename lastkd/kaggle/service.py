@@ -50,7 +50,7 @@ def _refused_credentials() -> UserError:
     return UserError(f"Kaggle refuses your credentials; {HOW_TO_GET_CREDENTIALS}")
 
 
-def _refusal(status: int, said: str, about: object) -> UserError:
+def _refusal(status: int, message: str, about: object) -> UserError:
     """The error for an HTTP status."""
     if status == 401:
         return _refused_credentials()
@@ -60,7 +60,7 @@ def _refusal(status: int, said: str, about: object) -> UserError:
         return UnreachableError("Kaggle has had too many requests; try again later")
     if status >= 500:
         return UnreachableError(f"Kaggle has failed (HTTP {status}); try again later")
-    return UserError(f"{about}: Kaggle refuses ({redacted(said)[:300]})")
+    return UserError(f"{about}: Kaggle refuses ({redacted(message)[:300]})")
 
 
 def _translated(error: Exception, about: object) -> UserError | None:
@@ -68,16 +68,16 @@ def _translated(error: Exception, about: object) -> UserError | None:
     import requests
     import urllib3
 
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        return _refusal(error.response.status_code, said, about)
+        return _refusal(error.response.status_code, message, about)
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError):
         return UnreachableError(
             f"Kaggle can't be reached ({type(error).__name__}); check the network and run the same "
             "command again"
         )
     if isinstance(error, ValueError):  # how the client speaks of values that it won't send
-        return UserError(f"{about}: the kaggle client refuses ({redacted(said)[:300]})")
+        return UserError(f"{about}: the kaggle client refuses ({redacted(message)[:300]})")
     return None
 
 
@@ -177,11 +177,11 @@ class Kaggle:
         about = self._asked(
             reference, lambda client: client.kernels.kernels_api_client.get_kernel(request)
         )
-        asked = ApiGetKernelSessionStatusRequest()
-        asked.user_name, asked.kernel_slug = reference.owner, reference.slug
+        wanted = ApiGetKernelSessionStatusRequest()
+        wanted.user_name, wanted.kernel_slug = reference.owner, reference.slug
         now = self._asked(
             reference,
-            lambda client: client.kernels.kernels_api_client.get_kernel_session_status(asked),
+            lambda client: client.kernels.kernels_api_client.get_kernel_session_status(wanted),
         )
         return Kernel(
             reference=reference,
@@ -211,8 +211,8 @@ class Kaggle:
         if refused:
             raise UserError(
                 f"Kaggle has started version {version} without {', '.join(refused)}, which it "
-                "refuses as a source; the kernel ends by itself: check the names, and that you may "
-                f"use them ({answer.url})"
+                "refuses as a source; the kernel will end at once. Check the names, and that you "
+                f"may use them ({answer.url})"
             )
         return Pushed(version, str(answer.url))
 
@@ -254,14 +254,14 @@ class Kaggle:
             ApiGetDatasetStatusRequest,
         )
 
-        asked = ApiGetDatasetStatusRequest()
-        asked.owner_slug, asked.dataset_slug = reference.owner, reference.slug
+        wanted = ApiGetDatasetStatusRequest()
+        wanted.owner_slug, wanted.dataset_slug = reference.owner, reference.slug
         request = ApiGetDatasetRequest()
         request.owner_slug, request.dataset_slug = reference.owner, reference.slug
         try:
             now = self._asked(
                 reference,
-                lambda client: client.datasets.dataset_api_client.get_dataset_status(asked),
+                lambda client: client.datasets.dataset_api_client.get_dataset_status(wanted),
             )
             about = self._asked(
                 reference, lambda client: client.datasets.dataset_api_client.get_dataset(request)
@@ -304,5 +304,5 @@ class Kaggle:
                     str(folder), notes, quiet=not shown, dir_mode="zip"
                 )
         if answer.error or (answer.status or "ok").lower() == "error":
-            said = " ".join(str(answer.error or answer.status).split())
-            raise UserError(f"Kaggle doesn't take the dataset: {said}")
+            message = " ".join(str(answer.error or answer.status).split())
+            raise UserError(f"Kaggle refuses the dataset: {message}")

@@ -151,7 +151,7 @@ class Bench:
         self.folder = folder
         self.accelerator = accelerator
         self.device = accelerator.device
-        # a CPU spends minutes on a teacher's step, so a single one has to do there
+        # a step of the teacher takes minutes on a CPU, so only one is timed there
         self.live_steps = settings.steps if self.device.type == "cuda" else 1
         self.store = random_store(folder / "store", settings.steps * settings.batch_size)
         views = view_settings(settings.frames)

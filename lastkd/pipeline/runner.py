@@ -204,7 +204,7 @@ class PipelineRunner(CommandRunner):
                 in the folder.
         """
         with self.requests, exclusive(self.folder):
-            # before anything starts: does all that lies there belong to this pipeline?
+            # before anything starts: do the folders belong to this pipeline?
             pending = sum(not step.status().done for step in self.steps)
             self.echo(f"{self.folder}: {len(self.steps)} steps, {pending} of them to do")
             try:
@@ -307,7 +307,7 @@ def train_in_groups(
 
 
 def pipeline_state(folder: Path) -> str | None:
-    """The state that a pipeline has left in its folder; None where there was none."""
+    """The state that a pipeline has left in its folder; None if none ran there."""
     try:
         return str(parse_json((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -109,17 +109,17 @@ class Grid:
 
         The validation part decides where there is one, else the test part.
         """
-        done = [own for own in self.results if own.variant == variant and own.last is not None]
-        return max(done, key=lambda own: own.chosen_by or 0.0, default=None)
+        finished = [one for one in self.results if one.variant == variant and one.last is not None]
+        return max(finished, key=lambda one: one.chosen_by or 0.0, default=None)
 
     @property
     def chooser(self) -> str:
         """The part that decides: `validation` or `test`."""
-        return "validation" if any(own.validated for own in self.results) else "test"
+        return "validation" if any(one.validated for one in self.results) else "test"
 
     @property
     def variants(self) -> list[str]:
-        return list(dict.fromkeys(own.variant for own in self.results))
+        return list(dict.fromkeys(one.variant for one in self.results))
 
     def to_dict(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """
