@@ -104,7 +104,7 @@ def test_logs_of_schema_1_have_the_weights_of_their_settings(
 
 
 def test_the_warm_up_of_the_soft_term_is_seen(tmp_path: Path) -> None:
-    new = Log(tmp_path / "new", teacher=TEACHER, of_loss=DKD)
+    new = Log(tmp_path / "new", teacher=TEACHER, of_loss=DKD, soft_warmup=0.05)
     old = Log(tmp_path / "old", teacher=TEACHER, schema=1, soft_warmup=0.05, **DKD_SETTINGS)
     for step in range(1, 5):  # of 200, so that a tenth of them is half of the warm-up
         grown = 16 * (step - 1) / 10

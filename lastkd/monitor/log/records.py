@@ -87,7 +87,6 @@ class Step(Record):
     epoch: int
     ce: float | None = None
     soft: float | None = None
-    soft_weight: float | None = None
     kl: float | None = None  # `soft` in schema 1
     total: float | None = None
     lr: float | None = None

@@ -27,7 +27,7 @@ from lastkd.monitor.log.series import Series, mean, median
 from lastkd.monitor.log.tail import LogTail
 
 CHANNELS = (
-    *("ce", "soft", "soft_weight", "total", "lr", "grad_norm"),
+    *("ce", "soft", "total", "lr", "grad_norm"),
     *("clips_per_s", "teacher_ms", "student_ms"),
 )
 _columns = attrgetter("step", *CHANNELS)
@@ -37,6 +37,8 @@ MAX_WHOLE = 16 << 20
 """Logs up to this size in bytes are read whole; of longer ones a sample of the step events."""
 KEPT = 200
 """The number of latest warnings, checkpoints and device events that are kept."""
+RECENT = 20
+"""Buckets of steps that current values are means of."""
 QUIET_AT_START_S = 300.0
 """Seconds without an event that are usual before the first step: loading, compiling."""
 
@@ -124,7 +126,7 @@ class Run:
         if self.start is not None and self.start.schema < 2:
             for step in steps:
                 if step.kl is not None:  # a later version may have continued the log
-                    step.soft, step.soft_weight = step.kl, self._soft_weight_at(step.step)
+                    step.soft = step.kl
         numbers, *columns = zip(*map(_columns, steps), strict=True)
         self.series.add(numbers, columns)
         for step in steps[-50:]:
@@ -339,14 +341,18 @@ class Run:
     def weights(self) -> tuple[float, float]:
         """The weights of the hard and the soft term in the loss, tau^2 included.
 
-        The soft term's weight is the one after its warm-up; step events have the current one.
+        The soft term's weight is the one after its warm-up.
         """
         return (self.loss.hard_weight, self.loss.soft_weight) if self.loss else (1.0, 0.0)
 
-    def _soft_weight_at(self, step: int) -> float:
-        """The soft term's weight at a step, from the settings."""
-        warmup = (self.number("soft_warmup") or 0.0) * self.total_steps
-        return self.weights()[1] * (min(1.0, (step - 1) / warmup) if warmup else 1.0)
+    def weighted_soft(self) -> list[tuple[float, float]]:
+        """Step and mean weighted soft term of each bucket: it grows during the warm-up."""
+        return [(step, self.soft_weight(step) * mean) for step, mean in self.series_means("soft")]
+
+    def soft_weight(self, step: float) -> float:
+        """The soft term's weight at a step."""
+        weight, warmup = self.weights()[1], (self.number("soft_warmup") or 0.0) * self.total_steps
+        return weight * min(1.0, (step - 1) / warmup) if warmup else weight
 
     def series_means(self, channel: str) -> list[tuple[float, float]]:
         """Step and mean of each bucket of a channel."""
@@ -354,9 +360,7 @@ class Run:
 
     def soft_share(self) -> float | None:
         """The weighted soft term's share of the loss in the latest reports, from 0 to 1."""
-        soft, weights = self.series.recent("soft"), self.series.recent("soft_weight")
-        total = self.series.recent("total")
-        if not soft or not weights or not total or not mean(total):
+        weighted, total = self.weighted_soft()[-RECENT:], self.series.recent("total", RECENT)
+        if not weighted or not total or not mean(total):
             return None
-        weighted = [weight * term for weight, term in zip(weights, soft, strict=False)]
-        return mean(weighted) / mean(total)
+        return mean([term for _, term in weighted]) / mean(total)

@@ -76,7 +76,7 @@ def part_points(
     if weighted and part == "ce":
         factors = dict.fromkeys(factors, run.weights()[0])
     elif weighted and part == "soft":
-        factors |= dict(run.series_means("soft_weight"))
+        factors = {step: run.soft_weight(step) for step in factors}
     return (
         [(step, factors[step] * mean) for step, mean, _, _ in points],
         [(step, factors[step] * low, factors[step] * high) for step, _, low, high in points],
@@ -173,12 +173,11 @@ def share_plot(runs: Sequence[Run], palette: Palette) -> Plot:
     for index, run in enumerate(runs):
         if not run.distilled:
             continue
-        weights = dict(run.series_means("soft_weight"))
         totals = dict(run.series_means("total"))
         points = [
-            (step, 100 * weights[step] * soft / totals[step])
-            for step, soft in run.series_means("soft")
-            if totals.get(step) and step in weights
+            (step, 100 * soft / totals[step])
+            for step, soft in run.weighted_soft()
+            if totals.get(step)
         ]
         means = smoothed([y for _, y in points], len(points) / 40)
         points = [(x, y) for (x, _), y in zip(points, means, strict=True)]

@@ -100,9 +100,9 @@ def _loss(run: Run) -> str:
     last = run.last
     if last is None:
         return ""
-    if last.ce is not None and last.soft is not None and last.soft_weight is not None:
+    if last.ce is not None and last.soft is not None:
         hard = f"{run.weights()[0]:g} x CE {last.ce:.4g}"
-        return f"{hard} + {last.soft_weight:.4g} x {run.soft_title} {last.soft:.4g}"
+        return f"{hard} + {run.soft_weight(last.step):.4g} x {run.soft_title} {last.soft:.4g}"
     return "" if last.total is None else f"{last.total:.4g}"
 
 
