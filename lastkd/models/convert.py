@@ -18,6 +18,9 @@ from lastkd.settings.architecture import LastArchitecture, get_architecture, mod
 
 _WRAPPER = "module."  # what DataParallel and DDP put before every key
 
+_PUBLISHED = ("ntu25", "coco17", "sbu15", "ucla20", "uiprmd22")
+"""Layouts of public checkpoints: preferred to others with as many joints."""
+
 
 def convert(source: Path, out: Path, *, layout: str | None = None) -> CheckpointInfo:
     """Writes the checkpoint `out` from a public `.pth` and returns what it says of itself.
@@ -113,6 +116,7 @@ def _layout_of(num_joints: int, source: Path, layout: str | None) -> Layout:
             )
         return chosen
     fitting = [name for name in layout_names() if get_layout(name).num_joints == num_joints]
+    fitting = [name for name in fitting if name in _PUBLISHED] or fitting
     if len(fitting) != 1:
         raise UserError(
             f"{source}: is for {num_joints} joints; name their layout with --layout "
