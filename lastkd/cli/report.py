@@ -1,77 +1,110 @@
-"""lastkd report: a table and figures from runs."""
+"""lastkd report: tables, figures and a page from runs."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+
+if TYPE_CHECKING:
+    from lastkd.runs.log import Run
 
 
 @click.command()
-@click.argument("runs", type=PATH)
-@click.option("--out", type=PATH, required=True, help="Folder of the report.")
+@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.option("--out", type=PATH, help="Folder for tables and figures.")
+@click.option("--html", "page", type=PATH, help="Write one self-contained page into this file.")
 @click.option(
     "--data",
     type=PATH,
-    help="Store of the runs: predictions that they lack are made and kept in their folders.",
+    multiple=True,
+    help="Store of the runs; repeat for several. Makes missing predictions, kept in run folders.",
 )
-@click.option("--figures/--no-figures", default=True, help="Figures need lastkd[plots].")
-def report(runs: Path, out: Path, data: Path | None, figures: bool) -> None:
-    """Writes standalone against distilled, from the folders under RUNS, into --out.
+@click.option(
+    "--with-clips",
+    is_flag=True,
+    help="Show on the page moving skeletons of clips that distilling mended or broke.",
+)
+@click.option("--figures/--no-figures", default=True, help="Figures in --out need lastkd[plots].")
+def report(
+    runs: tuple[Path, ...],
+    out: Path | None,
+    page: Path | None,
+    data: tuple[Path, ...],
+    with_clips: bool,
+    figures: bool,
+) -> None:
+    """Compares distilled with standalone students, from the run folders below RUNS.
 
     \b
       lastkd report runs --data data/ntu60 --out report
+      lastkd report runs/utd runs/florence --html report.html
+      lastkd report runs --data data/utd --html report.html --with-clips
 
-    07_Experiments.md holds the table, figures and settings; table.csv and table.tex the table.
-    Means and deviations are over seeds. Intervals and tests need each run's predictions
-    (predictions.npz in its folder); --data makes the missing ones from last.safetensors. What is
-    missing is said to be.
+    --out gets 07_Experiments.md with tables, figures and settings, and the tables as CSV and LaTeX.
+    Runs on several sets also get a table over all sets, with a 95 % interval over sets and seeds.
+    --html gets the same tables with curves, confusions and classes to explore, in one file that
+    needs no network. Intervals over test clips need each run's predictions (predictions.npz in its
+    folder); --data makes missing ones from last.safetensors.
     """
-    from lastkd.report.write import as_csv, as_latex, markdown, sections, title
+    from lastkd.report.folder import write_folder
+    from lastkd.report.page import write_page
+    from lastkd.report.summary import summarise
+    from lastkd.report.table import make_sections
     from lastkd.runs.log import read_runs
 
-    found = read_runs(runs)
-    if data is not None:
-        from lastkd.data.store.clip_store import ClipStore
+    if out is None and page is None:
+        raise UserError("name what to write: --out FOLDER for tables and figures, or --html FILE")
+    if with_clips and (page is None or not data):
+        raise UserError(
+            "--with-clips needs --html FILE to show the clips and --data STORE for them"
+        )
 
-        known = ClipStore.open(data).content_hash
-        lacking = [run for run in found if run.state == "finished" and run.predictions is None]
-        for run in (run for run in lacking if run.place[0] == known):
-            keep_predictions(run.folder, data, run.place[1])
-        found = read_runs(runs)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); choose another") from None
-    drawn: dict[str, list[Path]] = {}
-    if figures:
-        from lastkd.report.figures import draw
+    def read() -> list[Run]:
+        found = {run.folder.resolve(): run for folder in runs for run in read_runs(folder)}
+        return list(found.values())
 
-        for own in sections(found):
-            prefix = re.sub(r"\W+", "_", f"{own[0].place[1]}_{own[0].place[0][:8]}")
-            drawn[title(own)] = draw(own, out, prefix)
-    texts = {
-        "07_Experiments.md": markdown(found, drawn),
-        "table.csv": as_csv(found),
-        "table.tex": as_latex(found),
-    }
-    for name, text in texts.items():
-        with replacing(out / name) as part:
-            part.write_text(text, encoding="utf-8")
-    finished = sum(run.state == "finished" for run in found)
-    pictures = sum(map(len, drawn.values()))
-    click.echo(
-        f"{out / '07_Experiments.md'}: {finished} of {len(found)} runs finished, {pictures} figures"
-    )
+    found = read()
+    if data and make_predictions(found, data):
+        found = read()
+    sections = make_sections(found)
+    lines = summarise(sections)
+    finished = f"{sum(run.finished for run in found)} of {len(found)} runs finished"
+    if out is not None:
+        drawn = write_folder(out, sections, lines, figures=figures)
+        click.echo(f"{out / '07_Experiments.md'}: {finished}, {drawn} figures")
+    if page is not None:
+        clips = write_page(page, sections, lines, data if with_clips else ())
+        shown = f", {clips} clips" if with_clips else ""
+        click.echo(f"{page}: {finished}{shown}")
+
+
+def make_predictions(runs: Sequence[Run], stores: Sequence[Path]) -> bool:
+    """Makes the missing predictions of finished runs on these stores; whether there were any.
+
+    Raises:
+        UserError: a store can't be read, or none of them belongs to any run.
+    """
+    from lastkd.data.store.clip_store import ClipStore
+
+    by_hash = {ClipStore.open(store).content_hash: store for store in stores}
+    if not by_hash.keys() & {run.place[0] for run in runs}:
+        raise UserError(f"{stores[0]}: no run below RUNS was made with this store; name theirs")
+    lacking = [
+        run for run in runs if run.finished and run.predictions is None and run.place[0] in by_hash
+    ]
+    for run in lacking:
+        keep_predictions(run.folder, by_hash[run.place[0]], run.place[1])
+    return bool(lacking)
 
 
 def keep_predictions(folder: Path, data: Path, split: str) -> None:
-    """Evaluates a run's last epoch into its folder."""
+    """Evaluates a run's last epoch and keeps its predictions in the run's folder."""
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_own
     from lastkd.runs.log import PREDICTIONS
 

@@ -131,3 +131,52 @@ def gain_over_seeds(pairs: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     half = z * float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
     return Gain(100 * mean, 100 * (mean - half), 100 * (mean + half), len(pairs))
+
+
+@dataclass(frozen=True)
+class SetGain:
+    """A mean gain over sets and seeds, in points, with its 95 % interval.
+
+    Attributes:
+        gain: the mean over the sets of each set's mean over its seeds.
+        low, high: the interval; None where there is only one set with one seed.
+        sets, seeds: how many sets, and how many seeds of all sets together.
+    """
+
+    gain: float
+    low: float | None
+    high: float | None
+    sets: int
+    seeds: int
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.gain:+.2f} (no interval)"
+        return f"{self.gain:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+def gain_over_sets(gains: Sequence[Sequence[float]]) -> SetGain:
+    """The mean gain over sets, each the mean of its seeds, with a 95 % t-interval.
+
+    For several sets the interval is Student's for the mean of the sets' means. A set's mean varies
+    with the set, with the seeds and with the test clips, so all three are in it, and it says what
+    to expect of another set like these. For a single set it is Student's over the seeds.
+
+    Args:
+        gains: for each set, the gain of each seed in points, at least one.
+
+    Raises:
+        ValueError: there is no set, or a set without a seed.
+    """
+    from scipy.special import stdtrit  # scipy takes a second to import
+
+    if not gains or not all(gains):
+        raise ValueError("a mean over sets needs at least one gain of each set")
+    samples = np.array([np.mean(one) for one in gains] if len(gains) > 1 else gains[0], float)
+    mean = float(samples.mean())
+    seeds = sum(map(len, gains))
+    if len(samples) < 2:
+        return SetGain(mean, None, None, len(gains), seeds)
+    error = float(samples.std(ddof=1)) / float(np.sqrt(len(samples)))
+    half = float(stdtrit(len(samples) - 1, (1 + CONFIDENCE) / 2)) * error
+    return SetGain(mean, mean - half, mean + half, len(gains), seeds)

@@ -1,7 +1,8 @@
-"""The report's figures, as PNG and SVG. Needs matplotlib (`pip install 'lastkd[plots]'`)."""
+"""The report's figures, as PNG and SVG. They need matplotlib (`pip install 'lastkd[plots]'`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from lastkd.errors import UserError
 from lastkd.report.reference import EFFICIENT_GCN
-from lastkd.report.table import Row, make_rows, teachers
+from lastkd.report.summary import Line
+from lastkd.report.table import Row, Section
 from lastkd.runs.log import Run
 
 try:
@@ -25,34 +27,87 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+GAINED, LOST = "C0", "C1"
+"""Blue and orange, which colour-blind readers tell apart."""
 MOST_NAMED = 30
-"""Classes that have room for their names below the bars; of more the numbers stand there."""
+"""Up to this many classes have their names below the bars; more have numbers."""
 
 
-def draw(runs: Sequence[Run], out: Path, prefix: str) -> list[Path]:
-    """Draws what the runs of one section have figures for; returns the PNG files.
+def draw_section(section: Section, out: Path) -> list[Path]:
+    """Draws what the runs of one set have values for; returns the PNG files.
 
     Args:
-        out: the folder.
-        prefix: of the files' names.
+        section: the set.
+        out: an existing folder.
     """
-    rows = make_rows(runs)
-    drawn: list[Path] = []
-    for name, figure in (
-        ("loss", _losses(rows)),
-        ("accuracy", _accuracies(rows)),
-        ("gain_per_class", _gains(rows)),
-        ("confusion", _confusions(rows, runs)),
-        ("accuracy_against_parameters", _sizes(rows, runs)),
-    ):
-        if figure is None:
+    prefix = re.sub(
+        r"\W+", "_", f"{section.split}_{section.data['hash'][:8]}{section.held_out[:4]}"
+    )
+    rows, teachers = section.rows, section.teachers
+    figures = {
+        "loss": _losses(rows),
+        "accuracy": _accuracies(rows, section.chooser),
+        "gain_per_class": _gains(rows),
+        "confusion": _confusions(rows, teachers),
+        "accuracy_against_parameters": _sizes(rows, teachers, section),
+    }
+    return [
+        _save(figure, out / f"{prefix}_{name}.png")
+        for name, figure in figures.items()
+        if figure is not None
+    ]
+
+
+def draw_summary(sections: Sequence[Section], lines: Sequence[Line], out: Path) -> list[Path]:
+    """Draws the gains of every student on every set; returns the PNG file, beside SVG and PDF."""
+    shown = [line for line in lines if line.gain is not None]
+    if not shown:
+        return []
+    names = [section.name for section in sections]
+    height = 1.2 + 0.3 * (len(names) + 1)
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(1.2 + 2.1 * len(shown), height), sharex=True, sharey=True,
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for ax, line in zip(axes[0], shown, strict=True):
+        _forest(ax, line, names)
+    axes[0][0].set_yticks(range(len(names) + 1), [*names, "mean, 95 %"])
+    axes[0][0].invert_yaxis()
+    figure.supxlabel("gain of distilling over standalone training, points", fontsize=9)
+    path = out / "gains_over_sets.png"
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    return [_save(figure, path)]
+
+
+def _forest(ax: Axes, line: Line, names: Sequence[str]) -> None:
+    """One student: a dot for each seed, a bar for each set's mean, the mean with its interval."""
+    ax.axvline(0, color="black", linewidth=0.6)
+    for place, name in enumerate(names):
+        row = line.rows.get(name)
+        if row is None or not row.gains:
             continue
-        path = out / f"{prefix}_{name}.png"
-        figure.savefig(path, dpi=150, metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        plt.close(figure)
-        drawn.append(path)
-    return drawn
+        gain = line.set_gains[name]
+        colour = GAINED if gain > 0 else LOST
+        ax.barh(place, gain, height=0.55, color=colour, alpha=0.35)
+        ax.plot(list(row.gains.values()), [place] * len(row.gains), "o", color=colour, markersize=3)
+    assert line.gain is not None
+    low, high = line.gain.low, line.gain.high
+    if low is not None and high is not None:
+        ax.plot((low, high), (len(names), len(names)), color="black", linewidth=1.2)
+    ax.plot(line.gain.gain, len(names), "D", color="black", markersize=5)
+    ax.axhline(len(names) - 0.5, color="grey", linewidth=0.4)
+    ax.set_title(f"{line.model}\n{line.method}", fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.grid(axis="x", linewidth=0.3)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
+    return path
 
 
 def _grid(count: int, width: float = 4.0, height: float = 3.2) -> tuple[Figure, list[Axes]]:
@@ -63,7 +118,7 @@ def _grid(count: int, width: float = 4.0, height: float = 3.2) -> tuple[Figure, 
 
 
 def _losses(rows: Sequence[Row]) -> Figure | None:
-    """The hard and the soft part of each distilled student's loss, of its first seed."""
+    """The parts of each distilled student's loss, for its first seed."""
     shown = [row for row in rows if row.distilled]
     if not shown:
         return None
@@ -79,8 +134,8 @@ def _losses(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _accuracies(rows: Sequence[Row]) -> Figure | None:
-    """Top-1 over epochs, standalone and distilled, every seed a line."""
+def _accuracies(rows: Sequence[Row], part: str) -> Figure | None:
+    """Top-1 over epochs on a part, standalone and distilled, a line for each seed."""
     shown = [row for row in rows if row.standalone or row.distilled]
     if not shown:
         return None
@@ -95,38 +150,23 @@ def _accuracies(rows: Sequence[Row]) -> Figure | None:
                 if points:
                     label = which if number == 0 else None
                     ax.plot(*zip(*points, strict=True), color=colour, label=label, marker=".")
-        ax.set(title=f"{row.model}\n{row.method}", xlabel="epoch", ylabel="top-1, %")
+        ax.set(title=f"{row.model}\n{row.method}", xlabel="epoch", ylabel=f"top-1 on {part}, %")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
     return figure
 
 
-def _by_class(runs: Sequence[Run]) -> np.ndarray | None:
-    found = [run.last["by_class"] for run in runs if run.last is not None]
-    if not found:
-        return None
-    values = np.array([[np.nan if v is None else v for v in one] for one in found], float)
-    mean: np.ndarray = values.mean(axis=0)
-    return mean
-
-
-def _class_names(row: Row) -> tuple[str, ...]:
-    """As the predictions have them; none where there are no predictions."""
-    said = (run.predictions for run in row.standalone + row.distilled)
-    return next((one.class_names for one in said if one is not None), ())
-
-
 def _gains(rows: Sequence[Row]) -> Figure | None:
-    """Points gained in each class, the largest first."""
-    shown = [(row, _by_class(row.standalone), _by_class(row.distilled)) for row in rows]
+    """Points gained in each class, in descending order."""
+    shown = [(row, row.by_class("standalone"), row.by_class("distilled")) for row in rows]
     pairs = [(row, b - a) for row, a, b in shown if a is not None and b is not None]
     if not pairs:
         return None
     figure, axes = _grid(len(pairs))
     for ax, (row, gain) in zip(axes, pairs, strict=True):
         order = np.argsort(-gain)
-        names = _class_names(row) if len(gain) <= MOST_NAMED else ()
-        ax.bar(range(len(gain)), gain[order], color=np.where(gain[order] < 0, "C3", "C2"))
+        names = row.class_names if len(gain) <= MOST_NAMED else ()
+        ax.bar(range(len(gain)), gain[order], color=np.where(gain[order] < 0, LOST, GAINED))
         ax.axhline(0, color="black", linewidth=0.5)
         labels = [names[k] if k < len(names) else str(k) for k in order]
         ax.set_xticks(range(len(gain)), labels, rotation=90, fontsize=7 if names else 5)
@@ -134,27 +174,26 @@ def _gains(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _confusions(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
-    """Confusion of teacher, standalone and distilled, of the first student that has predictions."""
-    kept = [("teacher", run) for run in teachers(runs) if run.predictions is not None][:1]
+def _confusions(rows: Sequence[Row], teachers: Sequence[Run]) -> Figure | None:
+    """Confusion of teacher, standalone and distilled, for the first student with predictions."""
+    shown = [("teacher", run) for run in teachers if run.predictions is not None][:1]
     for row in rows:
         pair = [
             (which, run)
-            for which, own in (("standalone", row.standalone), ("distilled", row.distilled))
-            for run in own[:1]
+            for which, runs in (("standalone", row.standalone), ("distilled", row.distilled))
+            for run in runs[:1]
             if run.predictions is not None
         ]
         if len(pair) == 2:
-            kept += [(f"{row.model}, {which}", run) for which, run in pair]
+            shown += [(f"{row.model}, {which}", run) for which, run in pair]
             break
-    if not kept:
+    if not shown:
         return None
-    figure, axes = _grid(len(kept), height=4.0)
-    for ax, (name, run) in zip(axes, kept, strict=True):
-        said = run.predictions
-        assert said is not None
-        K = len(said.class_names)
-        counts = np.bincount(said.labels * K + said.predicted, minlength=K * K).reshape(K, K)
+    figure, axes = _grid(len(shown), height=4.0)
+    for ax, (name, run) in zip(axes, shown, strict=True):
+        predictions = run.predictions
+        assert predictions is not None
+        counts = predictions.confusion
         share = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
         image = ax.imshow(share, vmin=0, vmax=100, cmap="Blues")
         ax.set(title=name, xlabel="predicted class", ylabel="true class")
@@ -164,11 +203,11 @@ def _confusions(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def _sizes(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
-    """Top-1 at the last epoch against parameters."""
+def _sizes(rows: Sequence[Row], teachers: Sequence[Run], section: Section) -> Figure | None:
+    """Top-1 at the last epoch against the number of parameters."""
     figure, (ax,) = _grid(1, width=7.0, height=4.0)
     lines: dict[str, dict[int, tuple[float, float]]] = {}
-    # each variant has an alpha of its own: one line as long as none was distilled in two ways
+    # alpha differs by student: one line for all, unless a student was distilled in several ways
     one_way = len({row.model for row in rows}) == len(rows)
     for row in rows:
         loss = row.method.partition(",")[0]
@@ -182,11 +221,11 @@ def _sizes(rows: Sequence[Row], runs: Sequence[Run]) -> Figure | None:
         means, spreads = zip(*points.values(), strict=True)
         ax.errorbar(list(points), means, yerr=spreads, fmt="o-", label=label, capsize=3)
     any_point = bool(lines)
-    for run in teachers(runs):
+    for run in teachers:
         if run.last is not None:
             ax.plot(run.start["parameters"], run.last["top1"], "*", color="black", label=run.model)
             any_point = True
-    if any_point and "NTU RGB+D 60" in runs[0].start["data"]["source"]:
+    if any_point and "NTU RGB+D 60" in section.data["source"]:
         for model in EFFICIENT_GCN:
             ax.plot(1e6 * model.million_parameters, model.top1, "s", color="grey")
             ax.annotate(model.name, (1e6 * model.million_parameters, model.top1), fontsize=7)

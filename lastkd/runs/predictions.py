@@ -49,6 +49,14 @@ class Predictions:
         hits: NDArray[np.bool_] = self.predicted == self.labels
         return hits
 
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """`(K, K)`, how many clips of each true class (row) were taken for each class (column)."""
+        K = len(self.class_names)
+        counts = np.bincount(self.labels * K + self.predicted, minlength=K * K)
+        matrix: NDArray[np.int64] = counts.astype(np.int64).reshape(K, K)
+        return matrix
+
     def save(self, path: Path) -> None:
         """Writes them to a file.
 

@@ -1,0 +1,547 @@
+// Charts, confusions and clips of the report, drawn from the data embedded in the page.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const tip = document.getElementById("tip");
+const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// --- building elements ------------------------------------------------------------------------
+
+function element(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function shape(name, attributes = {}, text = "") {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.textContent = text;
+  return node;
+}
+
+function figure(parent, title) {
+  const caption = element("figcaption", {}, title);
+  const node = element("figure", {}, caption);
+  parent.append(node);
+  return { node, caption };
+}
+
+function sample(className, text) {
+  const picture = shape("svg", { viewBox: "0 0 18 8", style: "width: 18px", "aria-hidden": "true" });
+  picture.append(shape("path", { class: `curve ${className}`, d: "M0 4H18" }));
+  return element("span", { class: "key" }, picture, text);
+}
+
+// --- the tip at the pointer ---------------------------------------------------------------------
+
+function showTip(text, x, y) {
+  tip.textContent = text;
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect();
+  const left = x + 14 + width > innerWidth ? x - 14 - width : x + 14;
+  tip.style.left = `${Math.max(left, 4)}px`;
+  tip.style.top = `${Math.min(Math.max(y - height / 2, 4), innerHeight - height - 4)}px`;
+}
+
+function hideTip() {
+  tip.hidden = true;
+}
+
+// --- axes -----------------------------------------------------------------------------------
+
+function ticks(low, high, most) {
+  const rough = (high - low) / most;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+  const places = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) {
+    places.push(at * step);
+  }
+  return places;
+}
+
+// low, high: powers of ten
+function logTicks(low, high) {
+  for (const factors of [[1, 2, 5], [1, 3], [1]]) {
+    const places = [];
+    for (let power = Math.floor(low); power <= Math.ceil(high); power++) {
+      for (const factor of factors) {
+        const place = factor * 10 ** power;
+        if (Math.log10(place) >= low && Math.log10(place) <= high) places.push(place);
+      }
+    }
+    if (places.length <= 8) return places;
+  }
+  return ticks(low, high, 6).map((power) => 10 ** Math.round(power));
+}
+
+function short(value) {
+  if (Math.abs(value) >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
+  if (Math.abs(value) >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
+  return String(+value.toPrecision(3));
+}
+
+function range(values) {
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const margin = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+  return [low - margin, high + margin];
+}
+
+// --- lines over steps or epochs -------------------------------------------------------------
+
+// curves: [{name, className, dash, points: [[x, y], ...]}]; levels: [{name, className, y}]
+function lineChart(parent, { title, xName, yName, digits, curves, levels = [], log = false }) {
+  const shown = curves.filter((curve) => curve.points.length);
+  if (!shown.length) return;
+  const { node, caption } = figure(parent, title);
+  const keys = new Map(shown.map((curve) => [curve.key ?? curve.name, curve.className]));
+  for (const level of levels) keys.set(level.name, level.className);
+  for (const [name, className] of keys) caption.append(sample(className, name));
+
+  const [width, height, left, bottom, top] = [380, 230, 40, 34, 8];
+  const scale = log ? Math.log10 : (value) => value;
+  const usable = (y) => Number.isFinite(y) && (!log || y > 0);
+  const all = shown.flatMap((curve) => curve.points).filter(([, y]) => usable(y));
+  const xs = all.map(([x]) => x);
+  const [xLow, xHigh] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1e-9)];
+  const [yLow, yHigh] = range([...all.map(([, y]) => scale(y)), ...levels.map((l) => scale(l.y))]);
+  const xAt = (x) => left + ((x - xLow) / (xHigh - xLow)) * (width - left - 8);
+  const yAt = (y) => top + ((yHigh - scale(y)) / (yHigh - yLow)) * (height - top - bottom);
+
+  const ends = shown.map((c) => `${c.name} ends at ${c.points.at(-1)[1].toFixed(digits)}`);
+  const svg = shape("svg", {
+    viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0,
+    "aria-label": `${title}, ${yName} over ${xName}: ${ends.join(", ")}. Arrow keys read values.`,
+  });
+  node.append(svg);
+  for (const y of log ? logTicks(yLow, yHigh) : ticks(yLow, yHigh, 5)) {
+    svg.append(shape("path", { class: "grid", d: `M${left} ${yAt(y)}H${width - 8}` }));
+    svg.append(shape("text", { x: left - 6, y: yAt(y) + 4, "text-anchor": "end" }, short(y)));
+  }
+  for (const x of ticks(xLow, xHigh, 6)) {
+    const place = { x: xAt(x), y: height - bottom + 16, "text-anchor": "middle" };
+    svg.append(shape("text", place, short(x)));
+  }
+  svg.append(shape("text", { x: width - 8, y: height - 4, "text-anchor": "end" }, xName));
+  svg.append(shape("text", { x: 2, y: height - 4 }, yName));
+  for (const { y, className } of levels) {
+    svg.append(shape("path", { class: `level ${className}`, d: `M${left} ${yAt(y)}H${width - 8}` }));
+  }
+  for (const curve of shown) {
+    let path = "";
+    let command = "M";
+    for (const [x, y] of curve.points) {
+      if (usable(y)) path += `${command}${xAt(x).toFixed(1)} ${yAt(y).toFixed(1)}`;
+      command = usable(y) ? "L" : "M";
+    }
+    const attributes = { class: `curve ${curve.className}`, d: path };
+    if (curve.dash) attributes["stroke-dasharray"] = curve.dash;
+    svg.append(shape("path", attributes));
+  }
+  const cross = shape("path", { class: "cross", d: "" });
+  svg.append(cross);
+
+  const places = [...new Set(xs)].sort((a, b) => a - b);
+  let at = places.length - 1;
+  function read(index, clientX, clientY) {
+    at = Math.min(Math.max(index, 0), places.length - 1);
+    const x = places[at];
+    cross.setAttribute("d", `M${xAt(x)} ${top}V${height - bottom}`);
+    const values = shown.flatMap((curve) => {
+      const point = curve.points.find(([place]) => place === x);
+      return point ? [`${curve.name}: ${point[1].toFixed(digits)}`] : [];
+    });
+    const box = svg.getBoundingClientRect();
+    const tipX = clientX ?? box.left + (xAt(x) / width) * box.width;
+    showTip([`${xName} ${x}`, ...values].join("\n"), tipX, clientY ?? box.top + box.height / 2);
+  }
+  function leave() {
+    cross.setAttribute("d", "");
+    hideTip();
+  }
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    const x = ((event.clientX - box.left) / box.width) * width;
+    const distances = places.map((place) => Math.abs(xAt(place) - x));
+    read(distances.indexOf(Math.min(...distances)), event.clientX, event.clientY);
+  });
+  svg.addEventListener("pointerleave", leave);
+  svg.addEventListener("blur", leave);
+  svg.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      read(at + step);
+    }
+  });
+}
+
+// --- gains over all sets --------------------------------------------------------------------
+
+function forest(parent, line) {
+  const { node } = figure(parent, line.title);
+  const sets = line.sets.filter((set) => set.gain !== null);
+  const [width, left, row] = [400, 120, 22];
+  const height = row * (sets.length + 1) + 40;
+  const values = [0, line.mean, line.low ?? line.mean, line.high ?? line.mean];
+  for (const set of sets) values.push(set.gain, ...Object.values(set.seeds));
+  const [low, high] = range(values);
+  const xAt = (x) => left + ((x - low) / (high - low)) * (width - left - 8);
+  const interval = line.low === null ? "" : `, 95 % interval ${points(line.low)} to ${points(line.high)}`;
+  const svg = shape("svg", {
+    viewBox: `0 0 ${width} ${height}`, role: "img",
+    "aria-label": `Gains of ${line.title} in points: ` +
+      sets.map((set) => `${set.name} ${points(set.gain)}`).join(", ") +
+      `; mean ${points(line.mean)}${interval}`,
+  });
+  for (const x of ticks(low, high, 6)) {
+    svg.append(shape("path", { class: "grid", d: `M${xAt(x)} 4V${height - 30}` }));
+    svg.append(shape("text", { x: xAt(x), y: height - 16, "text-anchor": "middle" }, short(x)));
+  }
+  svg.append(shape("text", { x: width - 8, y: height - 2, "text-anchor": "end" }, "gain, points"));
+  svg.append(shape("path", { class: "zero", d: `M${xAt(0)} 4V${height - 30}` }));
+  sets.forEach((set, index) => {
+    const y = 4 + row * (index + 0.5);
+    const className = set.gain > 0 ? "gained" : "lost";
+    svg.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, set.name));
+    const [start, end] = [xAt(0), xAt(set.gain)].sort((a, b) => a - b);
+    svg.append(shape("rect", {
+      class: className, x: start, y: y - 6, width: end - start, height: 12, opacity: 0.35,
+    }));
+    for (const gain of Object.values(set.seeds)) {
+      svg.append(shape("circle", { class: className, cx: xAt(gain), cy: y, r: 3 }));
+    }
+    const area = shape("rect", { x: 0, y: y - row / 2, width, height: row, fill: "transparent" });
+    const seeds = Object.entries(set.seeds).map(([seed, gain]) => `seed ${seed}: ${points(gain)}`);
+    area.addEventListener("pointermove", (event) => {
+      showTip([`${set.name}: ${points(set.gain)} points`, ...seeds].join("\n"), event.clientX, event.clientY);
+    });
+    area.addEventListener("pointerleave", hideTip);
+    svg.append(area);
+  });
+  const y = 4 + row * (sets.length + 0.5);
+  svg.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, "mean, 95 %"));
+  if (line.low !== null) {
+    svg.append(shape("path", { class: "mean", d: `M${xAt(line.low)} ${y}H${xAt(line.high)}` }));
+  }
+  const diamond = `M${xAt(line.mean) - 5} ${y}l5 -5l5 5l-5 5Z`;
+  svg.append(shape("path", { class: "mean", d: diamond }));
+  node.append(svg);
+}
+
+function points(value) {
+  return `${value < 0 ? "" : "+"}${value.toFixed(2)}`;
+}
+
+// --- confusions -----------------------------------------------------------------------------
+
+function confusionChart(parent, { classes, matrices }) {
+  const { node, caption } = figure(parent, "Confusion");
+  const choice = element("select", { "aria-label": "Which confusion" });
+  choice.append(element("option", { value: "difference" }, "distilled minus standalone"));
+  for (const which of Object.keys(matrices)) choice.append(element("option", { value: which }, which));
+  caption.append(choice, element("span", { class: "key" }, "rows: true class, columns: predicted"));
+  const K = classes.length;
+  const canvas = element("canvas", {
+    role: "img", tabindex: 0, width: 420, height: 420,
+    "aria-label": `Confusion of ${K} classes, true class by row. Arrow keys read the cells.`,
+  });
+  node.append(canvas);
+  let cell = [0, 0];
+  let marked = false;
+
+  const total = (which, row) => {
+    let sum = 0;
+    for (let k = 0; k < K; k++) sum += matrices[which][row * K + k];
+    return sum;
+  };
+  const share = (which, row, column) => matrices[which][row * K + column] / Math.max(total(which, row), 1);
+
+  function draw() {
+    const context = canvas.getContext("2d");
+    const size = canvas.width / K;
+    const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.fillStyle = color("--ground");
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    for (let row = 0; row < K; row++) {
+      for (let column = 0; column < K; column++) {
+        const value = choice.value === "difference"
+          ? share("distilled", row, column) - share("standalone", row, column)
+          : share(choice.value, row, column);
+        if (!value) continue;
+        // in a difference, more on the diagonal is a gain, and less beside it is one too
+        const good = choice.value !== "difference" || (row === column) === value > 0;
+        context.fillStyle = color(good ? "--gained" : "--lost");
+        context.globalAlpha = Math.min(Math.sqrt(Math.abs(value)), 1);
+        context.fillRect(column * size, row * size, Math.ceil(size), Math.ceil(size));
+      }
+    }
+    context.globalAlpha = 1;
+    context.strokeStyle = color("--line");
+    context.strokeRect(0.5, 0.5, canvas.width - 1, canvas.height - 1);
+    if (marked) {
+      context.strokeStyle = color("--text");
+      context.strokeRect(cell[1] * size, cell[0] * size, size, size);
+    }
+  }
+
+  function read(row, column, x, y) {
+    cell = [Math.min(Math.max(row, 0), K - 1), Math.min(Math.max(column, 0), K - 1)];
+    marked = true;
+    draw();
+    const [r, c] = cell;
+    const heading = r === c ? `${classes[r]}, recognised` : `${classes[r]}, taken for ${classes[c]}`;
+    const lines = Object.keys(matrices).map((which) => {
+      const percent = (100 * share(which, r, c)).toFixed(1);
+      return `${which}: ${matrices[which][r * K + c]} of ${total(which, r)} (${percent} %)`;
+    });
+    const box = canvas.getBoundingClientRect();
+    const left = x ?? box.left + ((c + 0.5) / K) * box.width;
+    showTip([heading, ...lines].join("\n"), left, y ?? box.top + ((r + 0.5) / K) * box.height);
+  }
+  function leave() {
+    marked = false;
+    draw();
+    hideTip();
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const row = Math.floor(((event.clientY - box.top) / box.height) * K);
+    const column = Math.floor(((event.clientX - box.left) / box.width) * K);
+    read(row, column, event.clientX, event.clientY);
+  });
+  canvas.addEventListener("pointerleave", leave);
+  canvas.addEventListener("blur", leave);
+  canvas.addEventListener("keydown", (event) => {
+    const step = {
+      ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+    }[event.key];
+    if (step) {
+      event.preventDefault();
+      read(cell[0] + step[0], cell[1] + step[1]);
+    }
+  });
+  choice.addEventListener("change", draw);
+  redrawn.add(draw);
+  draw();
+}
+
+// --- moving skeletons -----------------------------------------------------------------------
+
+const players = new Set();
+let playing = !calm;
+
+class Player {
+  constructor(canvas, skeleton, layout) {
+    Object.assign(this, { canvas, skeleton, layout, turn: layout.flat ? 0 : 25, visible: false });
+    const bytes = Uint8Array.from(atob(skeleton.data), (char) => char.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    this.joints = Float32Array.from({ length: bytes.length / 2 }, (_, i) => {
+      const value = view.getInt16(2 * i, true);
+      return value === -32768 ? NaN : value / skeleton.unit;
+    });
+    this.measure();
+    this.frame = Math.floor(skeleton.shape[0] / 2);
+    canvas.addEventListener("pointermove", (event) => {
+      if (event.buttons && !layout.flat) {
+        this.turn += event.movementX;
+        this.draw();
+      }
+    });
+    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+    canvas.addEventListener("keydown", (event) => {
+      const turn = { ArrowLeft: -10, ArrowRight: 10 }[event.key];
+      if (turn && !layout.flat) {
+        event.preventDefault();
+        this.turn += turn;
+        this.draw();
+      }
+    });
+  }
+
+  // the circle that contains the clip from every side, so that turning doesn't change the scale
+  measure() {
+    const { joints } = this;
+    let [low, high, wide, left, right] = [Infinity, -Infinity, 0, Infinity, -Infinity];
+    for (let i = 0; i < joints.length; i += 3) {
+      if (Number.isNaN(joints[i])) continue;
+      low = Math.min(low, joints[i + 1]);
+      high = Math.max(high, joints[i + 1]);
+      wide = Math.max(wide, Math.hypot(joints[i], this.layout.flat ? 0 : joints[i + 2]));
+      left = Math.min(left, joints[i]);
+      right = Math.max(right, joints[i]);
+    }
+    if (low > high) [low, high, wide, left, right] = [-1, 1, 1, -1, 1];
+    this.middle = (low + high) / 2;
+    this.centre = this.layout.flat ? (left + right) / 2 : 0;
+    const reach = this.layout.flat ? (right - left) / 2 : wide;
+    const { width, height } = this.canvas;
+    this.scale = Math.min((height - 24) / Math.max(high - low, 0.5), (width - 24) / Math.max(2 * reach, 0.5));
+  }
+
+  // time: in milliseconds
+  at(time) {
+    const [frames] = this.skeleton.shape;
+    const share = ((time / 1000) % this.skeleton.seconds) / this.skeleton.seconds;
+    this.frame = Math.floor(share * frames) % frames;
+  }
+
+  draw() {
+    const { canvas, layout, joints } = this;
+    const [, bodies, count] = this.skeleton.shape;
+    const context = canvas.getContext("2d");
+    const angle = (this.turn * Math.PI) / 180;
+    const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+    const pitch = (12 * Math.PI) / 180;
+    const [middleX, middleY] = [canvas.width / 2, canvas.height / 2];
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.lineCap = "round";
+    const colours = isDark() ? layout.dark : layout.colours;
+    for (let body = 0; body < bodies; body++) {
+      const place = (joint) => {
+        const at = ((this.frame * bodies + body) * count + joint) * 3;
+        const [x, y, z] = joints.subarray(at, at + 3);
+        if (layout.flat) { // y grows downwards, and z is the confidence
+          if (!z) return [NaN, NaN];
+          return [middleX + (x - this.centre) * this.scale, middleY + (y - this.middle) * this.scale];
+        }
+        // who faces the sensor looks at the viewer: their right is the picture's left
+        const across = -(cos * x + sin * z);
+        const depth = -sin * x + cos * z;
+        const up = Math.cos(pitch) * (y - this.middle) + Math.sin(pitch) * depth;
+        return [middleX + across * this.scale, middleY - up * this.scale];
+      };
+      layout.bones.forEach(([child, parent], bone) => {
+        const [[x0, y0], [x1, y1]] = [place(parent), place(child)];
+        if (Number.isNaN(x0 + x1)) return;
+        context.strokeStyle = colours[Math.min(body, 1)][bone];
+        context.lineWidth = 4;
+        context.beginPath();
+        context.moveTo(x0, y0);
+        context.lineTo(x1, y1);
+        context.stroke();
+        if (layout.heads.includes(child)) {
+          context.fillStyle = context.strokeStyle;
+          context.beginPath();
+          context.arc(x1, y1, 6, 0, 2 * Math.PI);
+          context.fill();
+        }
+      });
+    }
+  }
+}
+
+function card(list, item, clips) {
+  const canvas = element("canvas", {
+    width: 190, height: 200, role: "img", tabindex: 0,
+    "aria-label": `Moving skeleton of ${item.clip}, ${item.label}. Left and right arrows turn it.`,
+  });
+  const answers = new Map();
+  for (const { seed, standalone, distilled } of item.seeds) {
+    const answer = `alone ${standalone}, distilled ${distilled}`;
+    answers.set(answer, [...(answers.get(answer) ?? []), seed]);
+  }
+  const seeds = [...answers].map(([answer, of]) =>
+    element("p", {}, `${of.length > 1 ? "Seeds" : "Seed"} ${of.join(", ")}: ${answer}`));
+  const verdict = item.mended ? "mended" : "broken";
+  const badge = element("span", { class: `badge ${verdict}` }, verdict);
+  const heading = element("p", {}, element("b", {}, item.label), " ", badge);
+  const name = element("p", { class: "name" }, item.clip);
+  list.append(element("li", {}, canvas, heading, ...seeds, name));
+  const player = new Player(canvas, clips.skeletons[item.clip], clips.layout);
+  players.add(player);
+  redrawn.add(() => player.draw());
+  player.draw();
+  new IntersectionObserver(([entry]) => { player.visible = entry.isIntersecting; }).observe(canvas);
+}
+
+function animate(time) {
+  if (!playing) return;
+  for (const player of players) {
+    if (player.visible) {
+      player.at(time);
+      player.draw();
+    }
+  }
+  requestAnimationFrame(animate);
+}
+
+// --- the page -------------------------------------------------------------------------------
+
+const redrawn = new Set(); // what draws with colours of its own, to be repeated with other colours
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
+
+function drawStudent(details) {
+  const section = data.sections[details.dataset.section];
+  const student = section.students[details.dataset.student];
+  const charts = details.querySelector(".charts");
+  const { curves, teacher } = student.accuracy;
+  lineChart(charts, {
+    title: "Accuracy", xName: "epoch", yName: `top-1 on ${section.chooser}, %`, digits: 2,
+    curves: curves.map(({ kind, seed, points }, index) => ({
+      name: `${kind}, seed ${seed}`, key: kind, className: kind, points,
+      dash: DASHES[curves.slice(0, index).filter((other) => other.kind === kind).length % 4],
+    })),
+    levels: teacher === null ? [] : [{ name: "teacher", className: "teacher", y: teacher }],
+  });
+  const classNames = { CE: "ce", total: "total" };
+  lineChart(charts, {
+    title: "Loss", xName: "step", yName: "unweighted, log", digits: 4, log: true,
+    curves: student.loss.map(({ name, points }) => ({ name, points, className: classNames[name] ?? "soft" })),
+  });
+  if (student.confusion) confusionChart(charts, student.confusion);
+  const list = details.querySelector(".clips");
+  if (list) student.cards.forEach((item) => card(list, item, section.clips));
+}
+
+for (const details of document.querySelectorAll("details.student")) {
+  let drawn = false;
+  const draw = () => {
+    if (details.open && !drawn) {
+      drawn = true;
+      drawStudent(details);
+    }
+  };
+  details.addEventListener("toggle", draw);
+  draw();
+}
+
+const summary = document.querySelector("[data-summary]");
+if (summary) data.lines.filter((line) => line.mean !== null).forEach((line) => forest(summary, line));
+
+const theme = document.getElementById("theme");
+function nameTheme() {
+  theme.textContent = isDark() ? "Light" : "Dark";
+}
+theme.addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  nameTheme();
+  redrawn.forEach((draw) => draw());
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  nameTheme();
+  redrawn.forEach((draw) => draw());
+});
+nameTheme();
+
+const motion = document.getElementById("motion");
+if (data.sections.some((section) => section.clips)) {
+  motion.hidden = false;
+  motion.textContent = playing ? "Pause clips" : "Play clips";
+  motion.addEventListener("click", () => {
+    playing = !playing;
+    motion.textContent = playing ? "Pause clips" : "Play clips";
+    requestAnimationFrame(animate);
+  });
+  requestAnimationFrame(animate);
+}
+document.documentElement.dataset.ready = "true";
