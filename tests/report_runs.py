@@ -17,6 +17,19 @@ LABELS = np.arange(CLIPS) % CLASSES
 CLASS_NAMES = ("sit", "stand", "wave", "clap")
 
 
+SOFTNESS = {
+    "tau": 4.0,
+    "scale": 2.5,
+    "top": 0.31,
+    "entropy": 0.72,
+    "agreement": 97.0,
+    "share": 0.45,
+    "even_tau": 4.4,
+    "advice": "--tau 4.4",
+    "clips": 64,
+}
+
+
 def predictions(
     right: int,
     seed: int,
@@ -42,7 +55,7 @@ def write_run(
     state: str | None = "finished",
     data: str = "d" * 64,
     about_data: dict[str, Any] | None = None,
-    labels: dict[str, Any] | None = None,
+    softness: dict[str, Any] | None = None,
     classes: int = CLASSES,
     tests: dict[str, float] | None = None,
     **settings: Any,
@@ -53,7 +66,7 @@ def write_run(
         folder: of the run; made.
         top1: of each epoch.
         about_data: more keys of the start event's data, such as those of a validation part.
-        labels: the softness of the teacher's labels.
+        softness: of the teacher's labels.
         tests: by checkpoint, top-1 on the test part at the end.
     """
     folder.mkdir(parents=True)
@@ -69,7 +82,7 @@ def write_run(
         versions={"lastkd": "0.1.0", "torch": "2.13.0"},
         data=known | (about_data or {}),
         teacher=taught if teacher else None,
-        labels=labels,
+        softness=softness,
     )
     for epoch, value in enumerate(top1, start=1):
         log.write("step", step=epoch, epoch=epoch, ce=2.0 / epoch, soft=0.5, total=3.0)

@@ -37,7 +37,7 @@ class Log:
         data: dict[str, Any] = SMALL_SET,
         began: float = BEGAN,
         teacher_file: str = "runs/t/best.safetensors",
-        labels: dict[str, Any] | None = None,
+        softness: dict[str, Any] | None = None,
         of_loss: dict[str, Any] = KD,
         schema: int = 2,
         **settings: Any,
@@ -65,7 +65,7 @@ class Log:
             "data": data,
             **({} if schema == 1 else {"loss": of_loss if teacher else None}),
             "teacher": teacher,
-            "labels": labels,
+            "softness": softness,
         }
         self.write("start", 0, **self.start)
 

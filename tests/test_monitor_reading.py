@@ -24,6 +24,8 @@ from lastkd.monitor.screen.glyphs import UNICODE, fit_name
 from lastkd.monitor.screen.run_facts import overview
 from lastkd.runs import events
 
+SOFTNESS = {"tau": 4.0, "top": 0.31, "entropy": 0.72, "agreement": 97.0, "share": 0.45}
+
 
 def read(log: Log | Path) -> Run:
     path = log if isinstance(log, Path) else log.path
@@ -484,7 +486,7 @@ def test_nothing_is_expected_elsewhere(tmp_path: Path) -> None:
 
 def test_a_run_with_a_validation_part_chooses_on_it_and_is_tested_once(tmp_path: Path) -> None:
     data = {**SMALL_SET, "validation": 16, "validation_hash": "v"}
-    log = Log(tmp_path / "kd", teacher=TEACHER, data=data, labels={"entropy": 1.25})
+    log = Log(tmp_path / "kd", teacher=TEACHER, data=data, softness=SOFTNESS)
     log.run([50.0, 70.0])
     log.write("test", 101, checkpoint="last.safetensors", epoch=2, top1=66.0)
     log.end()
@@ -498,7 +500,10 @@ def test_a_run_with_a_validation_part_chooses_on_it_and_is_tested_once(tmp_path:
     facts = dict(overview(run, watcher.compared(run)))
     assert facts["best"] == "70.00 % at epoch 2 on the validation part"
     assert facts["test part"] == "66.00 % with last.safetensors, epoch 2"
-    assert facts["soft labels"] == "entropy 1.25"
+    assert facts["soft labels"] == (
+        "at tau 4, top probability 0.31, entropy 72 % of uniform, 97 % right, "
+        "45 % of the first gradient"
+    )
 
 
 def test_class_changes_are_against_the_baseline_or_the_first_evaluation(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from report_runs import CLIPS, predictions, write_run
+from report_runs import CLIPS, SOFTNESS, predictions, write_run
 from scipy import stats
 
 from lastkd.cli.app import cli
@@ -257,7 +257,7 @@ def test_a_validation_part_chooses_and_the_test_part_is_reported(tmp_path: Path)
             top1=(90.0, 95.0),
             about_data=held,
             tests={"last.safetensors": last, "best.safetensors": best},
-            labels={"entropy": 1.25},
+            softness=SOFTNESS,
         )
     write_run(tmp_path / "runs" / "without", "last_e_nano")  # more training clips: not comparable
     chosen, other = make_sections(read_runs(tmp_path / "runs"))
@@ -269,4 +269,5 @@ def test_a_validation_part_chooses_and_the_test_part_is_reported(tmp_path: Path)
     text = (tmp_path / "r" / "07_Experiments.md").read_text(encoding="utf-8")
     assert "chosen on 40 validation clips; the test part was used once, at the end" in text
     assert "| validation | 62.00 | 64.00 |" in text
-    assert "| last_e_nano | kd, alpha 0.7, tau 4 | 0 | 1.25 |" in text
+    softness = "| 4 | 2.5 | 0.31 | 72 | 97 | 45 | --tau 4.4 |"
+    assert f"| last_e_nano | kd, alpha 0.7, tau 4 | 0 {softness}" in text

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from report_runs import predictions, write_run
+from report_runs import SOFTNESS, predictions, write_run
 
 from lastkd.cli.app import cli
 from lastkd.data.layouts import get_layout
@@ -37,9 +37,9 @@ def runs(tmp_path: Path, store_path: Path) -> Path:
             run = folder / f"{which}{seed}"
             top1 = (40.0, 100 * right / len(test))
             about: dict[str, Any] = {"data": store.content_hash, "classes": store.num_classes}
-            softness = {"entropy": 1.25, "agreement": 0.97} if which == "kd" else None
+            softness = SOFTNESS if which == "kd" else None
             write_run(
-                run, "last_e_nano", seed=seed, top1=top1, teacher=which == "kd", labels=softness,
+                run, "last_e_nano", seed=seed, top1=top1, teacher=which == "kd", softness=softness,
                 **about,
             )  # fmt: skip
             place = seed + 10 * (which == "kd")
@@ -104,7 +104,7 @@ def test_the_tables_are_there_without_a_script(page: Path) -> None:
     assert "last_e_nano, kd" in cells  # a column of the table over all sets
     assert "70.00 to 72.50: +2.50 ± 0.71" in cells
     assert "last_e_large" in cells and "missing" in cells
-    assert "1.25" in cells  # the softness of the labels
+    assert "--tau 4.4" in cells  # the softness of the labels
     assert "test" in cells  # which part chose the best epochs
 
 

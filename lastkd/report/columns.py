@@ -85,3 +85,29 @@ def paired(row: Row, which: str) -> Mean:
     runs = {run.seed: run.last for run in getattr(row, which)}
     events = [runs[seed] for seed in row.gains]
     return Mean(tuple(float(event["top1"]) for event in events if event is not None))
+
+
+SOFTNESS = (
+    ("tau", "tau", "{:g}", 1),
+    ("logit scale", "scale", "{:.1f}", 1),
+    ("top probability", "top", "{:.2f}", 1),
+    ("entropy, % of uniform", "entropy", "{:.0f}", 100),
+    ("labels right, %", "agreement", "{:.0f}", 1),
+    ("soft share of the first gradient, %", "share", "{:.0f}", 100),
+)
+"""Columns of the softness of labels: title, key in the start event, format, unit."""
+
+
+def softness_table(section: Section) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of soft labels: a row for each distilled run that has them."""
+    header = ["student", "method", "seed", *(title for title, *_ in SOFTNESS), "options to try"]
+    rows = []
+    for row in section.rows:
+        for run in row.distilled:
+            if measured := run.start.get("softness"):
+                values = [
+                    MISSING if measured.get(key) is None else form.format(measured[key] * unit)
+                    for _, key, form, unit in SOFTNESS
+                ]
+                rows.append([row.model, row.method, str(run.seed), *values, measured["advice"]])
+    return header, rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lastkd.report.columns import HEADER, MISSING, cells, summary_table
+from lastkd.report.columns import HEADER, MISSING, cells, softness_table, summary_table
 from lastkd.report.reference import EFFICIENT_GCN, EFFICIENT_GCN_SOURCE, NTU60_XSUB
 from lastkd.report.summary import Line
 from lastkd.report.table import Row, Section
@@ -85,10 +85,10 @@ def _section(section: Section, figures: Sequence[Path]) -> list[str]:
     if teachers:
         header = ("teacher, standalone", "parameters", "seed", "last", "top-5", "best (epoch)")
         text += ["", *table(header, teachers)]
-    names, softness = label_softness(section)
-    if softness:
-        text += ["", "Softness of the teacher's labels before distilling:", ""]
-        text += table(("student", "method", "seed", *names), softness)
+    softness = softness_table(section)
+    if softness[1]:
+        text += ["", "How soft the teacher's labels are, measured before distilling:", ""]
+        text += table(*softness)
     return [*text, "", *_images(figures), ""]
 
 
@@ -104,25 +104,6 @@ def _teachers(section: Section) -> Iterable[list[str]]:
                 f"{last['top5']:.2f}",
                 f"{best['top1']:.2f} ({best['epoch']})",
             ]
-
-
-def label_softness(section: Section) -> tuple[list[str], list[list[str]]]:
-    """Names of the measures of softness, and a row of them for each distilled run that has some."""
-    runs = [(row, run) for row in section.rows for run in row.distilled]
-    measured = [(row, run, run.start.get("labels") or {}) for row, run in runs]
-    keys = dict.fromkeys(
-        key
-        for _, _, labels in measured
-        for key, value in labels.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    )
-    rows = [
-        [row.model, row.method, str(run.seed)]
-        + [f"{labels[key]:.3g}" if labels.get(key) is not None else MISSING for key in keys]
-        for row, run, labels in measured
-        if labels
-    ]
-    return [key.replace("_", " ") for key in keys], rows
 
 
 def notes(row: Row, split: str) -> list[str]:

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lastkd.files.atomic import replacing
 from lastkd.report.clips import ClipShelf, open_shelves
-from lastkd.report.columns import HEADER, cells, summary_table
-from lastkd.report.markdown import INTERVAL, chosen, label_softness, notes
+from lastkd.report.columns import HEADER, cells, softness_table, summary_table
+from lastkd.report.markdown import INTERVAL, chosen, notes
 from lastkd.report.summary import Line
 from lastkd.report.table import Row, Section
 from lastkd.runs.log import Run
@@ -73,7 +73,7 @@ def render(
         cells=cells,
         chosen=chosen,
         notes=lambda section: [note for row in section.rows for note in notes(row, section.split)],
-        softness=label_softness,
+        softness=softness_table,
         # a script ends at the first "</", wherever it stands
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
     )

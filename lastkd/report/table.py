@@ -189,9 +189,10 @@ class Section:
     def description(self) -> str:
         """Source, split and parts, as the beginning of a sentence."""
         data = self.data
+        name, store = data.get("name") or data["source"], data["hash"][:8]
         validation = f", {data['validation']:,} validation" if self.held_out else ""
         return (
-            f"{data.get('name') or data['source']}, split {self.split} (store {data['hash'][:8]}): {data['train']:,} "
+            f"{name}, split {self.split} (store {store}): {data['train']:,} "
             f"training{validation} and {data['test']:,} test clips of {data['classes']} classes"
         )
 

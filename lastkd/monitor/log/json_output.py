@@ -66,7 +66,7 @@ def run_to_dict(run: Run, watcher: Watcher, group: str, now: float) -> dict[str,
             checkpoint: {"epoch": test.epoch, "top1": test.top1}
             for checkpoint, test in run.tests.items()
         },
-        "labels": run.start.labels if run.start else None,
+        "softness": msgspec.to_builtins(run.start.softness) if run.start else None,
         "standalone": baseline
         and {
             "run": baseline.folder.name,

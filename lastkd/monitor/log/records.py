@@ -62,6 +62,17 @@ class LossInfo(msgspec.Struct):
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class Softness(msgspec.Struct):
+    """How soft the teacher's labels are, measured before a distillation starts."""
+
+    tau: float | None = None
+    top: float | None = None
+    entropy: float | None = None
+    agreement: float | None = None
+    share: float | None = None
+    advice: str = ""
+
+
 class Start(Record):
     schema: int = 1
     run_id: str = ""
@@ -79,7 +90,7 @@ class Start(Record):
     data: Data = msgspec.field(default_factory=Data)
     loss: LossInfo | None = None
     teacher: Teacher | None = None
-    labels: dict[str, Any] | None = None
+    softness: Softness | None = None
 
 
 class Step(Record):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lastkd.monitor.log.classes import checkpoint_metadata
 from lastkd.monitor.log.groups import Compared, expected
-from lastkd.monitor.log.records import Start
+from lastkd.monitor.log.records import Softness, Start
 from lastkd.monitor.log.run import Run
 from lastkd.monitor.screen.format import clock, span
 
@@ -80,8 +78,8 @@ def _comparison(run: Run, compared: Compared) -> Facts:
     if run.start and run.start.teacher:
         top1 = compared.teacher_top1
         facts.append(("teacher", run.start.teacher.model + (f", {top1:.2f} %" if top1 else "")))
-    if run.start and run.start.labels:
-        facts.append(("soft labels", _labels(run.start.labels)))
+    if run.start and run.start.softness:
+        facts.append(("soft labels", _labels(run.start.softness)))
     baseline = compared.baseline
     if baseline:
         facts.append(("baseline", f"{baseline.name}: {_accuracy(baseline.best)}"))
@@ -110,13 +108,16 @@ def _accuracy(pair: tuple[int, float] | None, part: str = "") -> str:
     return f"{pair[1]:.2f} % at epoch {pair[0]}{part}" if pair else "not evaluated yet"
 
 
-def _labels(values: dict[str, Any]) -> str:
-    """The softness of the teacher's labels, as far as it is numbers."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value:.3g}"
-        for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    )
+def _labels(softness: Softness) -> str:
+    """How soft the teacher's labels are."""
+    parts = [
+        ("at tau {:g}", softness.tau, 1),
+        ("top probability {:.2f}", softness.top, 1),
+        ("entropy {:.0f} % of uniform", softness.entropy, 100),
+        ("{:.0f} % right", softness.agreement, 1),
+        ("{:.0f} % of the first gradient", softness.share, 100),
+    ]
+    return ", ".join(form.format(value * unit) for form, value, unit in parts if value is not None)
 
 
 def settings(run: Run) -> Facts:
