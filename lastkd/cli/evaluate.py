@@ -18,6 +18,7 @@ from lastkd.terminal import Progress
 
 if TYPE_CHECKING:
     from lastkd.evaluation.checkpoint import Evaluation
+    from lastkd.evaluation.stream import StreamScore
 
 
 @click.command()
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     help="File for every clip's name, label and logits: .npz or .csv; must not exist yet.",
 )
 @click.option("--out", type=PATH, help="Folder for a JSON file for each checkpoint.")
+@click.option("--stream", is_flag=True, help="Join the test clips into streams with pauses.")
+@click.option("--seed", default=0, show_default=True, help="Of the streams.")
 @click.option("--confused", default=5, show_default=True, help="How many confused pairs to show.")
 @click.option("--model", help="package.module:factory of a model that isn't part of lastkd.")
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
@@ -52,6 +55,8 @@ def evaluate(
     against: Path | None,
     predictions: Path | None,
     out: Path | None,
+    stream: bool,
+    seed: int,
     confused: int,
     model: str | None,
     as_json: bool,
@@ -66,7 +71,16 @@ def evaluate(
 
     --against says by how many points CHECKPOINT is better than the other, with a 95 % interval over
     the test clips and McNemar's exact test.
+
+    --stream joins the test clips of each performer into long streams with pauses and changes of
+    pace, runs the model on them as lastkd live does, and says how well the actions are found. It
+    takes exported .onnx files too; lastkd calibrate finds the threshold of "nothing" first.
     """
+    if stream:
+        if clips > 1 or by_class or against or predictions:
+            raise UserError("--stream goes without --clips, --by-class, --against, --predictions")
+        _evaluate_streams(checkpoints, data, split, seed, model, out, as_json)
+        return
     from lastkd.data.store.clip_store import ClipStore
     from lastkd.distributed.accelerator import leave, make_accelerator
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_own
@@ -114,6 +128,47 @@ def evaluate(
     if is_main and as_json:
         click.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
     leave(accelerator)
+
+
+def _evaluate_streams(
+    models: tuple[Path, ...],
+    data: Path,
+    split: str,
+    seed: int,
+    factory: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from lastkd.data.store.clip_store import ClipStore
+    from lastkd.live.stream_evaluation import evaluate_stream
+
+    total = len(ClipStore.open(data).split(split)[1])
+    plain: list[dict[str, Any]] = []
+    for path, name in zip(models, file_names(models), strict=True):
+        with Progress(str(path), total, unit="clips", shown=True, stderr=True) as progress:
+            score = evaluate_stream(
+                path, data, split, seed=seed, factory=factory, on_progress=progress.update
+            )
+        plain.append({"checkpoint": str(path), "split": split, "seed": seed, **score.to_dict()})
+        if out is not None:
+            with replacing(out / f"{name}-stream.json") as part:
+                part.write_text(json.dumps(plain[-1], indent=2) + "\n", encoding="utf-8")
+        if not as_json:
+            _print_stream(score, f"{path} on streams of {data}, {split}")
+    if as_json:
+        click.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
+
+
+def _print_stream(score: StreamScore, title: str) -> None:
+    click.echo(f"{title}: {score.actions:,} actions in {score.minutes:.1f} minutes")
+    click.echo(f"  frames        {score.frame_accuracy:6.2f} % right")
+    click.echo(f"    of actions  {score.action_accuracy:6.2f} %")
+    click.echo(f"    of pauses   {score.pause_accuracy:6.2f} %")
+    click.echo(f"  found         {score.found:6.2f} % of the actions within their own time")
+    click.echo(f"  false alarms  {score.false_alarms_per_minute:6.2f} a minute")
+    median, late = score.delay(), score.delay(90)
+    if median is not None:
+        click.echo(f"  delay         {median:6.2f} s (median; nine in ten within {late:.2f} s)")
 
 
 def file_names(checkpoints: Sequence[Path]) -> list[str]:

@@ -90,7 +90,7 @@ class SingleClip(nn.Module):
                 measured = _mean_length(
                     points[:, starts] - points[:, ends], seen[:, starts] & seen[:, ends]
                 )
-                longest = (measured / measured.new_tensor(lengths)).amax()
+                longest = (measured / measured.new_tensor(lengths)).amax(dim=0)
                 unit = torch.where(longest > _NEGLIGIBLE, longest, unit)
             upper, lower = (list(group) for group in layout.torso)
             torso = _mean_length(
