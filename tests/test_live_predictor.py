@@ -104,7 +104,7 @@ def test_the_bodies_of_a_raw_file_are_chosen_as_predict_chooses_them(nano: Path)
     path = shared("data", "ntu_samples", "S001C003P008R002A058.skeleton")
     recording = read_skeleton(path)
     (expected,) = lastkd.predict_clips(nano, [path])
-    stream = lastkd.StreamPredictor(nano, window=recording.total_frames / 30)
+    stream = lastkd.StreamPredictor(nano, window=recording.total_frames / 30, bodies="kinect")
     for frame in range(recording.total_frames):
         poses = [
             track.joints[list(track.frames).index(frame)]

@@ -9,13 +9,12 @@ spelling is ever taken for a place.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.data.clip import FloatArray
-from lastkd.data.layouts import Layout
 
 LONGEST_GAP = 10
 """Frames; a third of a second at 30 frames/s. Longer gaps of a 3-D joint can't be guessed."""
@@ -27,6 +26,16 @@ _STRAY = 0.3
 """Share of its length by which a bone may change before its end at (0, 0, 0) counts as unseen."""
 
 Mask = NDArray[np.bool_]
+
+
+class Skeleton(Protocol):
+    """What is asked of a `Layout`, apart from which live predictions have no use for one."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def bones(self) -> tuple[tuple[int, int], ...]: ...
 
 
 class Settled(NamedTuple):
@@ -42,7 +51,7 @@ class Settled(NamedTuple):
 
 
 def mark_unseen(
-    joints: FloatArray, layout: Layout, scores: NDArray[np.floating] | None = None
+    joints: FloatArray, layout: Skeleton, scores: NDArray[np.floating] | None = None
 ) -> FloatArray:
     """Joints `(T, M, V, 3)` with NaN where a joint wasn't seen and zeros where a body is absent.
 
@@ -78,7 +87,7 @@ def mark_unseen(
     return joints
 
 
-def settle_unseen(joints: FloatArray, layout: Layout) -> Settled:
+def settle_unseen(joints: FloatArray, layout: Skeleton) -> Settled:
     """A clip whose bodies are chosen, each NaN made the score 0 (flat) or interpolated (3-D).
 
     Args:
@@ -114,7 +123,7 @@ def _anywhere(coordinates: FloatArray, value: float) -> Mask:
     return found
 
 
-def _not_places(joints: FloatArray, unseen: Mask, layout: Layout) -> Mask:
+def _not_places(joints: FloatArray, unseen: Mask, layout: Skeleton) -> Mask:
     """`unseen` without the joints at (0, 0, 0) that really are there.
 
     Sets are often moved so that one joint lies at the origin. A joint there is a place if the bone
@@ -144,7 +153,7 @@ def _not_places(joints: FloatArray, unseen: Mask, layout: Layout) -> Mask:
     return unseen
 
 
-def _longest_bone(joints: FloatArray, unseen: Mask, layout: Layout) -> float:
+def _longest_bone(joints: FloatArray, unseen: Mask, layout: Skeleton) -> float:
     """The mean length of a body's longest bone, of joints `(T, V, 3)` that were seen."""
     child, parent = np.array(layout.bones).T
     lines = joints[:, child] - joints[:, parent]

@@ -37,6 +37,11 @@ class ModelFacts:
     bodies: int
     calibration: Calibration
 
+    @property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(child, parent) pairs."""
+        return tuple((child, parent) for child, parent in enumerate(self.parents) if parent >= 0)
+
 
 class Classifier(Protocol):
     """A model that takes the raw joints of one clip."""

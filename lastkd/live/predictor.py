@@ -6,7 +6,6 @@ import math
 import time as clock
 from collections import Counter
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +17,7 @@ from lastkd.live.classifier import Classifier
 from lastkd.live.open_model import open_classifier
 from lastkd.live.prediction import StreamPrediction
 from lastkd.live.tracking import Tracker
-from lastkd.live.window import window_clip
+from lastkd.live.window import Bodies, window_clip
 
 BACKWARDS = "frames earlier than the one before skipped"
 RESTARTED = "jumps back in time, taken for a new start"
@@ -48,8 +47,9 @@ class StreamPredictor:
         threshold: top probability below which the answer is "nothing"; default: as the model's
             calibration says.
         bodies: `tracked`, bodies of a frame come in any order: they are followed from frame to
-            frame, and the actors are chosen among them as `lastkd prepare` does; `given`, body 0
-            of every frame is actor 1 and body 1 actor 2.
+            frame, and the actors are chosen among them as `lastkd prepare` does; `kinect`, the same
+            by the rules for a Kinect, which finds chairs; `given`, body 0 of every frame is actor 1
+            and body 1 actor 2.
         factory: `package.module:factory`, where a checkpoint's model isn't one of lastkd's.
 
     Attributes:
@@ -68,7 +68,7 @@ class StreamPredictor:
         step: float | None = None,
         smoothing: float | None = None,
         threshold: float | None = None,
-        bodies: Literal["tracked", "given"] = "tracked",
+        bodies: Bodies = "tracked",
         factory: str | None = None,
     ) -> None:
         self._classifier = (
@@ -86,7 +86,7 @@ class StreamPredictor:
         )
         # a first answer after the same part of the window as in the training clips
         self.shortest = min(known.shortest_s * self.window / known.window_s, self.window)
-        self._given = bodies == "given"
+        self._bodies = bodies
         self._buffer = FrameBuffer(len(self.facts.joints), self.window)
         self._tracker = Tracker()
         self.skipped: Counter[str] = Counter()
@@ -132,10 +132,9 @@ class StreamPredictor:
         points = self._points(joints, scores)
         if not self._accept_time(now):
             return None
-        if self._given:
+        if self._bodies == "given":
+            points = points[:2]
             who = np.arange(len(points))
-            there = ~np.isnan(points).all(axis=(1, 2))
-            points, who = points[there], who[there]
         elif ids is not None:
             who = np.asarray(ids, np.int64)
             if who.shape != (len(points),):
@@ -166,7 +165,7 @@ class StreamPredictor:
             return None
         begun = clock.perf_counter()
         buffer, K = self._buffer, len(self.facts.class_names)
-        clip = window_clip(buffer.times, buffer.joints, buffer.ids, self.facts, given=self._given)
+        clip = window_clip(buffer.times, buffer.joints, buffer.ids, self.facts, self._bodies)
         label = None
         logits = np.zeros(K, np.float32)
         probabilities = np.zeros(K)
@@ -255,12 +254,12 @@ class StreamPredictor:
                 points[..., 2] = scored
         if flat:
             seen &= points[..., 2] > 0
-        # of a body in space all joints at 0 are none; a single joint may well lie there
-        seen &= np.any(points, axis=(1, 2), keepdims=True)[..., 0]
         points[~seen] = np.nan
-        if self._given:
-            return points  # its place in the frame says who it is
-        there = seen.any(axis=1)
+        # an absent body takes no part in following, nor in the window
+        there = seen.any(axis=1) & np.nan_to_num(points).any(axis=(1, 2))
+        if self._bodies == "given":  # its place in the frame says who it is
+            points[~there] = 0
+            return points
         return points if there.all() else points[there]
 
 

@@ -8,13 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.errors import UserError
 from lastkd.live.frames import BROKEN, Frame, parse_line
+from lastkd.live.window import Bodies
 
 POLL_S = 0.02
 PATIENCE_S = 1.0
@@ -28,12 +29,12 @@ class FrameSource(ABC):
 
     Attributes:
         name: as it is shown.
-        bodies: `given` where body 0 is actor 1 in every frame, as in `StreamPredictor`.
+        bodies: how its bodies come, as in `StreamPredictor`.
         paced: frames are there already and are played at their own rate.
     """
 
     name: str
-    bodies: Literal["tracked", "given"] = "tracked"
+    bodies: Bodies = "tracked"
     paced: bool = False
 
     @abstractmethod
@@ -66,13 +67,14 @@ class RecordedClip(FrameSource):
 
 
 class RecordedBodies(FrameSource):
-    """A raw recording whose bodies have ids: an NTU `.skeleton` file.
+    """A Kinect's raw recording, whose bodies have ids: an NTU `.skeleton` file.
 
     Args:
         bodies: for each frame its joints `(bodies, V, 3)` and ids.
         rate: frames per second.
     """
 
+    bodies = "kinect"
     paced = True
 
     def __init__(

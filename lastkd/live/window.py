@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.data.bodies import BodyTrack, choose_bodies
+from lastkd.data.bodies import ANY_ORDER, KINECT, BodyTrack, choose_bodies
+from lastkd.data.unseen import mark_unseen
 from lastkd.live.buffer import ABSENT, MOST_FRAMES
 from lastkd.live.classifier import ModelFacts
+
+Bodies = Literal["tracked", "kinect", "given"]
+"""How the actors come about; see `StreamPredictor`."""
 
 EVEN = 0.02
 """Largest part of a frame's time by which frames may be off an even grid and count as even."""
@@ -18,8 +24,7 @@ def window_clip(
     joints: NDArray[np.float32],
     ids: NDArray[np.int64],
     facts: ModelFacts,
-    *,
-    given: bool = False,
+    bodies: Bodies,
 ) -> NDArray[np.float32] | None:
     """A clip as `lastkd predict` would read it, or None where nobody is in two frames of it.
 
@@ -28,8 +33,8 @@ def window_clip(
         joints: `(T, P, V, 3)`, NaN where a joint wasn't seen; P bodies at most.
         ids: `(T, P)`, `ABSENT` where there is no body.
         facts: of the model; its number of bodies is that of the clip.
-        given: ids 0 and 1 are actor 1 and actor 2. Otherwise the actors are chosen among all ids
-            as `lastkd prepare` chooses them.
+        bodies: `given`, ids 0 and 1 are actor 1 and actor 2. Otherwise the actors are chosen among
+            all ids by the rules of `lastkd prepare`; `kinect` by those for a Kinect.
 
     Returns:
         `(T', M, V, 3)`, zeros where a body is absent; T' is T where the frames come evenly and
@@ -37,18 +42,20 @@ def window_clip(
     """
     grid = even_times(times)
     tracks = [
-        _track(body, times, grid, joints, ids, facts) for body in np.unique(ids[ids != ABSENT])
+        _track(body, times, grid, joints, ids, facts)
+        for body in np.unique(ids[ids != ABSENT]).tolist()
     ]
+    tracks = [track for track in tracks if len(track.frames)]
     frames = len(times) if grid is None else len(grid)
     M, V = facts.bodies, len(facts.joints)
-    if given:
+    if bodies == "given":
         chosen = np.zeros((frames, 2, V, 3), np.float32)
         for track in tracks:
-            if int(track.body_id) < 2:
-                chosen[track.frames, int(track.body_id)] = track.joints
+            chosen[track.frames, int(track.body_id)] = track.joints
         chosen = chosen[chosen.any(axis=(1, 2, 3))]
     else:
-        chosen = choose_bodies(tracks, frames, V).joints
+        rules = KINECT if bodies == "kinect" else ANY_ORDER
+        chosen = choose_bodies(tracks, frames, V, dimensions=facts.dimensions, rules=rules).joints
     if len(chosen) < 2:
         return None
     clip = np.zeros((len(chosen), M, V, 3), np.float32)
@@ -79,29 +86,34 @@ def _track(
 ) -> BodyTrack:
     """One body over the frames, or over the grid's."""
     frames, places = np.nonzero(ids == body)
-    points = fill_unseen(joints[frames, places], times[frames], facts)
-    if grid is None:
-        return BodyTrack(frames, points, str(body))
+    points = mark_unseen(joints[frames, places][:, None], facts)[:, 0]
+    there: NDArray[np.bool_] = np.any(points, axis=(1, 2))  # NaN counts: that body is there
+    if not there.all():
+        frames, points = frames[there], points[there]
+    points = fill_unseen(points, times[frames], facts)
+    score = float(points[..., 2].mean()) if facts.dimensions == 2 and len(points) else 1.0
+    if grid is None or not len(frames):
+        return BodyTrack(frames, points, str(body), score)
     seen = times[frames]
     # between two frames of it that are next to each other it is interpolated; where it comes or
     # goes, the nearer frame counts, as in a training view
     after = np.searchsorted(seen, grid).clip(1, max(len(seen) - 1, 1))
     if len(seen) == 1:
         near = np.abs(grid - seen[0]).argmin()
-        return BodyTrack(np.array([near]), points, str(body))
+        return BodyTrack(np.array([near]), points, str(body), score)
     before = after - 1
     adjacent = frames[after] - frames[before] == 1
     weight = ((grid - seen[before]) / (seen[after] - seen[before])).clip(0, 1)
     weight = np.where(adjacent, weight, weight.round())
     nearest = np.where(weight < 0.5, before, after)
     reach = 0.75 * float(np.median(np.diff(times)))
-    there = np.flatnonzero(
+    kept = np.flatnonzero(
         (adjacent & (grid >= seen[before]) & (grid <= seen[after]))
         | (np.abs(grid - seen[nearest]) <= reach)
     )
-    share = weight[there, None, None].astype(np.float32)
-    moved = points[before[there]] * (1 - share) + points[after[there]] * share
-    return BodyTrack(there, moved, str(body))
+    share = weight[kept, None, None].astype(np.float32)
+    moved = points[before[kept]] * (1 - share) + points[after[kept]] * share
+    return BodyTrack(kept, moved, str(body), score)
 
 
 def fill_unseen(
