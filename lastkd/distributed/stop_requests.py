@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 
 from lastkd import process_start
 
@@ -97,12 +97,7 @@ class StopRequests:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             with contextlib.suppress(TypeError):  # a handler not set from Python
                 signal.signal(number, handler)  # type: ignore[arg-type]
