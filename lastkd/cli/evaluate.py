@@ -83,7 +83,7 @@ def evaluate(
         return
     from lastkd.data.store.clip_store import ClipStore
     from lastkd.distributed.accelerator import leave, make_accelerator
-    from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_own
+    from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external
     from lastkd.runs.predictions import check_suffix
 
     if predictions is not None:
@@ -105,7 +105,7 @@ def evaluate(
                 data,
                 split,
                 views_per_clip=clips,
-                factory=only_factory or (model if is_own(path) else None),
+                factory=only_factory or (model if is_external(path) else None),
                 accelerator=accelerator,
                 on_progress=progress.update,
             )

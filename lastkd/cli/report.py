@@ -105,11 +105,11 @@ def make_predictions(runs: Sequence[Run], stores: Sequence[Path]) -> bool:
 
 def keep_predictions(folder: Path, data: Path, split: str) -> None:
     """Evaluates a run's last epoch and keeps its predictions in the run's folder."""
-    from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_own
+    from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external
     from lastkd.runs.log import PREDICTIONS
 
     checkpoint = folder / "last.safetensors"
-    if is_own(checkpoint):
+    if is_external(checkpoint):
         click.echo(f"  {folder}: its model isn't lastkd's; make its predictions yourself", err=True)
         return
     click.echo(f"  {folder}: predictions of the last epoch", err=True)

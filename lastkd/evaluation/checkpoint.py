@@ -151,6 +151,6 @@ def evaluate_checkpoint(
     return Evaluation(Accuracy.of(logits, labels), predictions, views_per_clip)
 
 
-def is_own(checkpoint: Path) -> bool:
+def is_external(checkpoint: Path) -> bool:
     """Whether a checkpoint's model comes from a user's factory."""
     return read_info(checkpoint).architecture.factory is not None
