@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import json
 import pprint
 import re
 import textwrap
@@ -120,7 +122,15 @@ def with_job(script: str, job: Job) -> str:
     lines = ["JOB = {"]
     for name, value in values.items():
         # one entry a line, as people read and change it
-        shown = pprint.pformat(value, width=90, sort_dicts=False)
-        lines.append(textwrap.indent(f"{name!r}: {shown},", "    "))
+        lines.append(textwrap.indent(f'"{name}": {_literal(value)},', "    "))
     block = "\n".join([*lines, "}"])
     return _BLOCK.sub(lambda _: block, script, count=1)
+
+
+def _literal(value: Any) -> str:
+    """A value as Python writes it; with double quotes, as in the rest of the script, if it can."""
+    text = json.dumps(value, ensure_ascii=False)
+    with contextlib.suppress(ValueError):  # JSON spells True, False and None in its own way
+        if ast.literal_eval(text) == value:
+            return text
+    return pprint.pformat(value, width=90, sort_dicts=False)
