@@ -18,7 +18,7 @@ from lastkd.cli.options import (
     settings_command,
 )
 from lastkd.entry_point import run_command
-from lastkd.pipeline.request import find_inputs, resolve_all, tau_is_measured
+from lastkd.pipeline.request import find_inputs, on_split, resolve_all, tau_is_measured
 from lastkd.pipeline.runner import train_in_groups
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
@@ -104,6 +104,7 @@ def distill_model(
         students = resolve_all(given, file, preset="synthetic")
         inputs = _builtin_inputs()
     store, checkpoint = inputs
+    students = [on_split(student, store) for student in students]
 
     from lastkd.distributed.accelerator import make_accelerator
     from lastkd.training.measured_tau import with_measured_tau

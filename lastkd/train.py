@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lastkd.cli.options import settings_command
 from lastkd.entry_point import run_command
-from lastkd.pipeline.request import require_store
+from lastkd.pipeline.request import on_split, require_store
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import TrainSettings
@@ -49,6 +49,7 @@ def train_model(
     resolved = resolve(TrainSettings, given, file=Path(config) if config else None)
     store = resolved.data or default_paths().store
     require_store(store, given=resolved.data is not None)
+    resolved = on_split(resolved, store)
 
     from lastkd.distributed.accelerator import make_accelerator
     from lastkd.training.loop import train

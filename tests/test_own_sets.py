@@ -14,7 +14,12 @@ from one_set import as_npz
 
 from lastkd.data.clip import Clip
 from lastkd.data.store.clip_store import ClipStore
+from lastkd.distill import distill_model
 from lastkd.errors import UserError
+from lastkd.evaluation.checkpoint import evaluate_checkpoint
+from lastkd.pipeline.settings import sequence_settings
+from lastkd.runs.events import read_events
+from lastkd.train import train_model
 
 PERFORMERS = ("--split-by", "performer")
 
@@ -332,3 +337,39 @@ def test_keep_bodies_leaves_left_and_right_in_their_slots(tmp_path: Path) -> Non
     ranked = tmp_path / "moves-most-first"
     assert lastkd("prepare", source, "--out", ranked, "--layout", "hand21").exit_code == 0
     assert ClipStore.open(ranked).clip(0)[:12, 0].any(), "the hand that moves is actor 1"
+
+
+# ------------------------------------------------------------------------ no command asks for xsub
+
+
+def test_every_command_takes_the_only_split_that_there_is(
+    tmp_path: Path, own: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_pickle(tmp_path / "set.pkl", own)
+    rule = ("--split-by", "by person=performer")
+    prepared(tmp_path, source, "--layout", "kinect20", *rule)
+    short = {"epochs": 1, "frames": 8, "batch_size": 16, "warmup_epochs": 0, "lr": 0.01}
+    teacher = train_model("last_v2_tiny", data="store", run="teacher", **short)
+    student = distill_model("nano", data="store", teacher=teacher, run="nano", **short)
+    assert isinstance(student, Path)
+    start = next(event for event in read_events(Path("nano/events.jsonl")))
+    assert start["settings"]["split"] == "by person"
+    assert (start["data"]["name"], start["data"]["train"]) == ("set", 16)
+    evaluation = lastkd("evaluate", student, "--data", "store")
+    assert evaluation.exit_code == 0, evaluation.exception
+    assert "nano/best.safetensors on store, by person" in evaluation.output
+    assert evaluate_checkpoint(student, "store").predictions.about["split"] == "by person"
+    sequence = sequence_settings({"data": Path("store")}, None)
+    assert sequence.split == "by person"
+
+
+def test_a_checkpoint_knows_its_split_among_several(tmp_path: Path, own: list) -> None:
+    source = write_pickle(tmp_path / "set.pkl", own)
+    rules = ("--split-by", "a=performer 1", "--split-by", "b=performer 2")
+    prepared(tmp_path, source, "--layout", "kinect20", *rules)
+    store = ClipStore.open(tmp_path / "store")
+    assert store.split_name("auto", preferred="b") == "b"
+    with pytest.raises(UserError, match="has the splits 'a', 'b'; choose one by --split"):
+        train_model("last_e_nano", data=tmp_path / "store", run=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run").exists()

@@ -27,7 +27,9 @@ _MARKS = {
 
 @click.command()
 @click.option("--data", type=PATH, help="Store to open and to measure on; else generated clips.")
-@click.option("--split", default="xsub", show_default=True, help="Split of the store.")
+@click.option(
+    "--split", default="auto", show_default="its only one, or xsub", help="Split of the store."
+)
 @click.option(
     "--out", type=PATH, default=Path("runs"), show_default=True, help="Where runs would be written."
 )

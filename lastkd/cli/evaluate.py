@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("checkpoints", type=PATH, nargs=-1, required=True, metavar="CHECKPOINT...")
 @click.option("--data", type=PATH, required=True, help="Prepared store.")
-@click.option("--split", default="xsub", show_default=True, help="Split whose test part is used.")
+@click.option(
+    "--split",
+    default="auto",
+    show_default="the checkpoint's own, or the store's only one",
+    help="Split whose test part is used.",
+)
 @click.option(
     "--clips",
     type=click.IntRange(1, 100),
@@ -83,7 +88,8 @@ def evaluate(
         return
     from lastkd.data.store.clip_store import ClipStore
     from lastkd.distributed.accelerator import leave, make_accelerator
-    from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external
+    from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external, split_of
+    from lastkd.models.checkpoint import read_info
     from lastkd.runs.predictions import check_suffix
 
     if predictions is not None:
@@ -94,7 +100,9 @@ def evaluate(
             raise UserError(f"{predictions}: exists already; remove it or choose another name")
     accelerator = make_accelerator()
     is_main = accelerator.is_main_process
-    _, test_clips = ClipStore.open(data).split(split)
+    store = ClipStore.open(data)
+    split = split_of(store, split, read_info(checkpoints[0]))
+    _, test_clips = store.split(split)
     views = clips * len(test_clips[accelerator.process_index :: accelerator.num_processes])
     only_factory = model if len(checkpoints) == 1 and against is None else None
 

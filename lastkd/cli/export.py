@@ -29,7 +29,12 @@ _FORMATS_HELP = "; ".join(f"{form.name}: {form.help}" for form in FORMATS.values
 )
 @click.option("--int8", is_flag=True, help="8-bit weights and activations (onnx); needs --data.")
 @click.option("--data", type=PATH, help="Store to check the file on and to calibrate --int8 with.")
-@click.option("--split", default="xsub", show_default=True, help="Split of the store.")
+@click.option(
+    "--split",
+    default="auto",
+    show_default="the checkpoint's own, or the store's only one",
+    help="Split of the store.",
+)
 @click.option("--out", type=PATH, help="File to write [default: beside the checkpoint].")
 @click.option("--model", help="package.module:factory of a model that isn't part of lastkd.")
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lastkd.cli.options import LOSS_NUMBERS, Numbers, Variants, settings_command
 from lastkd.errors import UserError
-from lastkd.pipeline.request import find_inputs, resolve_all
+from lastkd.pipeline.request import find_inputs, on_split, resolve_all
 from lastkd.pipeline.runner import train_in_groups
 from lastkd.pipeline.sweep import (
     Grid,
@@ -72,6 +73,7 @@ def run(given: dict[str, Any], file: Path | None) -> None:
             "with --data and --teacher"
         )
     data, teacher = inputs
+    points = [replace(point, settings=on_split(point.settings, data)) for point in points]
 
     from lastkd.distributed.accelerator import make_accelerator, run_and_leave
 

@@ -79,6 +79,7 @@ def split_parts(
         UserError: there is no such split, performers are needed and unknown, or too few clips or
             performers would be left to train on.
     """
+    split = store.split_name(split)
     train, test = store.split(split)
     if validation is None:
         return Parts(split, train, test)

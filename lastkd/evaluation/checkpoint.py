@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
-from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.clip_store import AUTO_SPLIT, ClipStore
 from lastkd.data.views import Views
 from lastkd.distributed.accelerator import make_accelerator
 from lastkd.distributed.device import view_device
@@ -89,10 +89,19 @@ def view_settings(info: CheckpointInfo) -> ViewSettings:
     )
 
 
+def split_of(store: ClipStore, asked: str, info: CheckpointInfo) -> str:
+    """The name of a split; `auto` is the one that the checkpoint was trained on, if it is there.
+
+    Raises:
+        UserError: the store has no such split, or several to choose from.
+    """
+    return store.split_name(asked, preferred=info.settings.get("split"))
+
+
 def evaluate_checkpoint(
     checkpoint: str | Path,
     data: str | Path,
-    split: str = "xsub",
+    split: str = AUTO_SPLIT,
     *,
     views_per_clip: int = 1,
     factory: str | None = None,
@@ -104,6 +113,7 @@ def evaluate_checkpoint(
     Args:
         checkpoint: path of the checkpoint.
         data: path of the store.
+        split: of the store; `auto` is the one that the checkpoint was trained on.
         views_per_clip: 1 for the centre view, as during training. Further views are crops of each
             clip, the same ones every time, whose probabilities are averaged.
         factory: `package.module:factory` for a model that isn't built into lastkd.
@@ -117,6 +127,7 @@ def evaluate_checkpoint(
     read = read_checkpoint(checkpoint)
     info = read.info
     check_fit(read.path, info.num_classes, info.class_names, info.layout.joints, store)
+    split = split_of(store, split, info)
     _, test_clips = store.split(split)
     known = known_settings(info)
     accelerator = accelerator or make_accelerator()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import KEY, checkpoint_calibration
+from lastkd.data.store.clip_store import AUTO_SPLIT
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.export.clips import ExampleClips
 from lastkd.export.formats import ExportFormat, Runner, get_format
@@ -79,7 +80,7 @@ def export_checkpoint(
     form: str = "onnx",
     int8: bool = False,
     data: str | Path | None = None,
-    split: str = "xsub",
+    split: str = AUTO_SPLIT,
     factory: str | None = None,
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> ExportReport:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.evaluation.checkpoint import view_settings
+from lastkd.evaluation.checkpoint import split_of, view_settings
 from lastkd.models.checkpoint import Checkpoint, check_fit
 from lastkd.settings.views import ViewSettings
 
@@ -36,7 +36,7 @@ class ExampleClips:
             return cls(read.info.layout, view_settings(read.info), None, split)
         store, info = ClipStore.open(data), read.info
         check_fit(read.path, info.num_classes, info.class_names, info.layout.joints, store)
-        return cls(info.layout, view_settings(info), store, split)
+        return cls(info.layout, view_settings(info), store, split_of(store, split, info))
 
     @property
     def count(self) -> int:

@@ -19,7 +19,7 @@ import psutil
 import torch
 from packaging.requirements import Requirement
 
-from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
+from lastkd.data.store.clip_store import AUTO_SPLIT, CLIPS_FILE, ClipStore
 from lastkd.data.views import Views
 from lastkd.distributed.accelerator import make_accelerator, precision_in_use
 from lastkd.distributed.device import device_name, view_device
@@ -64,7 +64,7 @@ class CheckSettings:
     """
 
     data: Path | None = None
-    split: str = "xsub"
+    split: str = AUTO_SPLIT
     out: Path = Path("runs")
     launch_config: Path | None = None
     gpus: int = 0

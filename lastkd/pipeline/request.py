@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau, require_kd
 from lastkd.settings.resolve import default_paths, resolve
-from lastkd.settings.runs import DistillSettings
+from lastkd.settings.runs import DistillSettings, RunSettings
 from lastkd.settings.students import parse_variants
 from lastkd.settings.teachers import missing_checkpoint
+
+Run = TypeVar("Run", bound=RunSettings)
 
 
 def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
@@ -57,6 +60,15 @@ def require_store(data: Path, *, given: bool) -> None:
             f"{data}: no such store{_origin(given)}; make one with lastkd prepare SOURCE --out "
             f"{data} or give yours with --data"
         )
+
+
+def on_split(settings: Run, store: Path) -> Run:
+    """The settings with the split that `auto` stands for, by the name that the store has for it.
+
+    Raises:
+        UserError: the store is damaged, has no such split, or has several to choose from.
+    """
+    return settings.model_copy(update={"split": ClipStore.open(store).split_name(settings.split)})
 
 
 def _origin(given: bool) -> str:

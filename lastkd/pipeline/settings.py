@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lastkd.data.store.clip_store import AUTO_SPLIT, ClipStore, holds_store
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, validated
@@ -69,7 +70,9 @@ class SequenceSettings(BaseModel):
         description="prepared store (made by lastkd prepare)  "
         "[default: the path in configs/data/places.yaml]"
     )
-    split: str = Field("xsub", description="split of the store: xsub, xview, xset, ...")
+    split: str = Field(
+        AUTO_SPLIT, description="split of the store: xsub, xview, ..., or auto: its only one, or xsub"
+    )
     out: Path | None = Field(
         None, description="folder of all runs and the report [default: runs/STORE_SPLIT]"
     )
@@ -273,7 +276,8 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
     Both may mix settings of the sequence with settings of its runs.
 
     Raises:
-        UserError: a key is unknown or decided by the sequence, or a value is invalid.
+        UserError: a key is unknown or decided by the sequence, a value is invalid, or the store has
+            several splits to choose from.
     """
     from_file = read_mapping(config_file(file)) if file else {}
     where = str(file or "settings")
@@ -303,7 +307,11 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
     for kind in _BY_KIND:
         section = values.get(kind, {})
         values[kind] = {k: v for k, v in section.items() if k not in overridden and v is not None}
-    return validated(SequenceSettings, {**values, "settings": run_values}, where)
+    sequence = validated(SequenceSettings, {**values, "settings": run_values}, where)
+    if sequence.split == AUTO_SPLIT and sequence.data and holds_store(sequence.data):
+        split = ClipStore.open(sequence.data).split_name()
+        return sequence.model_copy(update={"split": split})
+    return sequence
 
 
 def _flat(from_file: dict[str, Any]) -> dict[str, Any]:

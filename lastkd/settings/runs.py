@@ -38,7 +38,9 @@ class ConfiguredSettings(ViewSettings):
     heading: ClassVar[str] = "Data and length"
 
     data: Path | None = Field(description="prepared store (made by lastkd prepare)")
-    split: str = Field(description="split of the store: xsub, xview, xset, ...")
+    split: str = Field(
+        description="split of the store: xsub, xview, ..., or auto: its only one, or xsub"
+    )
     validation: Annotated[str | None, AfterValidator(checked_rule)] = Field(
         None,
         description="training clips that are kept out and choose the epoch: 0.2 (of the "

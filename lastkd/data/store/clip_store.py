@@ -30,6 +30,8 @@ CLIPS_FILE = "clips.safetensors"
 ABOUT_FILE = "store.json"
 DETAILS_FILE = "details.jsonl"
 CHANNELS = 3
+AUTO_SPLIT = "auto"
+"""In place of a split's name: the only one, or the one that is meant."""
 COLUMNS = ("offsets", "frames", "bodies", "labels", "performers", "cameras", "setups")
 
 
@@ -159,10 +161,13 @@ class ClipStore:
     def max_bodies(self) -> int:
         return int(self.bodies.max())
 
-    def split_name(self, asked: str | None = None) -> str:
-        """The name of a split; without one, the only split that there is, or `xsub`.
+    def split_name(self, asked: str = AUTO_SPLIT, preferred: str | None = None) -> str:
+        """The name of a split as the store has it.
 
-        Capitals, blanks, `-` and `_` don't matter: `fold1` is `fold 1`.
+        Args:
+            asked: a name, in which capitals, blanks, `-` and `_` don't matter (`fold1` is
+                `fold 1`); `auto` for the preferred split, the store's only one, or `xsub`.
+            preferred: what `auto` means where the store has it.
 
         Raises:
             UserError: there is no such split, or several to choose from.
@@ -172,7 +177,9 @@ class ClipStore:
                 f"{self.path}: has no split; prepare it again with --split-by performer, or "
                 "'share 0.8'"
             )
-        if asked is None:
+        if asked == AUTO_SPLIT and asked not in self.splits:
+            if preferred in self.splits:
+                return str(preferred)
             if len(self.splits) == 1:
                 return next(iter(self.splits))
             if "xsub" in self.splits:
