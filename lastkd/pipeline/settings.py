@@ -308,7 +308,7 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
         section = values.get(kind, {})
         values[kind] = {k: v for k, v in section.items() if k not in overridden and v is not None}
     sequence = validated(SequenceSettings, {**values, "settings": run_values}, where)
-    if sequence.split == AUTO_SPLIT and sequence.data and holds_store(sequence.data):
+    if sequence.split == AUTO_SPLIT and holds_store(sequence.data):
         split = ClipStore.open(sequence.data).split_name()
         return sequence.model_copy(update={"split": split})
     return sequence
