@@ -20,9 +20,9 @@ from test_live_predictor import LITTLE, Recorder, person
 
 import lastkd
 from lastkd.cli.app import cli
+from lastkd.data.frames import BROKEN, FOREIGN, Frame, parse_line
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
-from lastkd.live.frames import BROKEN, FOREIGN, Frame, parse_line
 from lastkd.live.line_writer import WAITING, LineWriter
 from lastkd.live.predictor import StreamPredictor
 from lastkd.live.session import MISFIT, LiveSession

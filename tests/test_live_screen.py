@@ -12,7 +12,7 @@ import pytest
 from test_live_predictor import Recorder, person
 from textual.pilot import Pilot
 
-from lastkd.live.frames import Frame
+from lastkd.data.frames import Frame
 from lastkd.live.predictor import StreamPredictor
 from lastkd.live.screen.app import LiveApp
 from lastkd.live.screen.panels import FigurePanel

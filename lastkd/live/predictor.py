@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lastkd.data.tracking import Tracker
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import softmax
 from lastkd.live.buffer import FrameBuffer
 from lastkd.live.classifier import Classifier
 from lastkd.live.open_model import open_classifier
 from lastkd.live.prediction import StreamPrediction
-from lastkd.live.tracking import Tracker
 from lastkd.live.window import Bodies, window_clip
 
 BACKWARDS = "frames earlier than the one before skipped"

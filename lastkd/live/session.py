@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from lastkd.data.frames import Frame
 from lastkd.errors import UserError
-from lastkd.live.frames import Frame
 from lastkd.live.prediction import StreamPrediction
 from lastkd.live.predictor import StreamPredictor
 from lastkd.live.sources import FrameSource

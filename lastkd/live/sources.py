@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.frames import BROKEN, Frame, parse_line
 from lastkd.errors import UserError
-from lastkd.live.frames import BROKEN, Frame, parse_line
 from lastkd.live.window import Bodies
 
 POLL_S = 0.02

@@ -13,11 +13,11 @@ import numpy as np
 from mediapipe.tasks.python import BaseOptions, vision
 from numpy.typing import NDArray
 
+from lastkd.data.frames import Frame
+from lastkd.data.tracking import Tracker
 from lastkd.errors import UserError
 from lastkd.live.classifier import ModelFacts
-from lastkd.live.frames import Frame
 from lastkd.live.sources import FrameSource
-from lastkd.live.tracking import Tracker
 
 JOINTS = 33
 MOST_PEOPLE = 2

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.frames import Frame
 from lastkd.data.layouts import Layout
-from lastkd.live.frames import Frame
 from lastkd.live.prediction import StreamPrediction
 from lastkd.live.session import LiveSession
 from lastkd.monitor.screen.glyphs import Glyphs
