@@ -16,6 +16,11 @@ Echo = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 15.0
 
 
+def echo(text: str) -> None:
+    """Prints a line at once, so that it stands before the output of a process started next."""
+    print(text, flush=True)
+
+
 def duration(seconds: float) -> str:
     """`1:02:03` or `2:03`."""
     minutes, second = divmod(round(seconds), 60)

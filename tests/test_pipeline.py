@@ -1,4 +1,4 @@
-"""lastkd sequence: what is done is passed over, what was cut goes on, mistakes are said before."""
+"""lastkd sequence: finished steps are skipped, interrupted ones go on, mistakes are found first."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from lastkd.pipeline.settings import (
 )
 from lastkd.settings.durations import in_seconds
 from lastkd.settings.runs import DistillSettings, TrainSettings
+from lastkd.terminal import echo
 
 TEXT = """Runs everything from a store to a report, and resumes wherever it was interrupted.
 
@@ -95,7 +96,6 @@ def run(config: Path | None, plan: bool, **given: Any) -> None:
             sequence.folder,
             launch,
             budget_s=in_seconds(budget) if budget else None,
-            echo=echo,
         ).run()
         report = sequence.folder / "report" / "07_Experiments.md"
         echo(f"{sequence.folder}: done; the report is {report}")
@@ -103,11 +103,6 @@ def run(config: Path | None, plan: bool, **given: Any) -> None:
         echo(f"\nStopped: {stop.reason}. The same command goes on from there.")
         if stop.exit_code:
             sys.exit(stop.exit_code)
-
-
-def echo(text: str) -> None:
-    # flushed, so that it stands before the output of the step's process
-    print(text, flush=True)
 
 
 sequence = SettingsCommand("sequence", params=_options(), callback=run, help=TEXT)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from lastkd.cli.options import LOSS_NUMBERS, Numbers, Variants, settings_command
 from lastkd.errors import UserError
@@ -24,8 +27,6 @@ from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
 
 def run(given: dict[str, Any], file: Path | None) -> None:
     """Distils with every combination of some settings, all on one pass of the teacher.
@@ -104,8 +105,6 @@ def run(given: dict[str, Any], file: Path | None) -> None:
 
 def show(grid: Grid, swept: list[str], folder: Path) -> None:
     """The grid on the terminal."""
-    from rich.console import Console
-
     console = Console()
     unfinished = sum(result.last is None for result in grid.results)
     for variant in grid.variants:
@@ -132,8 +131,6 @@ def show(grid: Grid, swept: list[str], folder: Path) -> None:
 def matrix(grid: Grid, variant: str, swept: list[str]) -> Table:
     """One variant's top-1: a row for each combination of the first settings, a column a value of
     the last."""
-    from rich.table import Table
-
     *leading, across = swept
     results = [result for result in grid.results if result.variant == variant]
     best = grid.best(variant)

@@ -1,1 +1,1 @@
-"""The whole way as one thing that can be started, stopped and started again."""
+"""Runs that follow each other: sequences, sweeps, the demo and what they are estimated by."""

@@ -27,6 +27,7 @@ from lastkd.files.atomic import replacing
 from lastkd.files.json_text import parse_json
 from lastkd.pipeline.child import SECONDS_BETWEEN_POLLS, run_child
 from lastkd.runs.folder import group_by_progress, is_live
+from lastkd.terminal import Echo, echo
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -129,7 +130,7 @@ class CommandRunner:
         *,
         budget_s: float | None = None,
         grace_s: float | None = None,
-        echo: Callable[[str], None] = print,
+        echo: Echo = echo,
         child: RunChild = run_child,
     ) -> None:
         self.launch = launch

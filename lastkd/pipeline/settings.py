@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +20,7 @@ from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings, setting_names
 from lastkd.settings.students import model_of, parse_variants, students
 from lastkd.settings.teachers import joined, missing_checkpoint
+from lastkd.terminal import Echo
 
 OF_THE_SEQUENCE = {
     *("data", "split", "seed", "run", "resume", "time_budget"),
@@ -243,9 +244,7 @@ def _known(
     return {name: value for name, value in settings.items() if name in names}
 
 
-def without_missing_figures(
-    sequence: SequenceSettings, echo: Callable[[str], None]
-) -> SequenceSettings:
+def without_missing_figures(sequence: SequenceSettings, echo: Echo) -> SequenceSettings:
     """The sequence; without figures if matplotlib is missing, as hours later it would fail."""
     if not sequence.figures or importlib.util.find_spec("matplotlib") is not None:
         return sequence
