@@ -26,7 +26,6 @@ from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
 
-if TYPE_CHECKING:
 
 def run(given: dict[str, Any], file: Path | None) -> None:
     """Distils with every combination of some settings, all on one pass of the teacher.
