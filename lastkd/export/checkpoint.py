@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lastkd.data.store.clip_store import AUTO_SPLIT
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import KEY, checkpoint_calibration
-from lastkd.data.store.clip_store import AUTO_SPLIT
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.export.clips import ExampleClips
 from lastkd.export.formats import ExportFormat, Runner, get_format

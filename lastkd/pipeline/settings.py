@@ -72,7 +72,8 @@ class SequenceSettings(BaseModel):
         "[default: the path in configs/data/places.yaml]"
     )
     split: str = Field(
-        AUTO_SPLIT, description="split of the store: xsub, xview, ..., or auto: its only one, or xsub"
+        AUTO_SPLIT,
+        description="split of the store: xsub, xview, ..., or auto: its only one, or xsub",
     )
     out: Path | None = Field(
         None, description="folder of all runs and the report [default: runs/STORE_SPLIT]"
