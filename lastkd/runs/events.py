@@ -1,8 +1,8 @@
-"""The event log: the one thing that observers of a run see.
+"""The event log of a run, the only thing that its observers read.
 
-`events.jsonl` in a run's folder gets one JSON object a line and is only ever appended to. It stands
-outside `training` because its readers (monitor, report) must not import torch. `docs/events.md`
-describes every event.
+`events.jsonl` in the run folder has one JSON object per line and is only ever appended to. This
+module is separate from `training` because its readers (monitor, report) must not import torch.
+`docs/events.md` describes every event.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 
 SCHEMA = 2
-"""Version of the events that are written; since 2 `soft` stands in place of `kl`."""
+"""Version of the written events; since version 2, `soft` replaces `kl`."""
 FILE_NAME = "events.jsonl"
 STEPPED = ("step", "epoch", "skipped")
-"""Events that belong to a step, and come again when it is done again."""
+"""Events of a step, which are recorded again when a resumed run repeats the step."""
 
 
 def _plain(value: Any, key: str, not_finite: list[str]) -> Any:
-    """`value` as strict JSON has it: a number that isn't finite becomes null and is listed."""
+    """`value` as strict JSON: numbers that aren't finite become null and are listed by key."""
     if isinstance(value, float) and not math.isfinite(value):
         not_finite.append(key)
         return None
@@ -42,11 +42,11 @@ def _plain(value: Any, key: str, not_finite: list[str]) -> Any:
 
 
 class EventLog:
-    """Appends events to a run's log, each as one whole line in one write.
+    """Appends events to a run's log, each as a complete line in a single write.
 
-    One process at a time may have a log open. A log that exists is continued: what a dying process
-    or machine left at its end and is no whole event is cut off, and steps that were recorded before
-    are marked `redone` where they come again.
+    Only one process at a time may have a log open. An existing log is continued: an incomplete
+    event that a dying process or machine left at its end is cut off, and steps that were recorded
+    before are marked `redone` when they are repeated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class EventLog:
         self.path = path
         self.run_id = uuid.uuid4().hex
         self.begun = False
-        """Whether the log held a start event when it was opened."""
+        """Whether the log contained a start event when it was opened."""
         self._last_step: dict[str, int] = {}
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -67,7 +67,7 @@ class EventLog:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
     def _continue(self) -> None:
-        os.ftruncate(self._file, _whole_length(self.path.read_bytes()))
+        os.ftruncate(self._file, _intact_length(self.path.read_bytes()))
         for record in read_events(self.path):
             if record["event"] == "start":
                 self.begun = True
@@ -77,7 +77,11 @@ class EventLog:
                 self._last_step[record["event"]] = max(last, record["step"])
 
     def write(self, event: str, **fields: Any) -> None:
-        """Appends one event; a full disk is a `UserError`."""
+        """Appends an event.
+
+        Raises:
+            UserError: the disk is full or the log can't be written.
+        """
         record: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
         if event == "start":
             record |= {"schema": SCHEMA}
@@ -92,14 +96,14 @@ class EventLog:
         line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
         try:
             if (written := os.write(self._file, line)) < len(line):
-                # a part of it found room; a log holds whole lines, so even that goes
+                # only part of the line fitted; a log has complete lines only, so remove it
                 os.ftruncate(self._file, os.fstat(self._file).st_size - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise self._unwritable(error) from None
 
     def sync(self) -> None:
-        """Has the disk take what was written."""
+        """Flushes the log to the disk."""
         try:
             os.fsync(self._file)
         except OSError as error:
@@ -112,8 +116,8 @@ class EventLog:
         os.close(self._file)
 
 
-def _whole_length(content: bytes) -> int:
-    """Up to where a log's content is whole: a power cut leaves half a line, or one of zeros."""
+def _intact_length(content: bytes) -> int:
+    """Length of the intact part: a power cut may leave half a line, or a line of zeros."""
     end = content.rfind(b"\n") + 1
     while end:
         start = content.rfind(b"\n", 0, end - 1) + 1
@@ -127,10 +131,10 @@ def _whole_length(content: bytes) -> int:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a log in order; a last line that is still being written is passed over.
+    """The events of a log in order; a last line that is still being written is ignored.
 
     Raises:
-        UserError: the log is missing, or a whole line isn't an event.
+        UserError: the log is missing, or a complete line isn't an event.
     """
     try:
         lines = path.read_bytes().split(b"\n")
