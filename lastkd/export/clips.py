@@ -13,7 +13,7 @@ from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.evaluation.checkpoint import split_of, view_settings
-from lastkd.models.checkpoint import Checkpoint, check_fit
+from lastkd.models.checkpoint import Checkpoint, check_fit, read_checkpoint
 from lastkd.settings.views import ViewSettings
 
 
@@ -77,3 +77,12 @@ class ExampleClips:
 
 def _spread(clips: NDArray[np.int64], number: int, count: int) -> int:
     return int(clips[number * len(clips) // count])
+
+
+def example_clip(
+    checkpoint: str | Path, data: str | Path | None, split: str
+) -> NDArray[np.float32]:
+    """Joints `(T, M, V, 3)` of the first test clip; generated without a store."""
+    joints = ExampleClips.of(read_checkpoint(checkpoint), data, split).test(0)
+    example: NDArray[np.float32] = joints.numpy().astype(np.float32)
+    return example
