@@ -14,7 +14,12 @@ from lastkd.terminal import Progress
 @click.command()
 @click.argument("model_file", metavar="MODEL", type=PATH)
 @click.option("--data", type=PATH, required=True, help="Prepared store.")
-@click.option("--split", default="xsub", show_default=True, help="Split whose test part is used.")
+@click.option(
+    "--split",
+    default="auto",
+    show_default="the model's own, or the store's only one",
+    help="Split whose test part is used.",
+)
 @click.option(
     "--fps",
     type=click.FloatRange(0, min_open=True),
@@ -54,7 +59,7 @@ def calibrate(
     if as_json:
         click.echo(json.dumps(fitted.to_dict(), indent=2))
         return
-    click.echo(f"{model_file}: calibrated on {fitted.clips:,} test clips of {data}, {split}")
+    click.echo(f"{model_file}: calibrated on {fitted.clips:,} test clips of {data}, {fitted.split}")
     click.echo(f"  temperature  {fitted.temperature:.3g}")
     click.echo(f"  error        {fitted.ece:.1f} % between confidence and accuracy")
     click.echo(f"               ({fitted.ece_before:.1f} % before)")

@@ -147,22 +147,27 @@ def _evaluate_streams(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from lastkd.data.store.clip_store import ClipStore
     from lastkd.live.stream_evaluation import evaluate_stream
 
-    total = len(ClipStore.open(data).split(split)[1])
     plain: list[dict[str, Any]] = []
     for path, name in zip(models, file_names(models), strict=True):
-        with Progress(str(path), total, unit="clips", shown=True, stderr=True) as progress:
+        with Progress(str(path), 100, unit="%", shown=True, stderr=True) as progress:
             score = evaluate_stream(
-                path, data, split, seed=seed, factory=factory, on_progress=progress.update
+                path,
+                data,
+                split,
+                seed=seed,
+                factory=factory,
+                on_progress=lambda done, total, progress=progress: progress.update(  # type: ignore[misc]
+                    100 * done // total, f"{done:,} of {total:,} clips"
+                ),
             )
-        plain.append({"checkpoint": str(path), "split": split, "seed": seed, **score.to_dict()})
+        plain.append({"checkpoint": str(path), "seed": seed, **score.to_dict()})
         if out is not None:
             with replacing(out / f"{name}-stream.json") as part:
                 part.write_text(json.dumps(plain[-1], indent=2) + "\n", encoding="utf-8")
         if not as_json:
-            _print_stream(score, f"{path} on streams of {data}, {split}")
+            _print_stream(score, f"{path} on streams of {data}")
     if as_json:
         click.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
 

@@ -252,6 +252,7 @@ def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
             "dimensions": info.layout.dimensions,
         },
         "classes": list(info.class_names),
+        "split": info.settings.get("split"),
         **({KEY: calibration.to_dict()} if calibration.fitted else {}),
     }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from lastkd import rng
-from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.clip_store import AUTO_SPLIT, ClipStore
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import (
     KEY,
@@ -39,7 +39,7 @@ TEMPERATURES = (0.05, 20.0)
 def calibrate_model(
     model: str | Path,
     data: str | Path,
-    split: str = "xsub",
+    split: str = AUTO_SPLIT,
     *,
     rate: float = 30.0,
     factory: str | None = None,
@@ -53,6 +53,7 @@ def calibrate_model(
 
     Args:
         model: a checkpoint or an exported ONNX file, which is rewritten.
+        split: of the store; `auto` is the one that the model was trained on.
         rate: frames per second of the store's clips.
         factory: `package.module:factory`, where the model isn't one of lastkd's.
         on_progress: called with what is being done, how far it is and of how many.
@@ -64,6 +65,7 @@ def calibrate_model(
     store = ClipStore.open(data)
     classifier = open_classifier(path, factory=factory)
     check_classes(path, classifier.facts, store)
+    split = store.split_name(split, preferred=classifier.facts.split)
     training, test = store.split(split)
     logits = _clip_logits(classifier, store, test, on_progress)
     labels = store.labels[test]

@@ -39,6 +39,7 @@ class CheckpointClassifier:
             dimensions=info.layout.dimensions,
             bodies=self._model.bodies,
             calibration=checkpoint_calibration(path),
+            split=info.settings.get("split"),
         )
 
     @torch.inference_mode()

@@ -25,6 +25,7 @@ class ModelFacts:
         dimensions: 2 (x, y and a score) or 3.
         bodies: M that the model looks at.
         calibration: temperature, threshold and timing.
+        split: on whose training part it was trained; None where the file doesn't say.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelFacts:
     dimensions: int
     bodies: int
     calibration: Calibration
+    split: str | None = None
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:

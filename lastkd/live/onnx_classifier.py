@@ -70,4 +70,5 @@ def _facts(about: dict[str, Any], shape: list[Any]) -> ModelFacts:
         dimensions=int(skeleton["dimensions"]),
         bodies=int(shape[1]),
         calibration=Calibration() if calibration is None else Calibration.from_dict(calibration),
+        split=about.get("split"),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.clip_store import AUTO_SPLIT, ClipStore
 from lastkd.errors import UserError
 from lastkd.evaluation.stream import PAUSE, StreamScore
 from lastkd.live.classifier import Classifier, ModelFacts
@@ -20,20 +20,21 @@ from lastkd.live.predictor import StreamPredictor
 def evaluate_stream(
     model: str | Path,
     data: str | Path,
-    split: str = "xsub",
+    split: str = AUTO_SPLIT,
     *,
     seed: int = 0,
     threshold: float | None = None,
     factory: str | None = None,
-    on_progress: Callable[[int], None] = lambda done: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> StreamScore:
     """A checkpoint or an ONNX file on streams of the test part of a split.
 
     Args:
+        split: of the store; `auto` is the one that the model was trained on.
         seed: of the streams.
         threshold: of "nothing"; default: as the model's calibration says.
         factory: `package.module:factory`, where the model isn't one of lastkd's.
-        on_progress: called with the number of clips that are over.
+        on_progress: called with the number of clips that are over, and of all.
 
     Raises:
         UserError: model or store is missing, damaged, or they don't fit each other.
@@ -41,14 +42,14 @@ def evaluate_stream(
     store = ClipStore.open(data)
     classifier = open_classifier(model, factory=factory)
     check_classes(model, classifier.facts, store)
-    _, clips = store.split(split)
+    _, clips = store.split(store.split_name(split, preferred=classifier.facts.split))
     rate = classifier.facts.calibration.rate
     score, done = StreamScore(rate), 0
     for stream in join_clips(store, clips, rate=rate, seed=seed):
         labels, confidence, limit = stream_answers(classifier, stream, rate, threshold)
         score.add(stream.actions, np.where(confidence >= limit, labels, PAUSE))
         done += len(stream.actions)
-        on_progress(done)
+        on_progress(done, len(clips))
     return score
 
 
