@@ -44,7 +44,7 @@ def with_measured_tau(
     if None in begun:
         measured = measure_tau(students, data=data, teacher=teacher, accelerator=accelerator)
         accelerator.print(
-            f"--tau auto: {measured:g}, where the labels' entropy is "
+            f"--tau auto: {measured:g}, where the labels' entropy is nearest to "
             f"{100 * TARGET_ENTROPY:.0f} % of uniform"
         )
     return [
