@@ -94,6 +94,14 @@ def test_the_output_of_prepare_is_taken_as_data(kaggle: FakeKaggle, inputs: None
     job = read_job(asked["text"], "x")
     assert job.command == "prepare {source} --out store --layout ntu25"
     assert job.inputs == {"source": f"{USER}/ntu60-store/nturgb"}
+    rules = ("--split-by", "mine=share 0.8", "--split-by", "camera", "--strict")
+    assert lastkd("push", "prepare", "synthetic", *rules, "--name", "rules").exit_code == 0
+    assert read_job(kaggle.kernels[f"{USER}/rules"][0].asked["text"], "x").command == (
+        "prepare synthetic --out store --split-by 'mine=share 0.8' --split-by camera --strict"
+    )
+    assert "is a file of this machine" in refused(
+        "push", "prepare", "synthetic", "--split-by", "list a.txt b.txt"
+    )
     kaggle.wait(prepared)
     assert lastkd("push", "train", "--data", prepared).exit_code == 0  # no dataset, so a kernel
     asked = kaggle.kernels[f"{USER}/lastkd-train-last-v2-base"][0].asked

@@ -157,7 +157,7 @@ _EVALUATION_OPTIONS: list[click.Parameter] = [
 _PREPARATION_OPTIONS = [
     option
     for option in prepare_command.params
-    if option.name not in ("out", "source", "sources", "as_skeleton_files")
+    if option.name not in ("out", "name", "source", "sources", "as_skeleton_files")
 ]
 _TRAIN = [*options_of(TrainSettings), CONFIG]
 _DISTILL = [

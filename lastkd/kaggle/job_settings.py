@@ -6,7 +6,7 @@ import shlex
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from lastkd.data.open_source import SYNTHETIC
@@ -21,6 +21,7 @@ from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import TrainSettings
 
 LONGEST_S = 11.5 * 3600
+_FILES = (".yaml", ".yml", ".txt", ".csv", ".json")
 _NEEDED = {
     "data": "a dataset that holds a store, or kernel:OWNER/SLUG whose output it is",
     "teacher": "a dataset that holds its checkpoint, or kernel:OWNER/SLUG whose output it is",
@@ -93,7 +94,9 @@ def preparation_job(sources: Sequence[str], options: Mapping[str, Any]) -> Job:
             inputs[name] = str(source(text))
         words.append(text if text == SYNTHETIC else f"{{{name}}}")
     for name, value in options.items():
-        if isinstance(value, Path) or str(value).endswith((".yaml", ".yml")):
+        texts = value if isinstance(value, tuple) else (str(value),)
+        parts = [part for text in texts for part in text.split()]
+        if isinstance(value, Path) or any(PurePath(part).suffix in _FILES for part in parts):
             raise UserError(
                 f"--{name.replace('_', '-')} {value}: is a file of this machine, which a kernel "
                 "can't see; prepare the store here and upload it"
@@ -189,13 +192,17 @@ def _with_flags(
     job: Job, options: Mapping[str, Any], inputs: Mapping[str, str], without: Sequence[str]
 ) -> Job:
     """The job with a command's own options, whose flags have no negative form."""
-    flags = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is True]
-    values = {
-        name: value
-        for name, value in options.items()
-        if name not in without and value is not None and not isinstance(value, bool)
-    }
-    command = " ".join([with_options(job.command, values), *flags])
+    values: dict[str, Any] = {}
+    words: list[str] = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, tuple):  # an option that may be given several times
+            words += [word for text in value for word in (flag, text)]
+        elif name not in without and value is not None and value is not False:
+            values[name] = value
+    command = " ".join(filter(None, (with_options(job.command, values), _joined(words))))
     return _finished(job.model_copy(update={"command": command}), options, inputs)
 
 
