@@ -25,7 +25,7 @@ FRAMES_PER_SECOND = 30
 UNIT = 4000
 """Coordinates are stored as 16-bit integers, this many to a unit of length."""
 ABSENT = -32768
-"""Stored in place of the coordinates of a joint that isn't there."""
+"""Stored in place of the coordinates of an absent body."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def encode(joints: NDArray[np.float32]) -> dict[str, Any]:
 
     Returns:
         `shape` (frames, bodies, joints), `seconds`, and `data`: base64 of `(T, M, V, 3)` 16-bit
-        integers, little-endian, `ABSENT` for joints that aren't there.
+        integers, little-endian, `ABSENT` for absent bodies.
     """
     T = len(joints)
     frames = np.unique(np.linspace(0, T - 1, min(T, MAX_FRAMES)).round().astype(int))

@@ -74,7 +74,7 @@ def render(
         chosen=chosen,
         notes=lambda section: [note for row in section.rows for note in notes(row, section.split)],
         softness=softness_table,
-        # a script ends at the first "</", wherever it stands
+        # browsers end a script at the first "</", even inside a string
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
     )
 

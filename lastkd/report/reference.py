@@ -1,15 +1,15 @@
-"""Figures that stand beside what was measured: what a forward pass costs, and the field's."""
+"""Reference values for the report: compute costs, published models and expected ranges."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 GFLOP = {"last_e_nano": 0.102, "last_e_small": 0.181, "last_e_base": 0.349, "last_e_large": 0.592}
-"""A forward pass of one clip at 64 frames and 25 joints, a multiply-add counted as two."""
+"""Of one forward pass with 64 frames and 25 joints, counting a multiply-add as two."""
 
 
 class Published(NamedTuple):
-    """A model of others, as its paper reports it."""
+    """A model published by others, with the values in its paper."""
 
     name: str
     million_parameters: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,8 @@ class Run:
                     self._forget()  # another run was appended to the file: the latest one counts
                     self.bad_lines, self.stride = bad, stride
                 self.start = event
+                if event.teacher and event.loss is None:  # schema 1
+                    event.loss = loss_of_settings(event.settings)
             case Epoch():
                 self.epochs[event.epoch] = event
             case Test():
@@ -317,21 +320,8 @@ class Run:
 
     @property
     def loss(self) -> LossInfo | None:
-        """The distillation loss; for logs of schema 1 derived from the settings."""
-        if not self.distilled or self.start is None:
-            return None
-        return self.start.loss or self._loss_of_settings()
-
-    def _loss_of_settings(self) -> LossInfo:
-        name = str(self.settings.get("loss", "kd"))
-        alpha, tau = self.number("alpha"), self.number("tau") or 1.0
-        if name == "kd":
-            hard, soft = (1.0, 0.0) if alpha is None else (alpha, 1 - alpha)
-            return LossInfo(name, "KL", hard, soft * tau**2)
-        ce_weight, soft_weight = self.number("ce_weight"), self.number("soft_weight")
-        hard = 1.0 if ce_weight is None else ce_weight
-        soft = 1.0 if soft_weight is None else soft_weight
-        return LossInfo(name, "soft", hard, soft * tau**2)
+        """The distillation loss; None without a teacher."""
+        return self.start.loss if self.start and self.start.teacher else None
 
     @property
     def soft_title(self) -> str:
@@ -347,12 +337,16 @@ class Run:
 
     def weighted_soft(self) -> list[tuple[float, float]]:
         """Step and mean weighted soft term of each bucket: it grows during the warm-up."""
-        return [(step, self.soft_weight(step) * mean) for step, mean in self.series_means("soft")]
+        means = self.series_means("soft")
+        weights = self.soft_weights([step for step, _ in means])
+        return [(step, weight * mean) for (step, mean), weight in zip(means, weights, strict=True)]
 
-    def soft_weight(self, step: float) -> float:
-        """The soft term's weight at a step."""
+    def soft_weights(self, steps: Sequence[float]) -> list[float]:
+        """The soft term's weight at each of these steps."""
         weight, warmup = self.weights()[1], (self.number("soft_warmup") or 0.0) * self.total_steps
-        return weight * min(1.0, (step - 1) / warmup) if warmup else weight
+        if not warmup:
+            return [weight] * len(steps)
+        return [weight * min(1.0, (step - 1) / warmup) for step in steps]
 
     def series_means(self, channel: str) -> list[tuple[float, float]]:
         """Step and mean of each bucket of a channel."""
@@ -364,3 +358,17 @@ class Run:
         if not weighted or not total or not mean(total):
             return None
         return mean([term for _, term in weighted]) / mean(total)
+
+
+def loss_of_settings(settings: dict[str, Any]) -> LossInfo:
+    """The loss of a log of schema 1, whose start event has only its settings."""
+
+    def number(key: str, default: float) -> float:
+        value = settings.get(key)
+        return float(value) if isinstance(value, int | float) else default
+
+    name, tau = str(settings.get("loss", "kd")), number("tau", 1.0)
+    if name == "kd":
+        hard = number("alpha", 1.0)
+        return LossInfo(name, "KL", hard, (1 - hard) * tau**2)
+    return LossInfo(name, "soft", number("ce_weight", 1.0), number("soft_weight", 1.0) * tau**2)

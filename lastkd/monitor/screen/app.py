@@ -116,7 +116,7 @@ class MonitorApp(App[None]):
                 yield Horizontal(*self._panels_at("more"), id="more")
             yield Vertical(*self._panels_at("side"), id="side")
         yield Static(id="small")
-        yield Input(placeholder="words to find: a name, a model, a state", id="filter")
+        yield Input(placeholder="words to filter by: a name, a model, a state", id="filter")
         yield StatusLine(self.state, id="status")
         yield Footer(compact=True, show_command_palette=False)
 
@@ -146,7 +146,7 @@ class MonitorApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The variables of the style sheet that Textual's own themes lack."""
         palette = palette_of(self.current_theme)
-        return {"line": palette.faint, "words": palette.dim}
+        return {"line": palette.faint, "dim": palette.dim}
 
     def get_line_filters(self) -> list[LineFilter]:
         filters = list(super().get_line_filters())

@@ -72,14 +72,18 @@ def part_points(
         weighted: multiplied by its weight in the loss.
     """
     points = run.series.points(part)
-    factors = dict.fromkeys((point[0] for point in points), 1.0)
+    factors = [1.0] * len(points)
     if weighted and part == "ce":
-        factors = dict.fromkeys(factors, run.weights()[0])
+        factors = [run.weights()[0]] * len(points)
     elif weighted and part == "soft":
-        factors = {step: run.soft_weight(step) for step in factors}
+        factors = run.soft_weights([step for step, *_ in points])
+    scaled = [
+        (step, factor * mean, factor * low, factor * high)
+        for (step, mean, low, high), factor in zip(points, factors, strict=True)
+    ]
     return (
-        [(step, factors[step] * mean) for step, mean, _, _ in points],
-        [(step, factors[step] * low, factors[step] * high) for step, _, low, high in points],
+        [(step, mean) for step, mean, _, _ in scaled],
+        [(step, low, high) for step, _, low, high in scaled],
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run's page tells in words: names and texts, without any drawing."""
+"""The texts of a run's page: names and values, without any drawing."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def _loss(run: Run) -> str:
         return ""
     if last.ce is not None and last.soft is not None:
         hard = f"{run.weights()[0]:g} x CE {last.ce:.4g}"
-        return f"{hard} + {run.soft_weight(last.step):.4g} x {run.soft_title} {last.soft:.4g}"
+        (weight,) = run.soft_weights([last.step])
+        return f"{hard} + {weight:.4g} x {run.soft_title} {last.soft:.4g}"
     return "" if last.total is None else f"{last.total:.4g}"
 
 

@@ -134,7 +134,7 @@ def _theme(name: str, palette: Palette, grounds: tuple[str, str, str], *, dark: 
         dark=dark,
         variables={
             "line": palette.faint,
-            "words": palette.dim,
+            "dim": palette.dim,
             "footer-background": background,
             "footer-item-background": background,
             "footer-description-background": background,

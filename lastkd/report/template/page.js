@@ -471,7 +471,7 @@ function animate(time) {
 
 // --- the page -------------------------------------------------------------------------------
 
-const redrawn = new Set(); // what draws with colours of its own, to be repeated with other colours
+const redrawn = new Set(); // drawing functions that read colours, to be called again when these change
 
 function isDark() {
   const chosen = document.documentElement.dataset.theme;

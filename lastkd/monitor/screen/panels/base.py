@@ -107,6 +107,7 @@ class Panel(Drawn, can_focus=True):
     def __init__(self, state: MonitorState, *, only: Run | None = None) -> None:
         super().__init__(state)
         self._only = only
+        self._titles: tuple[str, str] | None = None
 
     @property
     def run(self) -> Run | None:
@@ -119,11 +120,15 @@ class Panel(Drawn, can_focus=True):
         return [self._only] if self._only else self.state.shown_runs
 
     def titles(self) -> tuple[str, str]:
-        """What stands behind the title, and in the lower border."""
+        """The text after the title, and the one in the lower border."""
         return "", ""
 
     def update_titles(self) -> None:
-        behind, below = self.titles()
+        titles = self.titles()
+        if titles == self._titles:
+            return  # parsing them again takes longer than asking
+        self._titles = titles
+        behind, below = titles
         key = f"[b]{self.key}[/b] " if self.key else ""
         detail = " [dim]$behind[/dim]" if behind else ""
         self.border_title = Content.from_markup(
