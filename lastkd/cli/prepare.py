@@ -57,6 +57,17 @@ class PrepareCommand(click.Command):
     help="Text file with the classes' names, a line each from label 0 on, where the source only "
     "numbers them.",
 )
+@click.option(
+    "--labels",
+    type=PATH,
+    help="CSV table of the clips: columns file and label (a number or a name), and any of "
+    "performer, camera, split (train, val, test), split:NAME, width, height, fps.",
+)
+@click.option(
+    "--image-size",
+    metavar="WIDTHxHEIGHT",
+    help="Of the videos, where coordinates are shares of it and nobody says it.",
+)
 @click.option("--name", help="What the set is called [default: the benchmark's or file's name].")
 @click.option(
     "--split-by",
@@ -95,6 +106,8 @@ def prepare(
     dataset: str | None,
     layout: str | None,
     class_names: Path | None,
+    labels: Path | None,
+    image_size: str | None,
     name: str | None,
     split_by: tuple[str, ...],
     drop_duplicates: bool,
@@ -149,6 +162,8 @@ def prepare(
         format=format,
         keep_bodies=keep_bodies,
         replaces_splits=bool(rules),
+        labels=labels,
+        image_size=parse_size(image_size) if image_size is not None else None,
         synthetic=synthetic,
     )
     if class_names:
@@ -189,6 +204,18 @@ def prepare(
         )
         raise click.exceptions.Exit(130) from None
     _report(done, out)
+
+
+def parse_size(text: str) -> tuple[float, float]:
+    """Width and height of `1920x1080`.
+
+    Raises:
+        UserError: it has another form.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
+        raise UserError(f"--image-size {text}: isn't of the form 1920x1080")
+    return float(width), float(height)
 
 
 def describe(reader: Source) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lastkd.data.contents import describe_path
 from lastkd.data.formats.base import Source, SourceOptions
+from lastkd.data.manifest import read_manifest
 from lastkd.data.ntu import DATASETS
 from lastkd.data.synthetic.settings import SyntheticSettings
 from lastkd.errors import UserError, nearest
@@ -20,6 +21,13 @@ FORMATS = {
     "pyskl": "lastkd.data.formats.pyskl:PysklPickle",
     "ctr-gcn": "lastkd.data.formats.ctr_gcn_npz:CtrGcnNpz",
     "last": "lastkd.data.formats.last_arrays:LastArrays",
+    "st-gcn": "lastkd.data.formats.last_arrays:StGcnArrays",
+    "nw-ucla": "lastkd.data.formats.nw_ucla:NwUclaJson",
+    "openpose": "lastkd.data.formats.openpose:OpenPoseJson",
+    "alphapose": "lastkd.data.formats.alphapose:AlphaPoseJson",
+    "mmpose": "lastkd.data.formats.mmpose:MMPoseJson",
+    "ultralytics": "lastkd.data.formats.ultralytics:UltralyticsPoses",
+    "mediapipe": "lastkd.data.formats.mediapipe:MediaPipeLandmarks",
     SYNTHETIC: "lastkd.data.synthetic.source:SyntheticSource",
 }
 """By name, in the order of the help and of recognition: where the reader is defined."""
@@ -72,6 +80,9 @@ def open_source(
     format: str | None = None,
     keep_bodies: bool = False,
     replaces_splits: bool = False,
+    labels: str | Path | None = None,
+    image_size: tuple[float, float] | None = None,
+    labelled: bool = True,
     synthetic: SyntheticSettings | None = None,
 ) -> Source:
     """The reader for a source, or for several paths of one format together.
@@ -83,6 +94,9 @@ def open_source(
         format: the name of a format in `FORMATS` or `package.module:Reader`; None to recognise it.
         keep_bodies: bodies stay in the slots in which the source has them, absent or not.
         replaces_splits: the source's own splits aren't wanted.
+        labels: a CSV table of clips (see `read_manifest`).
+        image_size: width and height in pixels, where coordinates are shares of them.
+        labelled: clips need labels; without, as for predictions, all have the label 0.
         synthetic: size and difficulty of the synthetic set.
 
     Raises:
@@ -112,6 +126,9 @@ def open_source(
         dataset=dataset,
         keep_bodies=keep_bodies,
         replaces_splits=replaces_splits,
+        labels=read_manifest(Path(labels)) if labels is not None else None,
+        image_size=image_size,
+        labelled=labelled,
         synthetic=synthetic,
     )
     opened = reader.open(paths, options)

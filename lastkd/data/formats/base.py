@@ -15,6 +15,7 @@ from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
 
 if TYPE_CHECKING:
+    from lastkd.data.manifest import Manifest
     from lastkd.data.ntu import Benchmark
     from lastkd.data.synthetic.settings import SyntheticSettings
 
@@ -52,6 +53,9 @@ class SourceOptions:
         keep_bodies: the slots of a clip's bodies mean something, such as left and right hand, and
             bodies stay in them.
         replaces_splits: the source's own splits aren't wanted, and their faults don't matter.
+        labels: a table that says the labels, performers and splits of clips.
+        image_size: width and height in pixels, where coordinates are shares of them.
+        labelled: clips need labels; without, as for predictions, all have the label 0.
         synthetic: size and difficulty of the synthetic set.
     """
 
@@ -59,11 +63,15 @@ class SourceOptions:
     dataset: str | None = None
     keep_bodies: bool = False
     replaces_splits: bool = False
+    labels: Manifest | None = None
+    image_size: tuple[float, float] | None = None
+    labelled: bool = True
     synthetic: SyntheticSettings | None = None
 
     def identity(self) -> str:
         """The options that decide what is read."""
-        return f"{self.layout} {self.dataset} {self.keep_bodies}"
+        table = self.labels.digest if self.labels is not None else ""
+        return f"{self.layout} {self.dataset} {self.keep_bodies} {table} {self.image_size}"
 
 
 class Source(ABC):

@@ -1,14 +1,15 @@
-"""LAST v2's arrays: a folder with `{train,val}_joint.npy`, `(N, 3, 300, 25, 2)`, and their labels.
+"""Arrays `(N, 3, T, V, M)` of a whole part, and their labels: LAST v2's, ST-GCN's and 2s-AGCN's.
 
-Only the joints are read: velocity and bone follow from them. `{train,val}_label.pkl` is a list of
-class indices or a pair of (names, class indices).
+LAST v2 calls them `{train,val}_joint.npy`, ST-GCN `{train,val}_data.npy` and 2s-AGCN
+`{train,val}_data_joint.npy`. Only the joints are read: velocity and bone follow from them.
+`{train,val}_label.pkl` is a list of class indices or a pair of (names, class indices).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from lastkd.errors import UserError
 
 _WORDS: dict[str, Part] = {"train": "train", "val": "test", "test": "test"}
 _LARGEST_LABEL = 9_999
+_LAYOUTS = {18: "coco18", 20: "ucla20"}
+"""Of other sets than NTU's that people have in these arrays, by their joints."""
 
 
 class LastArrays(Source):
@@ -39,14 +42,25 @@ class LastArrays(Source):
     """
 
     help = "a folder of LAST v2 arrays (train_joint.npy, train_label.pkl, val_...)"
+    origin: ClassVar[str] = "LAST v2"
+    endings: ClassVar[tuple[str, ...]] = ("_joint.npy",)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return any((path / f"{word}_joint.npy").is_file() for word in _WORDS)
+        return any(cls._joints(path, word) is not None for word in _WORDS)
+
+    @classmethod
+    def _joints(cls, folder: Path, word: str) -> Path | None:
+        files = (folder / f"{word}{ending}" for ending in cls.endings)
+        return next((file for file in files if file.is_file()), None)
+
+    @classmethod
+    def _usual_layout(cls, path: Path) -> str:
+        return "ntu25"
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> LastArrays:
-        layout = get_layout(options.layout or "ntu25")
+        layout = get_layout(options.layout or cls._usual_layout(paths[0]))
         return cls(paths[0], layout, options.dataset, keep_bodies=options.keep_bodies)
 
     def __init__(
@@ -66,14 +80,15 @@ class LastArrays(Source):
         self._labels: list[int] = []
         self._files: list[Path] = []
         for word, part in _WORDS.items():
-            joints = path / f"{word}_joint.npy"
-            if not joints.exists() or part in {known for known, _ in self._parts}:
+            joints = self._joints(path, word)
+            if joints is None or part in {known for known, _ in self._parts}:
                 continue
             self._parts.append((part, self._array(joints)))
             self._read_labels(path / f"{word}_label.pkl", part, len(self._parts[-1][1]))
         if {part for part, _ in self._parts} != {"train", "test"}:
             raise UserError(
-                f"{path}: needs train_joint.npy and val_joint.npy, each with its _label.pkl"
+                f"{path}: needs train{self.endings[0]} and val{self.endings[0]}, each with its "
+                "_label.pkl"
             )
         if len(set(self._names)) < len(self._names):
             raise UserError(f"{path}: its labels name a clip twice; keep one")
@@ -129,7 +144,7 @@ class LastArrays(Source):
             told = wanted
         self.benchmark: Benchmark | None = told
         self._ntu = ntu if named else None
-        self.kind = "LAST v2 arrays" + (f" of {told.title}" if told else "")
+        self.kind = f"{self.origin} arrays" + (f" of {told.title}" if told else "")
         self.class_names = told.class_names if told else numbered_classes(classes)
         self._split = self._told_split()
 
@@ -179,6 +194,25 @@ class LastArrays(Source):
                 "test": [name for name in self._names[count:] if name in here],
             }
         }
+
+
+class StGcnArrays(LastArrays):
+    """Clips of a folder of ST-GCN's or 2s-AGCN's arrays.
+
+    The layout is told by the number of joints: NTU's 25, or OpenPose's 18 of Kinetics-Skeleton,
+    whose third channel is a score.
+    """
+
+    help = "a folder of ST-GCN or 2s-AGCN arrays (train_data.npy, train_data_joint.npy)"
+    origin = "ST-GCN"
+    endings = ("_data.npy", "_data_joint.npy")
+
+    @classmethod
+    def _usual_layout(cls, path: Path) -> str:
+        files = (cls._joints(path, word) for word in _WORDS)
+        first = next((file for file in files if file is not None), None)
+        shape = open_npy(first).shape if first is not None else ()
+        return _LAYOUTS.get(shape[3] if len(shape) == 5 else 0, "ntu25")
 
 
 def _is_list(value: Any) -> bool:

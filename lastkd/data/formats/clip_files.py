@@ -1,0 +1,140 @@
+"""Where the frames of clips lie that a pose estimator wrote: a file a frame, or a file a clip."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from lastkd.files.json_text import parse_json
+
+LARGEST_FILE = 2**28
+"""Bytes; an hour of one person in JSON has less."""
+_HEAD = 1 << 16
+_LOOKED_AT = 8
+"""Files of a folder by which its format is told."""
+
+
+class ClipFiles(NamedTuple):
+    """A clip and the files that hold its frames, in their order.
+
+    Attributes:
+        name: as the table of labels and the store call it.
+        group: the folder that it lies in below the source, which may name its class.
+        numbers: the frame of each file, where each file holds one.
+    """
+
+    name: str
+    group: str
+    files: tuple[Path, ...]
+    numbers: tuple[int, ...] = ()
+
+
+class BadClipError(ValueError):
+    """What is wrong with a clip's files, in words that follow its name."""
+
+
+_NUMBERED = re.compile(r"(?P<clip>.*?)[_\-. ]?(?P<frame>\d+)(?:_keypoints)?")
+
+
+def files_below(root: Path, suffix: str) -> list[tuple[str, list[Path]]]:
+    """The folders at or below `root` that have files of a suffix: `(relative name, files)`."""
+    if root.is_file():
+        return [("", [root])] if root.suffix == suffix else []
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = sorted(name for name in files if name.endswith(suffix) and name[0] != ".")
+        if here:
+            relative = Path(folder).relative_to(root).as_posix()
+            found.append(("" if relative == "." else relative, [Path(folder, n) for n in here]))
+    return found
+
+
+def clip_a_folder(root: Path, suffix: str) -> list[ClipFiles]:
+    """Clips with a file a frame: a folder a clip, or files whose names begin alike."""
+    clips = []
+    for relative, files in files_below(root, suffix):
+        groups: dict[str, list[tuple[int, Path]]] = {}
+        for at, file in enumerate(files):
+            match = _NUMBERED.fullmatch(file.stem)
+            prefix = match["clip"] if match else file.stem.removesuffix("_keypoints")
+            groups.setdefault(prefix, []).append((int(match["frame"]) if match else at, file))
+        group, _, folder = relative.rpartition("/")
+        for prefix, numbered in groups.items():
+            numbered.sort()
+            alone = len(groups) == 1 and folder
+            name = folder if alone else prefix or folder or root.name
+            where = group if alone else relative
+            numbers, paths = zip(*numbered, strict=True)
+            clips.append(ClipFiles(name, where, tuple(paths), tuple(numbers)))
+    return unique_names(clips)
+
+
+def clip_a_file(root: Path, suffix: str, usual: Container[str] = ()) -> list[ClipFiles]:
+    """Clips of a file each, named by it, or by its folder where all files have the usual name."""
+    clips = []
+    for relative, files in files_below(root, suffix):
+        for file in files:
+            if file.name in usual and root.is_dir():
+                group, _, folder = relative.rpartition("/")
+                clips.append(ClipFiles(folder or root.name, group, (file,)))
+            else:
+                clips.append(ClipFiles(file.stem, relative, (file,)))
+    return unique_names(clips)
+
+
+def unique_names(clips: Sequence[ClipFiles]) -> list[ClipFiles]:
+    """The clips, with their folder before a name that several have."""
+    times = Counter(clip.name for clip in clips)
+    return [
+        clip._replace(name=f"{clip.group}/{clip.name}".lstrip("/"))
+        if times[clip.name] > 1
+        else clip
+        for clip in clips
+    ]
+
+
+def read_limited(path: Path) -> bytes:
+    """
+    Raises:
+        BadClipError: the file is larger than anything that an estimator writes of a clip.
+        OSError: it can't be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            raise BadClipError(f"has a file of more than {LARGEST_FILE >> 20} MB, {path.name}")
+        return file.read()
+
+
+def heads(path: Path, suffix: str) -> Iterator[bytes]:
+    """The first bytes of a file, or of the first few files of a suffix in a folder at any depth."""
+    files = (file for _, group in files_below(path, suffix) for file in group[:_LOOKED_AT])
+    for file, _ in zip(files, range(_LOOKED_AT), strict=False):
+        try:
+            with file.open("rb") as opened:
+                yield opened.read(_HEAD)
+        except OSError:
+            continue
+
+
+def decode(text: bytes) -> Any:
+    """What JSON says, in a third of the usual time.
+
+    Raises:
+        BadClipError: it isn't JSON.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):  # NaN and Infinity, which Python writes too
+        try:
+            return parse_json(text)
+        except ValueError as error:
+            raise BadClipError(
+                f"has a file that isn't JSON ({' '.join(str(error).split())[:100]})"
+            ) from None

@@ -1,0 +1,172 @@
+"""MediaPipe's pose landmarks: JSON lines, a frame a line, or a `.npy` array, a file a clip.
+
+A line is a list of 33 landmarks `{"x", "y", "z", "visibility"}` (or of 3 to 5 numbers each), or an
+object that has them as `pose_landmarks` or `pose_world_landmarks`; an array is `(T, 33, 3 to 5)`.
+Landmarks in the world are metres round the middle of the hips, with y down and z away from the
+camera's back: both are turned round. Those in the image are shares of its width and height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd.data.clip import FloatArray
+from lastkd.data.formats.clip_files import (
+    BadClipError,
+    ClipFiles,
+    clip_a_file,
+    decode,
+    heads,
+    read_limited,
+    unique_names,
+)
+from lastkd.data.formats.estimated import EstimatedClips
+from lastkd.data.formats.npy import open_npy
+from lastkd.data.frames import Frame
+from lastkd.data.layouts import get_layout
+from lastkd.errors import UserError
+
+LANDMARKS = 33
+_HIPS = (23, 24)
+_CENTRED = 0.1
+"""Metres; the middle of the hips is nearer to 0 than this in the world, and never in an image."""
+_WORLD, _IMAGE = "pose_world_landmarks", "pose_landmarks"
+_TURNED = np.array([1, -1, -1], np.float32)
+
+
+class MediaPipeLandmarks(EstimatedClips):
+    """A folder of MediaPipe's landmarks, or those of one video."""
+
+    help = "MediaPipe's pose landmarks (.jsonl or .npy of each video, in the world or the image)"
+    kind = "MediaPipe landmarks"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if any(_is_line(head) for head in heads(path, ".jsonl")):
+            return True
+        if path.is_file() and path.suffix != ".npy":
+            return False
+        return _is_array(next(iter(_arrays(path)), None))
+
+    @classmethod
+    def find(cls, root: Path) -> list[ClipFiles]:
+        lines = clip_a_file(root, ".jsonl")
+        return unique_names([*lines, *clip_a_file(root, ".npy")])
+
+    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
+        (file,) = clip.files
+        if file.suffix == ".npy":
+            return self._of_array(file)
+        frames = []
+        for number, line in enumerate(read_limited(file).split(b"\n")):
+            if line.strip():
+                frames.append((number, self._of_line(decode(line))))
+        return frames
+
+    def _dimensions(self) -> int | None:
+        """Those that were asked for by --layout."""
+        asked = self._options.layout
+        return get_layout(asked).dimensions if asked is not None else None
+
+    def _of_line(self, value: Any) -> Frame:
+        width, height, landmarks = 1.0, 1.0, value
+        if isinstance(value, Mapping):
+            dimensions = self._dimensions()
+            order = (_IMAGE, _WORLD) if dimensions == 2 else (_WORLD, _IMAGE)
+            landmarks = next((value[key] for key in order if value.get(key)), None)
+            try:
+                width, height = float(value.get("width", 1)), float(value.get("height", 1))
+            except (TypeError, ValueError):
+                raise BadClipError("has a width or height that is no number") from None
+        if not landmarks:
+            return Frame()
+        return self._frame(_poses(landmarks), (width, height))
+
+    def _frame(self, poses: FloatArray, size: tuple[float, float] = (1.0, 1.0)) -> Frame:
+        """A frame of poses `(bodies, 33, 3 to 5)`."""
+        scores = poses[..., 3] if poses.shape[-1] > 3 else None
+        hips = np.abs(poses[:, _HIPS, :3].mean(axis=1)).max()
+        if hips < _CENTRED and self._dimensions() != 2:
+            return Frame(poses[..., :3] * _TURNED, scores=scores)
+        return Frame(poses[..., :2] * np.array(size, np.float32), scores=scores)
+
+    def _of_array(self, file: Path) -> list[tuple[int, Frame]]:
+        try:
+            rows = open_npy(file)
+            array = rows.read(0, len(rows)).astype(np.float32)
+        except UserError as error:
+            raise BadClipError(f"can't be read: {error}") from None
+        if array.ndim == 3:
+            array = array[:, None]
+        if array.ndim != 4 or array.shape[2] != LANDMARKS or not 3 <= array.shape[3] <= 5:
+            raise BadClipError(f"has an array of shape {array.shape}, not (frames, 33, 3 to 5)")
+        return [(number, _present(self._frame(poses))) for number, poses in enumerate(array)]
+
+
+def _poses(landmarks: Any) -> FloatArray:
+    """`(bodies, 33, 3 to 5)` of one pose's landmarks, or of a list of poses.
+
+    Raises:
+        BadClipError: they are no 33 landmarks.
+    """
+    try:
+        poses = landmarks
+        if isinstance(landmarks[0], Mapping) or not isinstance(landmarks[0][0], list | dict):
+            poses = [landmarks]
+        rows = [
+            [
+                [p["x"], p["y"], p.get("z", 0.0), p.get("visibility", 1.0)]
+                if isinstance(p, Mapping)
+                else list(p)[:5]
+                for p in pose
+            ]
+            for pose in poses
+        ]
+        array = np.array(rows, np.float32)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+        raise BadClipError("has a line that holds no landmarks") from None
+    if array.ndim != 3 or array.shape[1] != LANDMARKS or not 3 <= array.shape[2] <= 5:
+        raise BadClipError(f"has landmarks of shape {array.shape}, where a pose has 33 of 3 to 5")
+    return array
+
+
+def _present(frame: Frame) -> Frame:
+    """A frame without the bodies of zeros or NaN that an array has where nobody was found."""
+    joints = frame.joints
+    if joints is None:
+        return frame
+    here: NDArray[np.bool_] = np.any(np.nan_to_num(joints), axis=(1, 2))
+    if not here.any():
+        return Frame()
+    return Frame(joints[here], scores=None if frame.scores is None else frame.scores[here])
+
+
+def _is_line(head: bytes) -> bool:
+    """Whether JSON lines begin with landmarks; the first frames may be empty."""
+    if b'"pose_landmarks"' in head or b'"pose_world_landmarks"' in head:
+        return True
+    for line in head.split(b"\n")[:5]:
+        try:
+            return len(_poses(decode(line))[0]) == LANDMARKS
+        except BadClipError:
+            continue
+    return False
+
+
+def _arrays(path: Path) -> list[Path]:
+    return [clip.files[0] for clip in clip_a_file(path, ".npy")]
+
+
+def _is_array(file: Path | None) -> bool:
+    if file is None:
+        return False
+    try:
+        shape = open_npy(file).shape
+    except UserError:
+        return False
+    return len(shape) in (3, 4) and shape[-2] == LANDMARKS and 3 <= shape[-1] <= 5

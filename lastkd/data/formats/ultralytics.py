@@ -1,0 +1,123 @@
+"""Ultralytics' pose results: `save_txt`'s labels, a file a frame, or JSON.
+
+A line of `CLIP_42.txt` is a person: class, box (4), then x, y and a score of each joint, as shares
+of the image; perhaps a confidence and a track number follow. JSON is `result.to_json()` of a frame
+a file, or a list of those of a whole video: `keypoints` with lists `x`, `y` and `visible`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lastkd.data.formats.clip_files import (
+    BadClipError,
+    ClipFiles,
+    clip_a_file,
+    clip_a_folder,
+    decode,
+    heads,
+    read_limited,
+)
+from lastkd.data.formats.estimated import EstimatedClips
+from lastkd.data.frames import Frame, parse_frame
+
+_BEFORE = 5  # class and box
+_JOINTS = (17, 26, 33, 21, 18, 25)
+"""Of the skeletons that lines are tried for, the likeliest first."""
+
+
+class UltralyticsPoses(EstimatedClips):
+    """A folder of Ultralytics' results, or a JSON file of one video."""
+
+    help = "Ultralytics' pose results (labels/*.txt of save_txt, or JSON)"
+    kind = "Ultralytics poses"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if any(b'"keypoints"' in h and b'"visible"' in h for h in heads(path, ".json")):
+            return True
+        return path.is_dir() and any(_is_label(head) for head in heads(path, ".txt"))
+
+    @classmethod
+    def find(cls, root: Path) -> list[ClipFiles]:
+        if root.is_dir() and any(_is_label(head) for head in heads(root, ".txt")):
+            return clip_a_folder(root, ".txt")
+        nested = any(head.lstrip()[1:].lstrip()[:1] == b"[" for head in heads(root, ".json"))
+        return clip_a_file(root, ".json") if nested else clip_a_folder(root, ".json")
+
+    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
+        if not clip.numbers:
+            content = decode(read_limited(clip.files[0]))
+            if not isinstance(content, list):
+                raise BadClipError("has a file that isn't a list of frames")
+            return [(number, _json_frame(frame)) for number, frame in enumerate(content)]
+        parse = _text_frame if clip.files[0].suffix == ".txt" else _parsed_json
+        return [
+            (number, parse(read_limited(file)))
+            for number, file in zip(clip.numbers, clip.files, strict=True)
+        ]
+
+
+def _parsed_json(text: bytes) -> Frame:
+    return _json_frame(decode(text))
+
+
+def _json_frame(people: Any) -> Frame:
+    if not isinstance(people, list):
+        raise BadClipError("has a frame that isn't a list of people")
+    people = [one for one in people if isinstance(one, dict) and one.get("keypoints")]
+    try:
+        return parse_frame(people, dimensions=2)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+        raise BadClipError("has a person without keypoints x and y") from None
+
+
+def _is_label(head: bytes) -> bool:
+    """Whether a text begins with a line of a person."""
+    words = head.split(b"\n", 1)[0].split()
+    if not any(len(words) - _BEFORE in _widths(joints) for joints in _JOINTS):
+        return False
+    try:
+        return all(-4 < float(word) < 4 for word in words[1:_BEFORE])
+    except ValueError:
+        return False
+
+
+def _widths(joints: int) -> tuple[int, ...]:
+    """How many values may follow the box, for joints with and without scores."""
+    return tuple(joints * channels + more for channels in (3, 2) for more in (0, 1, 2))
+
+
+def _text_frame(text: bytes) -> Frame:
+    try:
+        rows = [
+            [float(word) for word in line.split()] for line in text.splitlines() if line.strip()
+        ]
+    except ValueError:
+        raise BadClipError("has a line that isn't numbers") from None
+    if not rows:
+        return Frame()
+    width = len(rows[0]) - _BEFORE
+    if any(len(row) - _BEFORE != width for row in rows):
+        raise BadClipError("has lines of different lengths in one frame")
+    fitting = [
+        (joints, channels)
+        for joints in _JOINTS
+        for channels in (3, 2)
+        if 0 <= width - joints * channels <= 2
+    ]
+    if not fitting:
+        raise BadClipError(f"has lines of {width + _BEFORE} values, which are no known skeleton")
+    joints, channels = fitting[0]
+    values = np.array(rows, np.float64)
+    points = values[:, _BEFORE : _BEFORE + joints * channels].reshape(len(rows), joints, channels)
+    last = values[:, -1]
+    tracked = width > joints * channels and bool((last == np.floor(last)).all()) and last.min() >= 1
+    return Frame(
+        points[..., :2].astype(np.float32),
+        scores=points[..., 2].astype(np.float32) if channels == 3 else None,
+        ids=last.astype(np.int64) if tracked else None,
+    )

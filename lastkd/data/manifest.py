@@ -1,0 +1,208 @@
+"""A table of clips beside their files: `--labels labels.csv`."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lastkd.data.class_names import numbered_classes
+from lastkd.errors import UserError, nearest
+
+_COLUMNS = {
+    "file": ("file", "filename", "path", "name", "clip", "video", "sample", "frame_dir"),
+    "label": ("label", "class", "action", "category", "class_name", "label_name"),
+    "performer": ("performer", "subject", "person", "actor", "participant"),
+    "camera": ("camera", "view"),
+    "setup": ("setup", "session"),
+    "width": ("width", "image_width"),
+    "height": ("height", "image_height"),
+    "fps": ("fps", "frame_rate"),
+}
+_LARGEST = 2**26
+_LARGEST_LABEL = 9_999
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """What the table says of one clip.
+
+    Attributes:
+        label: class index; None where the cell is empty or no number from 0.
+        parts: split -> the part that the clip belongs to, as written.
+        size: of the image, in pixels.
+        line: in the file.
+    """
+
+    name: str
+    label: int | None
+    performer: int = -1
+    camera: int = -1
+    setup: int = -1
+    parts: tuple[tuple[str, str], ...] = ()
+    size: tuple[float, float] | None = None
+    fps: float | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a table of clips.
+
+    Attributes:
+        rows: by name as written, without what leads to it and without its ending.
+        class_names: by label.
+        digest: changes where the file does.
+    """
+
+    path: Path
+    rows: Mapping[str, ManifestRow]
+    class_names: tuple[str, ...]
+    digest: str
+
+    def find(self, name: str) -> ManifestRow | None:
+        """The row of a clip, by its name: written alike, as a path, or with an ending."""
+        for key in (name, name.rsplit("/", 1)[-1]):
+            if key in self.rows:
+                return self.rows[key]
+        return None
+
+    def lists(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """`{"xsub_train": [...], ...}` of these clips, as `paired_splits` takes them."""
+        lists: dict[str, list[str]] = {}
+        for name in names:
+            row = self.find(name)
+            for split, part in row.parts if row is not None else ():
+                key = f"{split}_{part}" if split else part
+                lists.setdefault(key, []).append(name)
+        return lists
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a CSV table with a heading; columns in any order, separated by `,`, `;` or tabs.
+
+    `file` and `label` are needed (a number from 0, or a class name); `performer`, `camera`,
+    `setup`, `width`, `height` and `fps` are optional. A column `split` says train, val or test; a
+    column `split:xsub` is a split of that name.
+
+    Raises:
+        UserError: the file can't be read, lacks a column, or names a clip twice.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: isn't text in UTF-8; save the table as CSV in UTF-8") from None
+    if len(content) > _LARGEST:
+        raise UserError(f"{path}: is too large for a table of clips; check the path")
+    heading = text.split("\n", 1)[0]
+    separator = max(",;\t", key=heading.count)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise UserError(f"{path}: isn't a CSV table ({error}); save it as one") from None
+    columns = _columns(lines[0] if lines else [], path)
+    cells = [
+        (number, {name: line[at].strip() for name, at in columns.items() if at < len(line)})
+        for number, line in enumerate(lines[1:], start=2)
+        if any(cell.strip() for cell in line)
+    ]
+    labels, class_names = _labels([row.get("label", "") for _, row in cells])
+    performers = _numbers([row.get("performer", "") for _, row in cells])
+    rows: dict[str, ManifestRow] = {}
+    for (number, row), label, performer in zip(cells, labels, performers, strict=True):
+        _add(rows, path, _row(row, number, label, performer, path))
+    if not rows:
+        raise UserError(f"{path}: has no line below its heading; give each clip a line")
+    return Manifest(path, rows, class_names, hashlib.sha256(content).hexdigest())
+
+
+def _columns(heading: Sequence[str], path: Path) -> dict[str, int]:
+    """Our name of each column that is there -> its place."""
+    words = [cell.strip().lower().replace(" ", "_") for cell in heading]
+    found: dict[str, int] = {}
+    for ours, known in _COLUMNS.items():
+        at = next((words.index(word) for word in known if word in words), None)
+        if at is not None:
+            found[ours] = at
+    for needed in ("file", "label"):
+        if needed not in found:
+            hint = nearest(needed, words) if any(words) else "it is empty"
+            raise UserError(
+                f"{path}: has no column {needed!r} in its heading; {hint[:200]} (the first line "
+                "names the columns, such as file,label,performer,split)"
+            )
+    for at, word in enumerate(words):
+        if word == "split" or word.startswith(("split:", "split_")):
+            found[f"split:{heading[at].strip()[6:]}"] = at
+    return found
+
+
+def _row(
+    cells: Mapping[str, str], number: int, label: int | None, performer: int, path: Path
+) -> ManifestRow:
+    def positive(name: str) -> float | None:
+        text = cells.get(name, "")
+        try:
+            value = float(text) if text else None
+        except ValueError:
+            value = -1.0
+        if value is not None and not 0 < value < 1e6:
+            raise UserError(f"{path}: line {number} has {text!r} for {name}; give a number above 0")
+        return value
+
+    def index(name: str) -> int:
+        text = cells.get(name, "")
+        return int(text) if text.isdecimal() and len(text) < 10 else -1
+
+    width, height = positive("width"), positive("height")
+    parts = tuple((name[6:], text) for name, text in cells.items() if name[:6] == "split:" and text)
+    return ManifestRow(
+        name=cells["file"].replace("\\", "/"),
+        label=label,
+        performer=performer,
+        camera=index("camera"),
+        setup=index("setup"),
+        parts=parts,
+        size=(width, height) if width and height else None,
+        fps=positive("fps"),
+        line=number,
+    )
+
+
+def _add(rows: dict[str, ManifestRow], path: Path, row: ManifestRow) -> None:
+    """Files a row under every way in which its clip may be called."""
+    where = PurePosixPath(row.name)
+    known = rows.get(row.name)
+    if known is not None and known.name == row.name:
+        raise UserError(
+            f"{path}: lines {known.line} and {row.line} both name {row.name!r}; keep one"
+        )
+    rows[row.name] = row
+    for short in (str(where.with_suffix("")) if row.name else "", where.name, where.stem):
+        rows.setdefault(short, row)
+
+
+def _labels(texts: Sequence[str]) -> tuple[list[int | None], tuple[str, ...]]:
+    """Class indices and names: numbers as they are, names in the order of the alphabet."""
+    if all(text.lstrip("-").isdecimal() and len(text) < 10 for text in texts if text):
+        numbers = [int(text) if text else -1 for text in texts]
+        labels = [number if 0 <= number <= _LARGEST_LABEL else None for number in numbers]
+        return labels, numbered_classes(1 + max((n for n in labels if n is not None), default=0))
+    names = sorted({text for text in texts if text})
+    order = {name: at for at, name in enumerate(names)}
+    return [order.get(text) for text in texts], tuple(names)
+
+
+def _numbers(texts: Sequence[str]) -> list[int]:
+    """Numbers as they are; other words are numbered from 1 in the order of the alphabet."""
+    if all(text.isdecimal() and len(text) < 10 for text in texts if text):
+        return [int(text) if text else -1 for text in texts]
+    order = {word: at for at, word in enumerate(sorted({text for text in texts if text}), start=1)}
+    return [order.get(text, -1) for text in texts]
