@@ -167,7 +167,7 @@ def prepare(
         synthetic=synthetic,
     )
     if class_names:
-        reader.class_names = read_class_names(class_names, reader)
+        reader.class_names = read_class_names(class_names, reader.class_names, reader.kind)
     click.echo(f"{', '.join(sources)}: {describe(reader)}")
     if as_skeleton_files:
         from lastkd.data.synthetic.skeleton_files import write_skeleton_files

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lastkd.errors import UserError
-
-if TYPE_CHECKING:
-    from lastkd.data.formats.base import Source
 
 
 def numbered_classes(classes: int) -> tuple[str, ...]:
@@ -17,22 +14,24 @@ def numbered_classes(classes: int) -> tuple[str, ...]:
     return tuple(f"class {label}" for label in range(classes))
 
 
-def read_class_names(path: Path, source: Source) -> tuple[str, ...]:
+def read_class_names(path: Path, known: Sequence[str], kind: str) -> tuple[str, ...]:
     """Names for the classes of a source that only numbers them.
 
     Args:
         path: a text file in UTF-8, a name a line, that of label 0 first. It may name classes that
             no clip has.
+        known: the source's own names, `class 0` and so on.
+        kind: of the source, as an error names it.
 
     Raises:
         UserError: the file can't be read, names a class twice or too few of them, or the source
             has names of its own.
     """
-    needed = len(source.class_names)
-    if source.class_names != numbered_classes(needed):
+    needed = len(known)
+    if tuple(known) != numbered_classes(needed):
         raise UserError(
-            f"{path}: the classes of {source.kind} have names already, such as "
-            f"{source.class_names[0]!r}; leave --class-names out"
+            f"{path}: the classes of {kind} have names already, such as {known[0]!r}; leave "
+            "--class-names out"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
