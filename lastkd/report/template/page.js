@@ -252,12 +252,12 @@ function confusionChart(parent, { classes, matrices }) {
   let cell = [0, 0];
   let marked = false;
 
-  const total = (which, row) => {
-    let sum = 0;
-    for (let k = 0; k < K; k++) sum += matrices[which][row * K + k];
-    return sum;
-  };
-  const share = (which, row, column) => matrices[which][row * K + column] / Math.max(total(which, row), 1);
+  const totals = Object.fromEntries(Object.entries(matrices).map(([which, counts]) => [
+    which,
+    classes.map((_, row) => counts.slice(row * K, (row + 1) * K).reduce((sum, n) => sum + n, 0)),
+  ]));
+  const share = (which, row, column) =>
+    matrices[which][row * K + column] / Math.max(totals[which][row], 1);
 
   function draw() {
     const context = canvas.getContext("2d");
@@ -266,16 +266,21 @@ function confusionChart(parent, { classes, matrices }) {
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.fillStyle = color("--ground");
     context.fillRect(0, 0, canvas.width, canvas.height);
+    const shares = Array.from({ length: K * K }, (_, at) => {
+      const [row, column] = [Math.floor(at / K), at % K];
+      if (choice.value !== "difference") return share(choice.value, row, column);
+      return share("distilled", row, column) - share("standalone", row, column);
+    });
+    // differences are small, and drawn in relation to the largest of them
+    const full = choice.value === "difference" ? Math.max(...shares.map(Math.abs)) : 1;
     for (let row = 0; row < K; row++) {
       for (let column = 0; column < K; column++) {
-        const value = choice.value === "difference"
-          ? share("distilled", row, column) - share("standalone", row, column)
-          : share(choice.value, row, column);
+        const value = shares[row * K + column];
         if (!value) continue;
         // in a difference, more on the diagonal is a gain, and less beside it is one too
         const good = choice.value !== "difference" || (row === column) === value > 0;
         context.fillStyle = color(good ? "--gained" : "--lost");
-        context.globalAlpha = Math.min(Math.sqrt(Math.abs(value)), 1);
+        context.globalAlpha = Math.sqrt(Math.abs(value) / full);
         context.fillRect(column * size, row * size, Math.ceil(size), Math.ceil(size));
       }
     }
@@ -296,7 +301,7 @@ function confusionChart(parent, { classes, matrices }) {
     const heading = r === c ? `${classes[r]}, recognised` : `${classes[r]}, taken for ${classes[c]}`;
     const lines = Object.keys(matrices).map((which) => {
       const percent = (100 * share(which, r, c)).toFixed(1);
-      return `${which}: ${matrices[which][r * K + c]} of ${total(which, r)} (${percent} %)`;
+      return `${which}: ${matrices[which][r * K + c]} of ${totals[which][r]} (${percent} %)`;
     });
     const box = canvas.getBoundingClientRect();
     const left = x ?? box.left + ((c + 0.5) / K) * box.width;
