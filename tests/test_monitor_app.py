@@ -147,6 +147,15 @@ async def test_a_student_on_ntu60_with_what_is_expected_of_it(
         assert looks_like("\n".join(text.splitlines()[1:]))
 
 
+async def test_accuracy_on_a_validation_part_is_marked(tmp_path: Path) -> None:
+    data = {**NTU60, "validation": 4000, "validation_hash": "v"}
+    Log(tmp_path / "nano", data=data).run([50.0, 76.5]).end()
+    async with opened(tmp_path, (100, 30)) as pilot:
+        text = screen(pilot)
+        assert "76.5v" in text
+        assert "Accuracy top-1 % on validation" in text
+
+
 async def test_too_small_a_window_says_so(runs: Path) -> None:
     async with opened(runs, (50, 12)) as pilot:
         assert "50x12 is too small" in screen(pilot)

@@ -83,7 +83,8 @@ def _section(section: Section, figures: Sequence[Path]) -> list[str]:
         text += notes(row, section.split)
     teachers = list(_teachers(section))
     if teachers:
-        header = ("teacher, standalone", "parameters", "seed", "last", "top-5", "best (epoch)")
+        best = f"best, chosen on {section.chooser} (epoch)"
+        header = ("teacher, standalone", "parameters", "seed", "last epoch", "top-5", best)
         text += ["", *table(header, teachers)]
     softness = softness_table(section)
     if softness[1]:

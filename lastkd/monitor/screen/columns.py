@@ -107,6 +107,13 @@ def _warnings(cell: Cell) -> Shown:
     return (str(number) if number else ""), ink(cell.palette.warn)
 
 
+def _best(run: Run) -> str:
+    """The best top-1, with a v if it is that of the validation part."""
+    if run.best is None:
+        return ""
+    return f"{run.best[1]:.1f}{'v' if run.chooser == 'validation' else ''}"
+
+
 def _percent(share: float | None, color: str) -> Shown:
     return ("" if share is None else f"{100 * share:.0f} %"), ink(color)
 
@@ -174,7 +181,7 @@ COLUMNS = (
         "top-1",
         5,
         0,
-        lambda c: (f"{c.run.best[1]:.1f}" if c.run.best else "", ink(c.palette.text, bold=True)),
+        lambda c: (_best(c.run), ink(c.palette.text, bold=True)),
         lambda run, _: run.best and run.best[1],
     ),
     Column(

@@ -74,6 +74,7 @@ class HelpPage(ModalScreen[None]):
         text.append(f"{signs}\n", palette.text)
         text.append(
             f"{glyphs.marks}  a run's mark in the charts and in the table\n"
+            "top-1: the best epoch on the test part, with v on the validation part\n"
             "gain: best top-1 minus that of the standalone run of the same model and data, points\n"
             "left: steps and evaluations still to come, at the latest pace",
             palette.text,
