@@ -45,7 +45,7 @@ def cells(row: Row) -> list[str]:
         gain,
         ", ".join(tests) or MISSING,
         *(str(row.figure(which, "last", "top5")) for which in ("standalone", "distilled")),
-        row.chooser,
+        row.chooser or MISSING,
         *(str(row.figure(which, "best", "top1")) for which in ("standalone", "distilled")),
     ]
 

@@ -115,7 +115,7 @@ def student_to_dict(row: Row, shelf: ClipShelf | None, teacher: Run | None) -> d
     """The charts of one student."""
     cards = shelf.cards(row) if shelf else []
     return {
-        "title": f"{row.model}, {row.method}",
+        "title": f"{row.model}, {row.method if row.distilled else 'standalone'}",
         "accuracy": {
             "teacher": row.teacher_top1,
             "curves": [

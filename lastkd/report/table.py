@@ -68,8 +68,8 @@ class Row:
 
     @property
     def chooser(self) -> str:
-        """The part on which the best epochs were chosen: `test` or `validation`."""
-        return next((run.chooser for run in self.standalone + self.distilled), "test")
+        """The part on which the best epochs were chosen: `test` or `validation`; empty if none."""
+        return next((run.chooser for run in self.standalone + self.distilled), "")
 
     def figure(self, which: str, epoch: str, key: str) -> Mean:
         """A value of the `standalone` or the `distilled` runs on the test part.

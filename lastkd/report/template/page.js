@@ -539,7 +539,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 nameTheme();
 
 const motion = document.getElementById("motion");
-if (data.sections.some((section) => section.clips)) {
+if (data.sections.some(({ students }) => students.some(({ cards }) => cards.length))) {
   motion.hidden = false;
   motion.textContent = playing ? "Pause clips" : "Play clips";
   motion.addEventListener("click", () => {
