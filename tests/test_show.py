@@ -107,7 +107,7 @@ def test_the_training_view_is_the_one_that_a_run_sees(store_path: Path) -> None:
     from lastkd.settings.views import ViewSettings
 
     shipped = defaults(TrainSettings)
-    settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})
+    settings = ViewSettings.model_validate(shipped)
     views = Views(ClipStore.open(store_path), settings, torch.device("cpu"))
     shown = find_clip(str(store_path), "7", None)
     for view in ("train", "test"):

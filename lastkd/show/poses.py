@@ -131,7 +131,7 @@ def view_poses(
     from lastkd.data.views import Views
 
     shipped = defaults(TrainSettings)
-    settings = ViewSettings(**{name: shipped[name] for name in ViewSettings.model_fields})
+    settings = ViewSettings.model_validate(shipped)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip"
         with StoreWriter(path, shown.layout) as writer:
