@@ -18,9 +18,14 @@ from lastkd.cli.options import (
     settings_command,
 )
 from lastkd.entry_point import run_command
-from lastkd.pipeline.request import find_inputs, on_split, resolve_all, tau_is_measured
+from lastkd.pipeline.request import (
+    find_inputs,
+    on_split,
+    resolve_all,
+    run_folders,
+    tau_is_measured,
+)
 from lastkd.pipeline.runner import train_in_groups
-from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths
 from lastkd.settings.runs import DistillSettings
 from lastkd.settings.teachers import joined
@@ -109,7 +114,7 @@ def distill_model(
     from lastkd.distributed.accelerator import make_accelerator
     from lastkd.training.measured_tau import with_measured_tau
 
-    folders = _folders(students)
+    folders = run_folders(students[0].run, [student.variant for student in students])
     accelerator = accelerator or make_accelerator(students[0].accumulation)
     if tau_is_measured(given, file):
         students = with_measured_tau(
@@ -121,14 +126,6 @@ def distill_model(
     if len(students) == 1 and not isinstance(variant, list | tuple):
         return best[0]
     return {student.variant: path for student, path in zip(students, best, strict=True)}
-
-
-def _folders(students: list[DistillSettings]) -> list[Path]:
-    """The run folder of each student."""
-    run = students[0].run
-    if len(students) == 1 and run:
-        return [run]
-    return [(run or Path("runs")) / short_name(student.variant) for student in students]
 
 
 def _builtin_inputs() -> tuple[Path, Path]:

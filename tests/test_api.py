@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,13 @@ import pytest
 import lastkd
 from lastkd.data import open_source
 from lastkd.data.synthetic.settings import SyntheticSettings
+from lastkd.distributed.stop_requests import Stopped
+from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
+from lastkd.runs.events import read_events
+from lastkd.runs.folder import Position
 from lastkd.settings.resolve import resolve
+from lastkd.training.run_control import RunControl
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
 
@@ -29,11 +36,10 @@ def test_the_documented_lines_run(
         "lastkd.data.store.prepare.open_source",
         lambda source, layout, synthetic: whole(source, synthetic=small),
     )
-    for module in ("lastkd.train", "lastkd.pipeline.request"):
-        monkeypatch.setattr(
-            f"{module}.resolve",
-            lambda kind, given, **more: resolve(kind, given | {"epochs": 1, "frames": 8}, **more),
-        )
+    monkeypatch.setattr(
+        "lastkd.pipeline.request.resolve",
+        lambda kind, given, **more: resolve(kind, given | {"epochs": 1, "frames": 8}, **more),
+    )
     exec(compile(block, str(DOC), "exec"), {})
     said = capsys.readouterr().out
     assert re.search(r"top-1 \d+\.\d % of 32 clips", said)
@@ -63,3 +69,69 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(lastkd, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'distil_model'"):
         lastkd.distil_model  # noqa: B018
+
+
+def test_standalone_models_share_a_call_and_end_as_they_would_alone(
+    tmp_path: Path, store_path: Path
+) -> None:
+    quick = {"data": store_path, "epochs": 2, "frames": 8, "batch_size": 8}
+    names = ("nano", "last_e_small", "last_v2_tiny")
+    alone = {
+        name: lastkd.train_model(name, run=tmp_path / "alone" / name, **quick) for name in names
+    }
+    together = lastkd.train_model(list(names), run=tmp_path / "together", **quick)
+    assert together == {n: tmp_path / "together" / n / "best.safetensors" for n in names}
+    for name in names:
+        for file in ("best.safetensors", "last.safetensors"):
+            hashes = [
+                read_checkpoint(path.parent / file).weights_hash
+                for path in (alone[name], together[name])
+            ]
+            assert len(set(hashes)) == 1
+        log = read_events(tmp_path / "together" / name / "events.jsonl")
+        assert next(log)["settings"]["run"] == str(tmp_path / "together" / name)
+
+
+def test_standalone_runs_begun_one_by_one_are_finished_by_one_call(
+    tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {"data": store_path, "epochs": 2, "frames": 8, "batch_size": 8}
+    lastkd.train_model("nano,small,base", run=tmp_path / "whole", **quick)
+    runs = tmp_path / "runs"
+    lastkd.train_model("nano", run=runs / "nano", **quick)
+    check = RunControl.check
+
+    def stop_in_the_second_epoch(control: RunControl, position: Position) -> None:
+        if position.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        check(control, position)
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(RunControl, "check", stop_in_the_second_epoch)
+        lastkd.train_model("small", run=runs / "small", **quick)
+    finished = (runs / "nano" / "events.jsonl").read_bytes()
+    lastkd.train_model("nano,small,base", run=runs, **quick)
+    assert (runs / "nano" / "events.jsonl").read_bytes() == finished
+    kinds = [event["event"] for event in read_events(runs / "small" / "events.jsonl")]
+    assert (kinds.count("start"), kinds.count("resume")) == (1, 1)
+    for name in ("nano", "small", "base"):
+        ends = [
+            read_checkpoint(above / name / "last.safetensors").weights_hash
+            for above in (runs, tmp_path / "whole")
+        ]
+        assert len(set(ends)) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"model": "own_models:net,other:net"}, "both would write to"),
+        ({"model": "nano,last_e_nan"}, "last_e_nan"),
+    ],
+)
+def test_models_that_cannot_train_together_are_refused(
+    tmp_path: Path, store_path: Path, given: dict[str, str], hint: str
+) -> None:
+    with pytest.raises(UserError, match=hint):
+        lastkd.train_model(data=store_path, run=tmp_path / "runs", **given)
+    assert not list(tmp_path.rglob("events.jsonl"))

@@ -96,14 +96,14 @@ def test_the_steps_in_their_order(sequence: SequenceSettings) -> None:
     assert titles[:6] == [
         "last_v2_tiny, teacher",
         "evaluation of teacher",
-        "last_e_nano standalone, seed 0",
-        "last_e_small standalone, seed 0",
+        "nano, small standalone, seed 0",
         "nano, small distilled, seed 0",
         "evaluation of seed-0/standalone/nano",
+        "evaluation of seed-0/standalone/small",
     ]
     assert titles.count("nano, small distilled, seed 1") == 1
     assert titles[-1] == "report"
-    assert len(titles) == 2 + 2 * 7 + 1
+    assert len(titles) == 2 + 2 * 6 + 1
     given = sequence.model_copy(update={"teacher": Path("t.safetensors")})
     assert not any("teacher" in step.title for step in make_steps(given))
 
@@ -113,8 +113,7 @@ def test_some_kinds_of_runs_alone_and_later_seeds(sequence: SequenceSettings) ->
         return [step.title for step in make_steps(sequence.model_copy(update=given))]
 
     assert titles(only=("standalone",), first_seed=2) == [
-        "last_e_nano standalone, seed 2",
-        "last_e_small standalone, seed 2",
+        "nano, small standalone, seed 2",
         "evaluation of seed-2/standalone/nano",
         "evaluation of seed-2/standalone/small",
         "report",
@@ -126,7 +125,7 @@ def test_some_kinds_of_runs_alone_and_later_seeds(sequence: SequenceSettings) ->
 
 
 def test_a_step_is_to_do_goes_on_or_is_done(sequence: SequenceSettings) -> None:
-    teacher, nano, *_ = trainings(sequence)
+    teacher, alone, *_ = trainings(sequence)
     assert teacher.status().text == "to do"
     write_run(teacher, teacher.folders[0], ended="time budget", done=6)
     status = teacher.status()
@@ -134,8 +133,11 @@ def test_a_step_is_to_do_goes_on_or_is_done(sequence: SequenceSettings) -> None:
     assert status.text == "goes on after step 6 of 8 (time budget)"
     with FileLock(teacher.folders[0] / ".lock"):
         assert teacher.status().text == "at work, after step 6 of 8"
-    write_run(nano, nano.folders[0])
-    assert nano.status().done
+    nano, small = alone.folders
+    write_run(alone, nano)
+    assert (alone.status().done, alone.status().share) == (False, 0.5)
+    write_run(alone, small)
+    assert alone.status().done
 
 
 def test_a_run_of_other_settings_is_refused_and_not_passed_over(
@@ -154,11 +156,22 @@ def test_a_run_of_other_settings_is_refused_and_not_passed_over(
     assert trainings(other)[0].status().done
 
 
-def test_distillation_takes_all_students_on_one_pass(sequence: SequenceSettings) -> None:
-    def options(step: TrainingStep) -> dict[str, str]:
-        arguments = step.command().arguments
-        return dict(zip(arguments[::2], arguments[1::2], strict=True))
+def options(step: TrainingStep) -> dict[str, str]:
+    arguments = step.command().arguments
+    return dict(zip(arguments[::2], arguments[1::2], strict=True))
 
+
+def test_standalone_students_share_one_pass_of_the_views(sequence: SequenceSettings) -> None:
+    _, alone, _ = trainings(sequence)
+    above = sequence.folder / "seed-0" / "standalone"
+    given = options(alone)
+    assert (given["--model"], given["--run"]) == ("nano,small", str(above))
+    assert alone.folders == [above / "nano", above / "small"]
+    _, alone, _ = trainings(sequence.model_copy(update={"variant": ("nano",)}))
+    assert (options(alone)["--model"], options(alone)["--run"]) == ("nano", str(above / "nano"))
+
+
+def test_distillation_takes_all_students_on_one_pass(sequence: SequenceSettings) -> None:
     *_, distillation = trainings(sequence)
     above = sequence.folder / "seed-0" / "distilled"
     given = options(distillation)
@@ -181,15 +194,16 @@ def test_students_train_together_as_far_as_they_are_equally_far(
 
     monkeypatch.setattr(loop, "train", train)
     teacher, *_, distillation = trainings(sequence)
-    folders = [sequence.folder / name for name in ("new", "begun", "finished", "also new")]
-    for folder, ended in ((folders[1], "SIGTERM"), (folders[2], "finished")):
-        write_run(teacher, teacher.folders[0], ended=ended)
-        teacher.folders[0].rename(folder)
-    settings = 2 * distillation.settings()
+    names = ("new", "begun", "finished", "also new", "ahead", "begun with it")
+    folders = [sequence.folder / name for name in names]
+    for number, ended, done in ((1, "SIGTERM", 4), (2, "finished", 8), (4, "x", 6), (5, "x", 4)):
+        write_run(teacher, teacher.folders[0], ended=ended, done=done)
+        teacher.folders[0].rename(folders[number])
+    settings = 3 * distillation.settings()
     best = train_in_groups(
         settings, folders, data=sequence.data, teacher=None, accelerator=make_accelerator()
     )
-    assert trained == [["finished"], ["begun"], ["new", "also new"]]
+    assert trained == [["finished"], ["begun", "begun with it"], ["ahead"], ["new", "also new"]]
     assert [path.parent for path in best] == folders
 
 
@@ -325,12 +339,12 @@ def test_every_step_runs_once_and_never_again(
         next(word for word in words if word.startswith("lastkd")) for words in machine.commands
     ]
     assert modules == [
-        *("lastkd.train", "lastkd", "lastkd.train", "lastkd.train", "lastkd.distill"),
+        *("lastkd.train", "lastkd", "lastkd.train", "lastkd.distill"),
         *["lastkd"] * 5,
     ]
     launched = ["accelerate.commands.launch" in words for words in machine.commands]
-    assert launched == [True] * 9 + [False]
-    assert said[0].endswith("10 steps, 10 of them to do")
+    assert launched == [True] * 8 + [False]
+    assert said[0].endswith("9 steps, 9 of them to do")
     assert pipeline_state(sequence.folder) == "done"
     machine.commands.clear()
     machine.runner.run()
@@ -339,7 +353,7 @@ def test_every_step_runs_once_and_never_again(
 
 def test_a_failed_step_ends_it_and_the_next_start_begins_there(machine: Machine) -> None:
     machine.does = lambda step: 2 if isinstance(step, DistillationStep) else None
-    with pytest.raises(UserError, match=r"\[5/10\] nano, small distilled.* ended with exit code 2"):
+    with pytest.raises(UserError, match=r"\[4/9\] nano, small distilled.* ended with exit code 2"):
         machine.runner.run()
     machine.commands.clear()
     machine.does = lambda step: None
@@ -470,7 +484,7 @@ def test_a_command_without_a_budget_of_its_own_is_stopped_in_time(tmp_path: Path
 
 
 def test_times_are_those_of_what_is_left(sequence: SequenceSettings) -> None:
-    teacher, _, _, distillation = trainings(sequence)
+    teacher, _, distillation = trainings(sequence)
     part = {"step_s": 2.0, "steps_per_epoch": 4, "test_clips": 32, "eval_s": {"last_v2_tiny": 0.5}}
     found = {"start_s": 7.0, "parts": {"teacher": part}}
     whole = 2 * 4 * 2.0 + 2 * 32 * 0.5  # two epochs of steps and evaluations
@@ -488,16 +502,18 @@ def test_a_measurement_is_of_real_steps_and_leaves_nothing(
     sequence: SequenceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "ENOUGH_S", 0.1)
-    said = json.loads(json.dumps(order(sequence, {"distilled", "evaluation of last_v2_tiny"})))
-    assert list(said["parts"]) == ["teacher", "distilled"]
+    parts = {"standalone", "distilled", "evaluation of last_v2_tiny"}
+    said = json.loads(json.dumps(order(sequence, parts)))
+    assert list(said["parts"]) == ["teacher", "standalone", "distilled"]
     accelerator = make_accelerator()
     measurement = measure.Measurement(said, tmp_path / "scratch", accelerator)
     teacher = measurement.part(said["parts"]["teacher"])
     assert (teacher["step_s"], teacher["steps_per_epoch"], teacher["test_clips"]) == (0, 4, 32)
     assert teacher["eval_s"]["last_v2_tiny"] > 0
-    distilled = measurement.part(said["parts"]["distilled"])
-    assert distilled["step_s"] > 0
-    assert set(distilled["eval_s"]) == {"last_e_nano", "last_e_small"}
+    for name in ("standalone", "distilled"):
+        students = measurement.part(said["parts"][name])
+        assert students["step_s"] > 0
+        assert set(students["eval_s"]) == {"last_e_nano", "last_e_small"}
     assert not sequence.folder.exists()
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["last_v2_tiny.safetensors"]
 
@@ -542,7 +558,7 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
         timeout=900,
     )
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "[1/10] last_v2_tiny, teacher: goes on after step" in again.stdout
+    assert "[1/9] last_v2_tiny, teacher: goes on after step" in again.stdout
     assert [event["event"] for event in read_events(log)].count("start") == 1
     assert [event["event"] for event in read_events(log)].count("resume") == 1
     with (tmp_path / "s" / "report" / "table.csv").open() as file:
@@ -555,5 +571,5 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
         words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert third.returncode == 0
-    assert "10 steps, 0 of them to do" in third.stdout
+    assert "9 steps, 0 of them to do" in third.stdout
     assert "accelerate launch" not in third.stdout

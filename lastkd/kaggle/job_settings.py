@@ -15,10 +15,8 @@ from lastkd.files.yaml_files import read_mapping
 from lastkd.kaggle.job import PLACEHOLDERS, Job, seconds
 from lastkd.kaggle.packing import template_jobs
 from lastkd.kaggle.references import slugified, source
-from lastkd.pipeline.request import resolve_all
+from lastkd.pipeline.request import resolve_all, resolve_models
 from lastkd.pipeline.settings import command_line, config_file, sequence_settings
-from lastkd.settings.resolve import resolve
-from lastkd.settings.runs import TrainSettings
 
 LONGEST_S = 11.5 * 3600
 _FILES = (".yaml", ".yml", ".txt", ".csv", ".json")
@@ -148,7 +146,7 @@ def _check(what: str, options: Mapping[str, Any], file: Path | None) -> None:
     """
     settings = {name: value for name, value in options.items() if name != "machine"}
     if what == "train":
-        resolve(TrainSettings, {"model": "last_v2_base"} | settings, file=file)
+        resolve_models({"model": "last_v2_base"} | settings, file)
     elif what == "distill":
         resolve_all({"variant": ("nano",)} | settings, file, echo=lambda text: None)
     else:

@@ -29,16 +29,15 @@ def order(sequence: SequenceSettings, parts: set[str]) -> dict[str, Any]:
     """
     ordered: dict[str, Any] = {}
 
-    def add_standalone(name: str, model: str, *, teacher: bool) -> None:
-        if name in parts or f"evaluation of {model}" in parts:
-            options = sequence.train_options(model, 0, UNUSED, teacher=teacher)
-            ordered[name] = {"teacher": None, "steps": name in parts, "settings": [_plain(options)]}
+    def add_standalone(name: str, models: tuple[str, ...], *, teacher: bool) -> None:
+        if name in parts or any(f"evaluation of {model}" in parts for model in models):
+            options = _plain(sequence.train_options(models, 0, UNUSED, teacher=teacher))
+            settings = [options | {"model": model} for model in models]
+            ordered[name] = {"teacher": None, "steps": name in parts, "settings": settings}
 
     if sequence.trains_teacher:
-        add_standalone("teacher", sequence.teacher_model, teacher=True)
-    for variant in sequence.variant:
-        model = model_of(variant)
-        add_standalone(f"{model} standalone", model, teacher=False)
+        add_standalone("teacher", (sequence.teacher_model,), teacher=True)
+    add_standalone("standalone", tuple(map(model_of, sequence.variant)), teacher=False)
     if "distilled" in parts:
         known = sequence.teacher_checkpoint
         teacher = str(known) if sequence.teacher or known.exists() else sequence.teacher_model

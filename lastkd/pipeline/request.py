@@ -1,9 +1,9 @@
-"""What a distillation was asked for: the settings of each student, the store and the teacher."""
+"""What a training was asked for: the settings and folder of each student, store and teacher."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +13,10 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau, require_kd
+from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths, resolve
-from lastkd.settings.runs import DistillSettings, RunSettings
-from lastkd.settings.students import parse_variants
+from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
+from lastkd.settings.students import model_of, parse_variants
 from lastkd.settings.teachers import missing_checkpoint
 
 Run = TypeVar("Run", bound=RunSettings)
@@ -69,6 +70,60 @@ def on_split(settings: Run, store: Path) -> Run:
         UserError: the store is damaged, has no such split, or has several to choose from.
     """
     return settings.model_copy(update={"split": ClipStore.open(store).split_name(settings.split)})
+
+
+def run_folders(run: Path | None, names: Sequence[str]) -> list[Path]:
+    """The run folder of each of the models or variants that one command trains.
+
+    Args:
+        run: of a single one its run folder, of several the folder above theirs; by default `runs`
+            is above.
+
+    Raises:
+        UserError: two have the same folder.
+    """
+    if run is not None and len(names) == 1:
+        return [run]
+    folders = [(run or Path("runs")) / short_name(name) for name in names]
+    for number, folder in enumerate(folders):
+        if (first := folders.index(folder)) < number:
+            raise UserError(
+                f"{names[first]} and {names[number]}: both would write to {folder}; train them "
+                "with separate commands"
+            )
+    return folders
+
+
+def resolve_models(given: dict[str, Any], file: Path | None) -> dict[str, TrainSettings]:
+    """The settings of each model that is trained without a teacher, by the name that it is given.
+
+    Args:
+        given, file: as in `resolve`; `model` may name several (`last_e_nano,last_e_base`), and
+            students by their aliases.
+
+    Raises:
+        UserError: as in `resolve`, or the models' settings differ in more than the model.
+    """
+    from_file = read_mapping(file) if file else {}
+    named = given.get("model") or from_file.get("model") or ()
+    parts = [named] if isinstance(named, str) else named
+    names = [name.strip() for part in parts for name in str(part).split(",")]
+    by_model = {model_of(name): name for name in reversed(names)}
+    models: dict[str, str | None] = {n: model for model, n in reversed(by_model.items())}
+    settings = {
+        name: resolve(TrainSettings, given | {"model": model}, file=file)
+        for name, model in (models or {"": None}).items()
+    }
+    first, *others = settings.values()
+    for other in others:
+        values, wanted = other.model_dump(), first.model_dump()
+        differing = [name for name in wanted if name != "model" and wanted[name] != values[name]]
+        if differing:
+            raise UserError(
+                f"--model {','.join(names)}: {first.model} and {other.model} train with different "
+                f"settings ({', '.join(differing)}); train them with separate commands"
+            )
+    return settings
 
 
 def _origin(given: bool) -> str:

@@ -292,7 +292,7 @@ def train_in_groups(
 
     groups = [list(range(len(folders)))]
     if settings[0].resume == "auto":
-        groups = decide_on_main_process(accelerator, lambda: group_by_progress(folders).in_turn)
+        groups = decide_on_main_process(accelerator, lambda: group_by_progress(folders))
     best: dict[int, Path] = {}
     for group in groups:
         trained = train(

@@ -14,11 +14,12 @@ from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping, validated
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
+from lastkd.pipeline.request import resolve_models
 from lastkd.settings.architecture import get_architecture
 from lastkd.settings.durations import checked_duration
 from lastkd.settings.resolve import default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings, setting_names
-from lastkd.settings.students import model_of, parse_variants, students
+from lastkd.settings.students import parse_variants, students
 from lastkd.settings.teachers import joined, missing_checkpoint
 from lastkd.terminal import Echo
 
@@ -154,12 +155,12 @@ class SequenceSettings(BaseModel):
     # --- settings of each run ---------------------------------------------------------------
 
     def train_options(
-        self, model: str, seed: int, folder: Path, *, teacher: bool
+        self, models: tuple[str, ...], seed: int, folder: Path, *, teacher: bool
     ) -> dict[str, Any]:
-        """The options of `lastkd.train` for the teacher or for a standalone student."""
+        """The options of `lastkd.train` for the teacher or for standalone students."""
         of_kind = self.teacher_settings if teacher else self.standalone_settings
         return {
-            "model": model,
+            "model": models,
             **self._of_every_run(seed, folder),
             **_known(self.settings, TrainSettings),
             **of_kind,
@@ -213,9 +214,9 @@ class SequenceSettings(BaseModel):
         get_architecture(self.teacher_model)
         self.resolved_train(self.teacher_model, 0, self.teacher_folder, teacher=True)
         for variant in self.variant:
-            model = model_of(variant)
-            self.resolved_train(model, 0, self.standalone_folder(0), teacher=False)
             self.likely_distill(variant)
+        above = self.standalone_folder(0)
+        resolve_models(self.train_options(self.variant, 0, above, teacher=False), None)
 
     def likely_distill(self, variant: str) -> DistillSettings:
         """The settings of a distillation; of `tau: auto` a guess, which costs the same time."""
@@ -228,7 +229,8 @@ class SequenceSettings(BaseModel):
         self, model: str, seed: int, folder: Path, *, teacher: bool
     ) -> TrainSettings:
         """The settings of the teacher's or a standalone student's run."""
-        return resolve(TrainSettings, self.train_options(model, seed, folder, teacher=teacher))
+        options = self.train_options((model,), seed, folder, teacher=teacher)
+        return resolve(TrainSettings, options | {"model": model})
 
 
 def _known(

@@ -110,28 +110,45 @@ class TrainingStep(SequenceStep):
         refuse_another_run(run, expected, option="--out")
 
 
-class StandaloneStep(TrainingStep):
-    """Trains the teacher, or a student without a teacher."""
+class TeacherStep(TrainingStep):
+    """Trains the teacher."""
 
-    def __init__(
-        self, sequence: SequenceSettings, model: str, seed: int, folder: Path, *, teacher: bool
-    ) -> None:
-        title = f"{model}, teacher" if teacher else f"{short_name(model)} standalone, seed {seed}"
-        part = "teacher" if teacher else f"{model} standalone"
-        super().__init__(sequence, title, part, seed, [folder])
+    def __init__(self, sequence: SequenceSettings) -> None:
+        model, folder = sequence.teacher_model, sequence.teacher_folder
+        super().__init__(sequence, f"{model}, teacher", "teacher", 0, [folder])
         self.model = model
-        self.teacher = teacher
 
     def settings(self) -> list[RunSettings]:
-        folder = self.folders[0]
-        return [self.sequence.resolved_train(self.model, self.seed, folder, teacher=self.teacher)]
+        return [self.sequence.resolved_train(self.model, 0, self.folders[0], teacher=True)]
 
     def command(self) -> Command:
-        options = self.sequence.train_options(
-            self.model, self.seed, self.folders[0], teacher=self.teacher
-        )
+        options = self.sequence.train_options((self.model,), 0, self.folders[0], teacher=True)
         arguments = tuple(command_line(options))
         return Command("lastkd.train", arguments, budgeted=True, folders=tuple(self.folders))
+
+
+class StandaloneStep(TrainingStep):
+    """Trains the students of one seed without a teacher, on one pass of the views."""
+
+    def __init__(self, sequence: SequenceSettings, seed: int) -> None:
+        above = sequence.standalone_folder(seed)
+        folders = [above / short_name(variant) for variant in sequence.variant]
+        names = ", ".join(map(short_name, sequence.variant))
+        super().__init__(sequence, f"{names} standalone, seed {seed}", "standalone", seed, folders)
+
+    def settings(self) -> list[RunSettings]:
+        return [
+            self.sequence.resolved_train(model_of(variant), self.seed, folder, teacher=False)
+            for variant, folder in zip(self.sequence.variant, self.folders, strict=True)
+        ]
+
+    def command(self) -> Command:
+        # --run is the run folder of one model, and the parent of several
+        sequence, folders = self.sequence, tuple(self.folders)
+        folder = folders[0] if len(folders) == 1 else sequence.standalone_folder(self.seed)
+        options = sequence.train_options(sequence.variant, self.seed, folder, teacher=False)
+        arguments = tuple(command_line(options))
+        return Command("lastkd.train", arguments, budgeted=True, folders=folders)
 
 
 class DistillationStep(TrainingStep):
@@ -224,17 +241,13 @@ def make_steps(sequence: SequenceSettings) -> list[SequenceStep]:
         runs.append(folder)
 
     if sequence.trains_teacher:
-        model, folder = sequence.teacher_model, sequence.teacher_folder
-        steps.append(StandaloneStep(sequence, model, 0, folder, teacher=True))
-        evaluate(model, folder)
+        steps.append(TeacherStep(sequence))
+        evaluate(sequence.teacher_model, sequence.teacher_folder)
     for seed in sequence.seed_numbers:
         folders = {"standalone": sequence.standalone_folder, "distilled": sequence.distilled_folder}
         chosen = [above(seed) for kind, above in folders.items() if kind in sequence.only]
         if "standalone" in sequence.only:
-            for variant in sequence.variant:
-                folder = sequence.standalone_folder(seed) / short_name(variant)
-                model = model_of(variant)
-                steps.append(StandaloneStep(sequence, model, seed, folder, teacher=False))
+            steps.append(StandaloneStep(sequence, seed))
         if "distilled" in sequence.only:
             steps.append(DistillationStep(sequence, seed))
         for above in chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,32 +127,49 @@ class RunFolder:
         return log
 
 
-class RunGroups(NamedTuple):
-    """Indices of run folders by progress: only runs at the same step can train together."""
+@dataclass
+class _Begun:
+    """Begun runs that can be resumed together.
 
-    finished: list[int]
-    begun: list[int]
-    new: list[int]
+    Attributes:
+        shared: positions at which every one of them has a checkpoint.
+        any: positions at which at least one has.
+    """
 
-    @property
-    def in_turn(self) -> list[list[int]]:
-        """The groups that aren't empty; starting finished runs only reports that they are."""
-        return [group for group in self if group]
+    members: list[int]
+    shared: set[Position]
+    any: set[Position]
+
+    def takes(self, its_positions: set[Position]) -> bool:
+        """Whether a run belongs here: it shares a checkpoint, or no run is past its first one."""
+        return bool(self.shared & its_positions) or len(self.any | its_positions) < 2
 
 
-def group_by_progress(folders: Sequence[Path]) -> RunGroups:
-    """Groups run folders by what their event logs say.
+def group_by_progress(folders: Sequence[Path]) -> list[list[int]]:
+    """Groups run folders by progress: only runs at the same step can train together.
+
+    Returns:
+        Indices of the folders: of the finished runs, which only report that they are, then of each
+        group of begun runs that share a checkpoint, then of those that aren't begun.
 
     Raises:
         UserError: an event log is damaged.
     """
-    groups = RunGroups([], [], [])
+    finished: list[int] = []
+    new: list[int] = []
+    begun: list[_Begun] = []
     for number, folder in enumerate(folders):
         run = RunFolder(folder).read()
         if run is None:
-            groups.new.append(number)
+            new.append(number)
         elif run.finished:
-            groups.finished.append(number)
+            finished.append(number)
         else:
-            groups.begun.append(number)
-    return groups
+            there = set(positions(folder))
+            group = next((group for group in begun if group.takes(there)), None)
+            if group is None:
+                begun.append(_Begun([number], there, there))
+            else:
+                group.members.append(number)
+                group.shared, group.any = group.shared & there, group.any | there
+    return [group for group in (finished, *(one.members for one in begun), new) if group]

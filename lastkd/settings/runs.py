@@ -133,7 +133,8 @@ class TrainSettings(RunSettings):
     heading: ClassVar[str] = "Model"
 
     model: str = Field(
-        description="last_v2_base, last_e_nano, ... (configs/model) or package.module:factory"
+        description="last_v2_base, last_e_nano, ... (configs/model), a student's alias, several "
+        "(nano,base), or package.module:factory"
     )
     label_smoothing: float = Field(ge=0, lt=1, description="smoothing of the hard labels")
 
