@@ -14,7 +14,7 @@ from lastkd.errors import UserError
 from lastkd.monitor.log import run as run_module
 from lastkd.monitor.log.alerts import AlertLog, alerts
 from lastkd.monitor.log.classes import class_changes, class_names
-from lastkd.monitor.log.groups import compare, expected, grouped
+from lastkd.monitor.log.groups import Compared, compare, expected, grouped
 from lastkd.monitor.log.json_output import to_dict
 from lastkd.monitor.log.records import LOG_NAME
 from lastkd.monitor.log.run import Run
@@ -497,6 +497,8 @@ def test_a_run_with_a_validation_part_chooses_on_it_and_is_tested_once(tmp_path:
     assert run.best == (2, 70.0)
     assert not run.unread()
     assert watcher.compared(run).baseline is None  # it was trained on other clips
+    better = Compared(teacher_top1=60.0)  # on the test part, so it isn't compared
+    assert not [alert for alert in alerts(run, better) if alert.kind == "teacher"]
     facts = dict(overview(run, watcher.compared(run)))
     assert facts["best"] == "70.00 % at epoch 2 on the validation part"
     assert facts["test part"] == "66.00 % with last.safetensors, epoch 2"

@@ -98,7 +98,9 @@ def _slow(run: Run) -> str | None:
 
 
 def _teacher(run: Run, compared: Compared) -> str | None:
-    if compared.teacher_top1 is None or run.best is None or run.best[1] <= compared.teacher_top1:
+    if run.chooser != "test" or compared.teacher_top1 is None or run.best is None:
+        return None  # the teacher's accuracy is that of the test part
+    if run.best[1] <= compared.teacher_top1:
         return None
     return (
         f"teacher worse than student: {compared.teacher_top1:.2f} % against {run.best[1]:.2f} % "

@@ -139,7 +139,9 @@ def accuracy_plot(
         plot.curves.append(
             Curve(run.name, run_look(palette, index), points, value=value, marked=True)
         )
-    teachers = {c.teacher_top1 for c in compared if c.teacher_top1 is not None}
+    # the teacher's accuracy is that of the test part
+    on_test = [c for run, c in zip(runs, compared, strict=True) if run.chooser == "test"]
+    teachers = {c.teacher_top1 for c in on_test if c.teacher_top1 is not None}
     for top1 in sorted(teachers)[-1:] if len(teachers) > 2 else sorted(teachers):
         plot.levels.append(Level(top1, f"teacher {top1:.1f}", Look(palette.teacher, DASHED)))
     shown = {id(run) for run in runs}
