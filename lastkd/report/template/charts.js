@@ -91,14 +91,17 @@ function lineChart(parent, { title, xName, yName, digits, curves, levels = [], l
 
 // --- gains over all sets --------------------------------------------------------------------
 
-function forest(parent, line) {
+function gainsOf(line) {
+  const sets = line.sets.filter((set) => set.gain !== null);
+  const means = [0, line.mean, line.low ?? line.mean, line.high ?? line.mean];
+  return [...means, ...sets.flatMap((set) => [set.gain, ...Object.values(set.seeds)])];
+}
+
+function forest(parent, line, [low, high]) {
   const { node } = figure(parent, line.title);
   const sets = line.sets.filter((set) => set.gain !== null);
   const [width, left, row] = [400, 120, 22];
   const height = row * (sets.length + 1) + 40;
-  const values = [0, line.mean, line.low ?? line.mean, line.high ?? line.mean];
-  for (const set of sets) values.push(set.gain, ...Object.values(set.seeds));
-  const [low, high] = range(values);
   const xAt = (x) => left + ((x - low) / (high - low)) * (width - left - 8);
   const interval = line.low === null ? "" : `, 95 % interval ${points(line.low)} to ${points(line.high)}`;
   const svg = shape("svg", {

@@ -1,5 +1,6 @@
 // Moving skeletons of clips.
 
+const PITCH = (12 * Math.PI) / 180; // the viewer looks down a little
 const players = new Set();
 let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -31,24 +32,29 @@ class Player {
     });
   }
 
-  // the circle that contains the clip from every side, so that turning doesn't change the scale
+  // centre and scale for which the clip fits from every side, so that turning changes neither
   measure() {
     const { joints } = this;
-    let [low, high, wide, left, right] = [Infinity, -Infinity, 0, Infinity, -Infinity];
-    for (let i = 0; i < joints.length; i += 3) {
+    const low = [Infinity, Infinity, Infinity];
+    const high = [-Infinity, -Infinity, -Infinity];
+    joints.forEach((value, at) => {
+      if (Number.isNaN(value)) return;
+      low[at % 3] = Math.min(low[at % 3], value);
+      high[at % 3] = Math.max(high[at % 3], value);
+    });
+    this.centre = low.map((value, axis) => (value + high[axis]) / 2);
+    const [across, tall, deep] = low.map((value, axis) => high[axis] - value);
+    let wide = across;
+    for (let i = 0; i < joints.length && !this.layout.flat; i += 3) {
       if (Number.isNaN(joints[i])) continue;
-      low = Math.min(low, joints[i + 1]);
-      high = Math.max(high, joints[i + 1]);
-      wide = Math.max(wide, Math.hypot(joints[i], this.layout.flat ? 0 : joints[i + 2]));
-      left = Math.min(left, joints[i]);
-      right = Math.max(right, joints[i]);
+      const radius = Math.hypot(joints[i] - this.centre[0], joints[i + 2] - this.centre[2]);
+      wide = Math.max(wide, 2 * radius);
     }
-    if (low > high) [low, high, wide, left, right] = [-1, 1, 1, -1, 1];
-    this.middle = (low + high) / 2;
-    this.centre = this.layout.flat ? (left + right) / 2 : 0;
-    const reach = this.layout.flat ? (right - left) / 2 : wide;
     const { width, height } = this.canvas;
-    this.scale = Math.min((height - 24) / Math.max(high - low, 0.5), (width - 24) / Math.max(2 * reach, 0.5));
+    const leaning = this.layout.flat ? 0 : Math.sin(PITCH) * deep;
+    this.scale = Math.min(
+      (height - 24) / Math.max(tall + leaning, 0.5), (width - 24) / Math.max(wide, 0.5),
+    );
   }
 
   // time: in milliseconds
@@ -64,7 +70,6 @@ class Player {
     const context = canvas.getContext("2d");
     const angle = (this.turn * Math.PI) / 180;
     const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
-    const pitch = (12 * Math.PI) / 180;
     const [middleX, middleY] = [canvas.width / 2, canvas.height / 2];
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.lineCap = "round";
@@ -72,15 +77,15 @@ class Player {
     for (let body = 0; body < bodies; body++) {
       const place = (joint) => {
         const at = ((this.frame * bodies + body) * count + joint) * 3;
-        const [x, y, z] = joints.subarray(at, at + 3);
-        if (layout.flat) { // y grows downwards, and z is the confidence
-          if (!z) return [NaN, NaN];
-          return [middleX + (x - this.centre) * this.scale, middleY + (y - this.middle) * this.scale];
+        const [x, y, z] = [0, 1, 2].map((axis) => joints[at + axis] - this.centre[axis]);
+        if (layout.flat) { // y grows downwards, and the third value is the confidence
+          if (!joints[at + 2]) return [NaN, NaN];
+          return [middleX + x * this.scale, middleY + y * this.scale];
         }
         // who faces the sensor looks at the viewer: their right is the picture's left
         const across = -(cos * x + sin * z);
         const depth = -sin * x + cos * z;
-        const up = Math.cos(pitch) * (y - this.middle) + Math.sin(pitch) * depth;
+        const up = Math.cos(PITCH) * y + Math.sin(PITCH) * depth;
         return [middleX + across * this.scale, middleY - up * this.scale];
       };
       layout.bones.forEach(([child, parent], bone) => {

@@ -42,7 +42,11 @@ for (const details of document.querySelectorAll("details.student")) {
 }
 
 const summary = document.querySelector("[data-summary]");
-if (summary) data.lines.filter((line) => line.mean !== null).forEach((line) => forest(summary, line));
+if (summary) {
+  const lines = data.lines.filter((line) => line.mean !== null);
+  const axis = range(lines.flatMap(gainsOf)); // one for all, so that they can be compared
+  lines.forEach((line) => forest(summary, line, axis));
+}
 
 const theme = document.getElementById("theme");
 function nameTheme() {
