@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,13 +28,14 @@ from lastkd.distributed.stop_requests import Stopped, StopRequests
 from lastkd.errors import UserError
 from lastkd.files.shipped import CONFIGS
 from lastkd.pipeline import measure
+from lastkd.pipeline.builtin import builtin_sequence, builtin_steps
 from lastkd.pipeline.child import run_child
 from lastkd.pipeline.estimate import order, seconds_left
 from lastkd.pipeline.runner import PipelineRunner, pipeline_state, train_in_groups
 from lastkd.pipeline.settings import SequenceSettings, sequence_settings
 from lastkd.pipeline.steps import DistillationStep, EvaluationStep, TrainingStep, make_steps
 from lastkd.runs.events import FILE_NAME, EventLog, read_events
-from lastkd.runs.log import PREDICTIONS
+from lastkd.runs.log import PREDICTIONS, Run
 from lastkd.runs.predictions import Predictions
 from lastkd.training import loop
 
@@ -516,6 +518,31 @@ def test_a_measurement_is_of_real_steps_and_leaves_nothing(
         assert set(students["eval_s"]) == {"last_e_nano", "last_e_small"}
     assert not sequence.folder.exists()
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["last_v2_tiny.safetensors"]
+
+
+# --- the built-in set -----------------------------------------------------------------------
+
+
+def test_the_steps_on_the_builtin_set_know_their_runs_again(
+    tmp_path: Path, store_path: Path
+) -> None:
+    sequence = builtin_sequence(tmp_path / "demo", seed=3)
+    preparation, *runs = builtin_steps(sequence)
+    assert [step.title for step in (preparation, *runs)] == [
+        "synthetic store",
+        "last_v2_tiny, teacher",
+        "nano standalone, seed 3",
+        "nano distilled, seed 3",
+    ]
+    assert not preparation.status().done
+    shutil.copytree(store_path, sequence.data)
+    assert preparation.status().done
+    for step in runs:
+        assert isinstance(step, TrainingStep)
+        write_run(step, step.folders[0])
+        assert step.status().done
+        assert Run.read(step.folders[0]).start["settings"]["split"] == "xsub"
+        assert Run.read(step.folders[0]).seed == 3
 
 
 # --- the real thing -------------------------------------------------------------------------

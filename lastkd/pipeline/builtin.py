@@ -38,6 +38,7 @@ def builtin_sequence(folder: Path, seed: int = 0) -> SequenceSettings:
     """
     return SequenceSettings(
         data=folder / "store",
+        split="xsub",
         out=folder,
         teacher_model=TEACHER_MODEL,
         teacher_epoch="last",
