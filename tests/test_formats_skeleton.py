@@ -10,6 +10,7 @@ import pytest
 
 from lastkd.data.formats.archives import SkeletonFolder
 from lastkd.data.formats.ntu_skeleton import NtuSkeletons, read_skeleton
+from lastkd.data.open_source import open_source
 from lastkd.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -275,3 +276,49 @@ def test_real_files_have_the_known_lengths_and_bodies(ntu_samples: Path) -> None
 def test_real_positions_equal_the_text(ntu_samples: Path) -> None:
     for path in sorted(ntu_samples.glob("*.skeleton")):
         assert_read_as_written(path)
+
+
+# ------------------------------------------------------------------------------ other Kinects
+
+
+def text_of(joints: int, frames: int = 20) -> str:
+    """A recording of one body in NTU's form, with another number of joints."""
+    rng = np.random.default_rng(joints)
+    body = rng.normal(size=(joints, 3)) + np.array([0, 0, 3])
+    lines = [str(frames)]
+    for frame in range(frames):
+        lines += ["1", "72057594037931101 0 1 1 1 1 0 0.1 0.2 2", str(joints)]
+        lines += [
+            " ".join([f"{value + 0.01 * frame:.7g}" for value in joint] + ["0"] * 8 + ["2"])
+            for joint in body
+        ]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(("joints", "layout"), [(20, "kinect20"), (25, "ntu25"), (32, "azure32")])
+def test_texts_of_other_kinects_have_their_layout(tmp_path: Path, joints: int, layout: str) -> None:
+    (tmp_path / "S001C001P001R001A001.skeleton").write_text(text_of(joints))
+    source = open_source(str(tmp_path))
+    assert source.layout.name == layout
+    (clip,) = source
+    assert clip.joints.shape == (20, 1, joints, 3)
+
+
+def test_another_order_of_20_joints_is_named(tmp_path: Path) -> None:
+    (tmp_path / "S001C001P001R001A001.skeleton").write_text(text_of(20))
+    assert open_source(str(tmp_path), layout="msr20").layout.name == "msr20"
+    with pytest.raises(UserError, match="has 20 joints, and layout ntu25 has 25; use --layout kin"):
+        open_source(str(tmp_path), layout="ntu25")
+
+
+def test_a_table_of_labels_stands_in_for_ntus_names(tmp_path: Path) -> None:
+    for name in ("wave", "nod", "other"):
+        (tmp_path / f"{name}.skeleton").write_text(text_of(25))
+    with pytest.raises(UserError, match=r"has no NTU name .* give a table of all by --labels"):
+        open_source(str(tmp_path))
+    (tmp_path / "t.csv").write_text("file,label,split\nwave.skeleton,w,train\nnod,n,test\n")
+    source = open_source(str(tmp_path), labels=tmp_path / "t.csv")
+    clips = list(source)
+    assert [(clip.name, clip.label) for clip in clips] == [("nod", 0), ("wave", 1)]
+    assert source.counts == {"clips without a label left out": 1}
+    assert source.splits(clips) == {"default": {"train": ["wave"], "test": ["nod"]}}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BAD = "bad samples left out"
 BODILESS = "clips without any body left out"
+UNLABELLED = "clips without a label left out"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lastkd.data.bodies import ANY_ORDER
 from lastkd.data.clip import Clip, FloatArray, Splits
 from lastkd.data.formats.assemble import Sample, body_track, fault, reading_of_tracks
-from lastkd.data.formats.base import Reading, Source, SourceOptions
+from lastkd.data.formats.base import UNLABELLED, Reading, Source, SourceOptions
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles
 from lastkd.data.frames import Frame
 from lastkd.data.layouts import Layout, get_layout, layout_hint
@@ -29,7 +29,6 @@ from lastkd.data.tracking import Tracker
 from lastkd.data.unseen import mark_unseen
 from lastkd.errors import UserError
 
-UNLABELLED = "clips without a label left out"
 MOST_FRAMES = 200_000
 """Between the first and the last frame of a clip: two hours at 30 frames/s."""
 USUAL_FPS = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lastkd.data.bodies import choose_bodies
+from lastkd.data.bodies import KINECT
 from lastkd.data.clip import Clip, Splits
 from lastkd.data.formats.archives import (
     SUFFIX,
@@ -16,14 +16,19 @@ from lastkd.data.formats.archives import (
     digest,
     holds_skeletons,
 )
-from lastkd.data.formats.base import BAD, BODILESS, Reading, Source, SourceOptions
+from lastkd.data.formats.assemble import Sample, fault, reading_of_tracks
+from lastkd.data.formats.base import BAD, UNLABELLED, Reading, Source, SourceOptions
 from lastkd.data.formats.skeleton_text import NUM_JOINTS, MalformedError, Recording, parse_skeleton
-from lastkd.data.layouts import get_layout
+from lastkd.data.layouts import Layout, get_layout, layout_hint
+from lastkd.data.manifest import Manifest
 from lastkd.data.ntu import DATASETS, Benchmark, SampleName, benchmark_of, missing_samples
+from lastkd.data.splits import paired_splits
 from lastkd.errors import UserError
 
 MISSING = "missing skeletons left out"
 ELSEWHERE = "samples of another set left out"
+_LAYOUTS = {25: "ntu25", 20: "kinect20", 32: "azure32"}
+"""By the number of joints of a text."""
 
 
 class NtuSkeletons(Source):
@@ -36,10 +41,12 @@ class NtuSkeletons(Source):
         places: folders and zips; a sample may be in one of them alone.
         benchmark: whose splits and classes are meant; told by the names where it is left out.
             Samples that it doesn't have are left out and counted.
+        layout: of the texts; by default the one of the first text's number of joints.
+        labels: a table of the texts, whose names then needn't be NTU's.
 
     Raises:
-        UserError: on construction where no text has a name of the form `S001C001P001R001A001`, or
-            two have one name.
+        UserError: on construction where no text has a name of the form `S001C001P001R001A001` or is
+            in the table, or two have one name.
     """
 
     help = "NTU's raw .skeleton files (a folder at any depth, or the published zips as they are)"
@@ -54,44 +61,91 @@ class NtuSkeletons(Source):
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> NtuSkeletons:
-        if options.layout not in (None, "ntu25"):
-            raise UserError(
-                f"{paths[0]}: .skeleton files are of layout ntu25, not {options.layout}"
-            )
         benchmark = DATASETS[options.dataset] if options.dataset else None
         places = [
             SkeletonFolder(path) if path.is_dir() or path.suffix == SUFFIX else SkeletonZip(path)
             for path in paths
         ]
-        return cls(places, benchmark)
+        return cls(
+            places,
+            benchmark,
+            layout=options.layout,
+            labels=options.labels,
+            labelled=options.labelled,
+        )
 
-    def __init__(self, places: Sequence[Archive], benchmark: Benchmark | None = None) -> None:
+    def __init__(
+        self,
+        places: Sequence[Archive],
+        benchmark: Benchmark | None = None,
+        *,
+        layout: str | None = None,
+        labels: Manifest | None = None,
+        labelled: bool = True,
+    ) -> None:
         self._places = list(places)
+        self._labels = labels
+        self._labelled = labelled
         found = sorted(
             (stem, where, number)
             for number, place in enumerate(places)
             for stem, where in place.texts()
         )
         self._samples = found
-        names = [name for stem, _, _ in found if (name := SampleName.parse(stem)) is not None]
-        if not names:
-            raise UserError(
-                f"{self._shown(0)} has no NTU name such as S001C001P001R001A001.skeleton; "
-                "rename it or take it out"
-            )
         for index in range(1, len(found)):
             if found[index][0] == found[index - 1][0]:
                 raise UserError(
                     f"{self._shown(index - 1)} and {self._shown(index)} are the same sample; "
                     "keep one"
                 )
-        self.benchmark: Benchmark = benchmark or benchmark_of(names)
+        self.counts: dict[str, int] = {}
+        self.layout = self._find_layout(layout)
         zips = sum(isinstance(place, SkeletonZip) for place in places)
         inside = f" in {zips} zip{'s' * (zips > 1)}" if zips else ""
-        self.kind = f"{self.benchmark.title} .skeleton files{inside}"
-        self.layout = get_layout("ntu25")
-        self.class_names = self.benchmark.class_names
-        self.counts: dict[str, int] = {}
+        names = [name for stem, _, _ in found if (name := SampleName.parse(stem)) is not None]
+        self.benchmark: Benchmark | None = None
+        if labels is not None:
+            self._check_labels(labels)
+            self.kind = f".skeleton files{inside}"
+            self.class_names = labels.class_names
+        elif names:
+            self.benchmark = benchmark or benchmark_of(names)
+            self.kind = f"{self.benchmark.title} .skeleton files{inside}"
+            self.class_names = self.benchmark.class_names
+        elif labelled:
+            raise UserError(
+                f"{self._shown(0)} has no NTU name such as S001C001P001R001A001.skeleton; rename "
+                "it, take it out, or give a table of all by --labels"
+            )
+        else:
+            self.kind = f".skeleton files{inside}"
+            self.class_names = ("",)
+
+    def _find_layout(self, asked: str | None) -> Layout:
+        """The layout that was asked for, or that of the first text with a body in it."""
+        count = NUM_JOINTS
+        for _, where, number in self._samples[:5]:
+            try:
+                recording = parse_skeleton(self._places[number].read(where))
+            except (BadSampleError, MalformedError):
+                continue
+            if recording.tracks:
+                count = recording.num_joints
+                break
+        layout = get_layout(asked or _LAYOUTS[count])
+        if layout.num_joints != count:
+            raise UserError(
+                f"{self._shown(0)}: has {count} joints, and layout {layout.name} has "
+                f"{layout.num_joints}; {layout_hint(count, 3)}"
+            )
+        return layout
+
+    def _check_labels(self, labels: Manifest) -> None:
+        if not any(labels.find(stem) for stem, _, _ in self._samples):
+            raise UserError(
+                f"{labels.path}: has no line for any clip: it names {next(iter(labels.rows))!r}, "
+                f"and clips are called {self._samples[0][0]!r}; make the names the same"
+            )
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -100,37 +154,47 @@ class NtuSkeletons(Source):
         return [stem for stem, _, _ in self._samples]
 
     def read(self, start: int, stop: int) -> Iterator[Reading]:
-        missing = missing_samples()
         for index in range(start, stop):
-            stem, where, number = self._samples[index]
-            name = SampleName.parse(stem)
-            if name is None:
-                fault = (
-                    f"{self._shown(index)} has no NTU name such as S001C001P001R001A001.skeleton; "
-                    "rename it or take it out"
-                )
-                yield Reading(stem, counts={BAD: 1}, fault=fault)
-            elif not self.benchmark.has(name):
-                yield Reading(stem, counts={ELSEWHERE: 1})
-            elif stem in missing:
-                yield Reading(stem, counts={MISSING: 1})
-            else:
-                yield self._read(name, self._places[number], where, index)
+            sample = self._sample(index)
+            yield self._read(sample, index) if isinstance(sample, Sample) else sample
 
-    def _read(self, name: SampleName, place: Archive, where: str, index: int) -> Reading:
-        stem = str(name)
+    def _sample(self, index: int) -> Sample | Reading:
+        """What is known of a text before it is read, or why it won't be."""
+        stem, _, _ = self._samples[index]
+        where = self._shown(index)
+        if self._labels is not None:
+            row = self._labels.find(stem)
+            if row is None or row.label is None:
+                return Reading(stem, counts={UNLABELLED: 1})
+            return Sample(stem, row.label, where, row.performer, row.camera, row.setup)
+        if not self._labelled:
+            return Sample(stem, 0, where)
+        name = SampleName.parse(stem)
+        if name is None or self.benchmark is None:
+            problem = (
+                f"{where} has no NTU name such as S001C001P001R001A001.skeleton; rename it or take "
+                "it out"
+            )
+            return Reading(stem, counts={BAD: 1}, fault=problem)
+        elsewhere = not self.benchmark.has(name)
+        if elsewhere or stem in missing_samples():
+            return Reading(stem, counts={ELSEWHERE if elsewhere else MISSING: 1})
+        return Sample(stem, name.label, where, name.performer, name.camera, name.setup)
+
+    def _read(self, sample: Sample, index: int) -> Reading:
+        _, where, number = self._samples[index]
         try:
-            recording = parse_skeleton(place.read(where))
+            recording = parse_skeleton(self._places[number].read(where))
         except BadSampleError as error:
-            return Reading(stem, counts={BAD: 1}, fault=str(error))
+            return Reading(sample.name, counts={BAD: 1}, fault=str(error))
         except MalformedError as error:
-            fault = f"{self._shown(index)}: {error}; fetch the file again or take it out"
-            return Reading(stem, counts={BAD: 1}, fault=fault)
-        chosen = choose_bodies(recording.tracks, recording.total_frames, NUM_JOINTS)
-        if not len(chosen.joints):
-            return Reading(stem, counts={BODILESS: 1}, fates=chosen.fates)
-        clip = Clip(stem, name.label, chosen.joints, name.performer, name.camera, name.setup)
-        return Reading(stem, clip, chosen.left_out, chosen.fates)
+            problem = f"{sample.where}: {error}; fetch the file again or take it out"
+            return Reading(sample.name, counts={BAD: 1}, fault=problem)
+        if recording.tracks and recording.num_joints != self.layout.num_joints:
+            return fault(sample, f"has {recording.num_joints} joints, not {self.layout.num_joints}")
+        return reading_of_tracks(
+            sample, recording.tracks, recording.total_frames, self.layout, rules=KINECT
+        )
 
     def _shown(self, index: int) -> str:
         _, where, number = self._samples[index]
@@ -141,7 +205,12 @@ class NtuSkeletons(Source):
         return digest(word for place in self._places for word in place.identity())
 
     def splits(self, clips: Sequence[Clip]) -> Splits:
-        return self.benchmark.split_clips(clips)
+        if self.benchmark is not None:
+            return self.benchmark.split_clips(clips)
+        if self._labels is None:
+            return {}
+        names = [clip.name for clip in clips]
+        return paired_splits(self._labels.lists(names), str(self._labels.path))
 
 
 def read_skeleton(path: Path) -> Recording:

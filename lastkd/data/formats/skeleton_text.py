@@ -2,7 +2,8 @@
 
 Line 1 is the frame count. Each frame: a line with its body count (may be 0); each body: a line of
 10 values (its id of 17 digits first), a line with the joint count 25, and 25 lines of 12 values
-whose first three are x, y, z in metres (camera frame, y up).
+whose first three are x, y, z in metres (camera frame, y up). Texts of the same form with the 20
+joints of a Kinect v1 or the 32 of an Azure Kinect are read too.
 
 NTU 60 alone is 5.8 GB of such lines, so nothing here runs once for each line except where a file is
 malformed and the place has to be named.
@@ -19,6 +20,7 @@ from lastkd.data.bodies import BodyTrack
 from lastkd.data.clip import FloatArray
 
 NUM_JOINTS = 25
+KNOWN_JOINTS = (25, 20, 32)
 BODY_VALUES, JOINT_VALUES = 10, 12
 
 _POWERS_OF_TEN = 10.0 ** np.arange(17)
@@ -33,10 +35,11 @@ class MalformedError(ValueError):
 
 class Recording(NamedTuple):
     """All bodies of one text: `tracks` in the order of their first appearance, with joints
-    `(N, 25, 3)` float32 in metres; their frames count from 0 within `total_frames`."""
+    `(N, V, 3)` float32 in metres; their frames count from 0 within `total_frames`."""
 
     tracks: list[BodyTrack]
     total_frames: int
+    num_joints: int = NUM_JOINTS
 
 
 def parse_skeleton(text: bytes) -> Recording:
@@ -102,10 +105,13 @@ class _Lines:
 
 def _parse(lines: _Lines) -> Recording:
     total_frames = lines.count(0, "frame count")
-    body_lines, frames = _regular_outline(lines, total_frames) or _outline(lines, total_frames)
+    V = _joint_count(lines)
+    body_lines, frames = _regular_outline(lines, total_frames, V) or _outline(
+        lines, total_frames, V
+    )
     if not len(body_lines):
         return Recording([], total_frames)
-    joint_lines = (body_lines[:, None] + np.arange(2, 2 + NUM_JOINTS)).ravel()
+    joint_lines = (body_lines[:, None] + np.arange(2, 2 + V)).ravel()
     _check_values(lines, body_lines, BODY_VALUES)
     _check_values(lines, joint_lines, JOINT_VALUES)
 
@@ -120,11 +126,22 @@ def _parse(lines: _Lines) -> Recording:
         line = int(joint_lines[row])
         word = _shown(lines.value(line, axis))
         raise MalformedError(f"line {line + 1} has {word} for a position")
-    joints = joints.reshape(-1, NUM_JOINTS, 3)
-    return Recording(_tracks(lines, body_lines, frames, joints), total_frames)
+    joints = joints.reshape(-1, V, 3)
+    return Recording(_tracks(lines, body_lines, frames, joints), total_frames, V)
 
 
-def _regular_outline(lines: _Lines, total_frames: int) -> tuple[Indices, Indices] | None:
+def _joint_count(lines: _Lines) -> int:
+    """How many joints the first body has; the usual number where there is none to see."""
+    bodies = np.flatnonzero(lines.values == BODY_VALUES)
+    if len(bodies) and bodies[0] + 1 < len(lines):
+        word = lines[int(bodies[0]) + 1].strip()
+        for count in KNOWN_JOINTS:
+            if word == b"%d" % count:
+                return count
+    return NUM_JOINTS
+
+
+def _regular_outline(lines: _Lines, total_frames: int, V: int) -> tuple[Indices, Indices] | None:
     """Body lines and the frame of each, told by how many values the lines have.
 
     None where the counts don't bear it out; `_outline` then reads the counts one after the other.
@@ -146,21 +163,21 @@ def _regular_outline(lines: _Lines, total_frames: int) -> tuple[Indices, Indices
         (widths[frame_lines] == 1).all()
         and ((bodies >= 0) & (bodies <= 9)).all()
         and (widths[joint_counts] == 2).all()
-        and (lines.chars[starts[joint_counts]] == ord("2")).all()
-        and (lines.chars[starts[joint_counts] + 1] == ord("5")).all()
+        and (lines.chars[starts[joint_counts]] == ord("0") + V // 10).all()
+        and (lines.chars[starts[joint_counts] + 1] == ord("0") + V % 10).all()
     )
-    after = 1 + np.cumsum(1 + (2 + NUM_JOINTS) * bodies)
+    after = 1 + np.cumsum(1 + (2 + V) * bodies)
     if not regular or after[-1] != len(lines) or frame_lines[0] != 1:
         return None
     frames = np.repeat(np.arange(total_frames), bodies)
     place = np.arange(len(frames)) - np.repeat(np.cumsum(bodies) - bodies, bodies)
-    expected = frame_lines[frames] + 1 + (2 + NUM_JOINTS) * place
+    expected = frame_lines[frames] + 1 + (2 + V) * place
     if (frame_lines[1:] != after[:-1]).any() or not np.array_equal(expected, body_lines):
         return None
     return body_lines, frames
 
 
-def _outline(lines: _Lines, total_frames: int) -> tuple[Indices, Indices]:
+def _outline(lines: _Lines, total_frames: int, V: int) -> tuple[Indices, Indices]:
     """The same, from count to count, so that the first wrong one can be named."""
     body_lines: list[int] = []
     frames: list[int] = []
@@ -170,11 +187,11 @@ def _outline(lines: _Lines, total_frames: int) -> tuple[Indices, Indices]:
         line += 1
         for _ in range(bodies):
             num_joints = lines.count(line + 1, "joint count")
-            if num_joints != NUM_JOINTS:
-                raise MalformedError(f"line {line + 2} has {num_joints} joints, not {NUM_JOINTS}")
+            if num_joints != V:
+                raise MalformedError(f"line {line + 2} has {num_joints} joints, not {V}")
             body_lines.append(line)
             frames.append(frame)
-            line += 2 + NUM_JOINTS
+            line += 2 + V
             if line > len(lines):
                 raise MalformedError(f"it ends after line {len(lines)}, inside a body's joints")
     if line < len(lines):
