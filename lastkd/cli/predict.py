@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lastkd.data.open_source import parse_size
 from lastkd.entry_point import PATH
 
 
@@ -15,6 +16,11 @@ from lastkd.entry_point import PATH
 @click.argument("clips", nargs=-1, required=True, metavar="FILE...")
 @click.option("--data", type=PATH, help="A store: FILE... are then names of its clips.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many.")
+@click.option(
+    "--image-size",
+    metavar="WIDTHxHEIGHT",
+    help="Of the videos, where the coordinates in FILE are shares of it.",
+)
 @click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON, a list with every clip.")
 def predict(
@@ -22,6 +28,7 @@ def predict(
     clips: tuple[str, ...],
     data: Path | None,
     top: int,
+    image_size: str | None,
     model: str | None,
     as_json: bool,
 ) -> None:
@@ -31,16 +38,20 @@ def predict(
       lastkd predict runs/nano/best.safetensors S001C001P001R001A050.skeleton
       lastkd predict runs/nano/best.safetensors --data data/ntu60 S001C001P001R001A050
 
-    FILE is a raw NTU .skeleton file, or a .npy array of joints (frames, bodies, joints, 3) or
-    (frames, joints, 3) in the order of the checkpoint's layout.
+    FILE is anything that lastkd prepare reads (a raw .skeleton file, an estimator's file or folder,
+    a pickle, ...; labels aren't needed, and each clip in it is named), or a .npy array of joints:
+    (frames, bodies, joints, channels), without bodies or in another order of axes that can't be
+    mistaken, in the order of joints of the checkpoint's layout.
     """
+    size = parse_size(image_size) if image_size is not None else None
+
     from lastkd.evaluation.predict import predict_clips
 
-    said = predict_clips(checkpoint, clips, data=data, factory=model)
+    predictions = predict_clips(checkpoint, clips, data=data, factory=model, image_size=size)
     if as_json:
-        click.echo(json.dumps([prediction.to_dict(top) for prediction in said], indent=2))
+        click.echo(json.dumps([prediction.to_dict(top) for prediction in predictions], indent=2))
         return
-    for prediction in said:
+    for prediction in predictions:
         bodies = "1 body" if prediction.bodies == 1 else f"{prediction.bodies} bodies"
         click.echo(f"{prediction.name}: {prediction.frames} frames, {bodies}")
         for name, probability in prediction.top(top):

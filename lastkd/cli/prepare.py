@@ -128,7 +128,7 @@ def prepare(
     Zips and folders of .skeleton files may be given together. A command that is stopped leaves its
     work in OUT.part, and the same command continues from there.
     """
-    from lastkd.data.open_source import SYNTHETIC, open_source
+    from lastkd.data.open_source import SYNTHETIC, open_source, parse_size
     from lastkd.data.split_rules import SplitRule
     from lastkd.data.store.clip_store import holds_store
     from lastkd.data.store.prepare import prepare as write_store
@@ -204,18 +204,6 @@ def prepare(
         )
         raise click.exceptions.Exit(130) from None
     _report(done, out)
-
-
-def parse_size(text: str) -> tuple[float, float]:
-    """Width and height of `1920x1080`.
-
-    Raises:
-        UserError: it has another form.
-    """
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
-        raise UserError(f"--image-size {text}: isn't of the form 1920x1080")
-    return float(width), float(height)
 
 
 def describe(reader: Source) -> str:

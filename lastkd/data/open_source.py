@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lastkd.data.contents import describe_path
 from lastkd.data.formats.base import Source, SourceOptions
+from lastkd.data.layouts import Layout
 from lastkd.data.manifest import read_manifest
 from lastkd.data.ntu import DATASETS
 from lastkd.data.synthetic.settings import SyntheticSettings
@@ -75,7 +76,7 @@ def takes_several(paths: Sequence[Path]) -> bool:
 def open_source(
     source: str | Sequence[str],
     *,
-    layout: str | None = None,
+    layout: str | Layout | None = None,
     dataset: str | None = None,
     format: str | None = None,
     keep_bodies: bool = False,
@@ -154,6 +155,18 @@ def find_sources(folder: Path) -> list[Path]:
         if found:
             by_format.setdefault(format_of(found[0]) or "", []).extend(found)
     return next((by_format[name] for name in FORMATS if name in by_format), [])
+
+
+def parse_size(text: str) -> tuple[float, float]:
+    """Width and height of `1920x1080`.
+
+    Raises:
+        UserError: it has another form.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
+        raise UserError(f"--image-size {text}: isn't of the form 1920x1080")
+    return float(width), float(height)
 
 
 def _recognised(path: Path) -> str:

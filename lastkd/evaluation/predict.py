@@ -1,4 +1,4 @@
-"""What a checkpoint says of single clips: raw files, arrays, or clips of a store."""
+"""What a checkpoint says of new clips: files of any format, arrays, or clips of a store."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lastkd.data.bodies import choose_bodies
 from lastkd.data.clip import FloatArray
-from lastkd.data.formats.ntu_skeleton import read_skeleton
-from lastkd.data.layouts import get_layout
+from lastkd.data.clip_input import clip_of_array, clips_of_path
 from lastkd.data.raw_clip import SingleClip
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError, nearest
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.models.checkpoint import check_fit, read_checkpoint
 
-Clip = str | Path | NDArray[np.floating]
-"""A `.skeleton` or `.npy` file, joints `(T, M, V, 3)` or `(T, V, 3)`, or the name of a store's
-clip."""
+ClipInput = str | Path | NDArray[np.floating]
+"""A file or folder of any format that `lastkd prepare` reads, a `.npy` file, an array of joints
+`(T, M, V, C)` or `(T, V, C)`, or the name of a store's clip."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,18 @@ class Predictor:
     """A checkpoint, loaded once for any number of clips; on the CPU."""
 
     def __init__(
-        self, checkpoint: str | Path, *, data: str | Path | None = None, factory: str | None = None
+        self,
+        checkpoint: str | Path,
+        *,
+        data: str | Path | None = None,
+        factory: str | None = None,
+        image_size: tuple[float, float] | None = None,
     ) -> None:
         """
         Args:
             data: a store, whose clips can then be named.
+            image_size: width and height of the videos in pixels, where the coordinates of new
+                clips are shares of them.
             factory: `package.module:factory`, where the model isn't one of lastkd's.
 
         Raises:
@@ -89,94 +94,72 @@ class Predictor:
             check_fit(read.path, self.info.num_classes, names, joints, self.store)
             names = self.store.class_names
         self.class_names = names or tuple(f"class {k}" for k in range(self.info.num_classes))
+        self.image_size = image_size
         self.model = read.build(factory)
         self.clip = SingleClip(self.info.layout, view_settings(self.info))
 
-    @torch.no_grad()
-    def __call__(self, clip: Clip) -> Prediction:
+    def __call__(self, clip: ClipInput) -> Prediction:
         """Centres, resamples and classifies one clip.
 
         Raises:
-            UserError: it can't be read, doesn't fit the model's skeleton, or holds nobody.
+            UserError: it can't be read, doesn't fit the model's skeleton, holds nobody, or is a
+                file of several clips.
         """
-        name, joints = self.read(clip)
+        return self.classify(*self.read(clip))
+
+    def all(self, clip: ClipInput) -> Iterator[Prediction]:
+        """A prediction for each clip of a file or folder; otherwise as `__call__`."""
+        return (self.classify(*raw) for raw in self._clips(clip))
+
+    @torch.no_grad()
+    def classify(self, name: str, joints: FloatArray) -> Prediction:
+        """The prediction for joints `(T, M, V, 3)` whose bodies are chosen."""
         streams, there = self.clip(torch.from_numpy(joints))
-        logits = self.model(streams, there.sum(dim=1))
+        # bodies that keep their slots may come after one that is absent
+        last = (there * torch.arange(1, there.shape[1] + 1)).amax(dim=1)
+        logits = self.model(streams, last)
         probabilities: NDArray[np.float32] = logits[0].softmax(dim=0).numpy()
         bodies = int(joints.any(axis=(0, 2, 3)).sum())
         return Prediction(name, len(joints), bodies, probabilities, self.class_names)
 
-    def read(self, clip: Clip) -> tuple[str, FloatArray]:
+    def read(self, clip: ClipInput) -> tuple[str, FloatArray]:
         """A clip's name and its joints `(T, M, V, 3)`; errors as in `__call__`."""
+        clips = self._clips(clip)
+        first = next(clips, None)
+        if first is None:
+            raise UserError(f"{clip}: holds no clip")
+        if next(clips, None) is not None:
+            raise UserError(f"{clip}: holds several clips; predict_clips takes them all")
+        return first
+
+    def _clips(self, clip: ClipInput) -> Iterator[tuple[str, FloatArray]]:
+        layout = self.info.layout
         if isinstance(clip, np.ndarray):
-            name, joints = "array", clip
+            yield clip_of_array("array", clip, layout)
         elif self.store is not None:
             name = str(clip)
             if name not in self.store.names:
                 hint = nearest(name, self.store.names) if len(self.store) < 100_000 else ""
                 raise UserError(f"{self.store.path}: has no clip {name!r}; {_short(hint)}")
-            joints = self.store.clip(self.store.names.index(name))
+            yield name, self.store.clip(self.store.names.index(name))
         else:
-            path = Path(clip)
-            name = path.name
-            if not path.is_file():
-                raise UserError(f"{path}: no such file; check the path")
-            joints = self._skeleton(path) if path.suffix == ".skeleton" else _array(path)
-        layout = self.info.layout
-        if joints.ndim == 3:
-            joints = joints[:, None]
-        if joints.ndim != 4 or joints.shape[2:] != (layout.num_joints, 3) or not len(joints):
-            raise UserError(
-                f"{name}: has joints of shape {joints.shape}, and {self.path} needs (frames, "
-                f"bodies, {layout.num_joints}, 3) of layout {layout.name}"
-            )
-        joints = np.ascontiguousarray(joints, np.float32)
-        if not np.isfinite(joints).all():
-            raise UserError(f"{name}: holds a coordinate that isn't a finite number")
-        if not joints.any():
-            raise UserError(f"{name}: holds no body in any frame")
-        return name, joints
-
-    def _skeleton(self, path: Path) -> FloatArray:
-        ntu = get_layout("ntu25")
-        if self.info.layout.joints != ntu.joints:
-            raise UserError(
-                f"{path}: .skeleton files have NTU's {ntu.num_joints} joints, and {self.path} was "
-                f"trained on layout {self.info.layout.name}; give joints as .npy"
-            )
-        recording = read_skeleton(path)
-        chosen = choose_bodies(recording.tracks, recording.total_frames, ntu.num_joints)
-        if not len(chosen.joints):
-            raise UserError(f"{path}: holds no body in any frame")
-        return chosen.joints
+            yield from clips_of_path(Path(clip), layout, image_size=self.image_size)
 
 
 def predict_clips(
     checkpoint: str | Path,
-    clips: Sequence[Clip],
+    clips: Sequence[ClipInput],
     *,
     data: str | Path | None = None,
     factory: str | None = None,
+    image_size: tuple[float, float] | None = None,
 ) -> Iterator[Prediction]:
-    """A prediction for each clip, in their order; arguments and errors as for `Predictor`."""
-    predictor = Predictor(checkpoint, data=data, factory=factory)
-    return (predictor(clip) for clip in clips)
+    """A prediction for each clip, in their order; arguments and errors as for `Predictor`.
 
-
-def _array(path: Path) -> NDArray[Any]:
-    if path.suffix != ".npy":
-        raise UserError(
-            f"{path}: is neither a .skeleton file nor a .npy array; for a store's clips give "
-            "--data DIR and their names"
-        )
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: can't be read as an array ({reason})") from None
-    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
-        raise UserError(f"{path}: holds no array of numbers")
-    return array
+    A file or folder that holds several clips has a prediction for each.
+    """
+    predictor = Predictor(checkpoint, data=data, factory=factory, image_size=image_size)
+    return (prediction for clip in clips for prediction in predictor.all(clip))
 
 
 def _short(hint: str) -> str:

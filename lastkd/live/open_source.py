@@ -86,7 +86,7 @@ def _from_recording(name: str, recording: Recording, rate: float) -> FrameSource
 
 
 def _from_dataset(source: str, clip: str | None, facts: ModelFacts, rate: float) -> FrameSource:
-    reader = open_dataset(source, layout=facts.layout or None)
+    reader = open_dataset(source, layout=facts.layout or None, labelled=False)
     index = _index(source, tuple(reader.names()), clip)
     reading = next(reader.read(index, index + 1))
     if reading.clip is None:

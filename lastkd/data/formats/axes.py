@@ -16,6 +16,7 @@ MOST_BODIES = 32
 LARGEST_CLIP = 2**24
 """Numbers in one clip; uneven lists that would fill up to more are no clip."""
 _DEEPEST = 6
+_AXES = {"T": "frames", "M": "bodies", "V": "joints", "C": "channels"}
 _ORDERS = {
     4: ("TMVC", "MTVC", "CTVM", "TVCM", "CTMV", "CMTV"),
     3: ("TVC", "CTV", "TCV"),
@@ -112,10 +113,10 @@ def arrange(
     if not plausible:
         raise AxesError(_no_reading(array.shape, fitting, layout))
     if len(plausible) > 1 and plausible[0] != usual:
-        readings = " or ".join(_words(order, array.shape) for order in plausible[:3])
-        raise AxesError(
-            f"of shape {array.shape} reads as {readings}; give it as (frames, bodies, ...)"
+        readings = " or ".join(
+            f"({', '.join(_AXES[axis] for axis in order)})" for order in plausible[:3]
         )
+        raise AxesError(f"of shape {array.shape} may be {readings}; give frames first")
     order = plausible[0]
     if "M" not in order:
         array, order = array[..., None], order + "M"

@@ -49,7 +49,7 @@ class SourceOptions:
     """What the user says about a source beside its paths.
 
     Attributes:
-        layout: name or YAML file of the skeleton layout; None where the format decides.
+        layout: the skeleton layout, by its name or YAML file; None where the format decides.
         dataset: `ntu60` or `ntu120`, where the names leave it open.
         keep_bodies: the slots of a clip's bodies mean something, such as left and right hand, and
             bodies stay in them.
@@ -60,7 +60,7 @@ class SourceOptions:
         synthetic: size and difficulty of the synthetic set.
     """
 
-    layout: str | None = None
+    layout: str | Layout | None = None
     dataset: str | None = None
     keep_bodies: bool = False
     replaces_splits: bool = False
@@ -72,7 +72,8 @@ class SourceOptions:
     def identity(self) -> str:
         """The options that decide what is read."""
         table = self.labels.digest if self.labels is not None else ""
-        return f"{self.layout} {self.dataset} {self.keep_bodies} {table} {self.image_size}"
+        layout = self.layout.name if isinstance(self.layout, Layout) else self.layout
+        return f"{layout} {self.dataset} {self.keep_bodies} {table} {self.image_size}"
 
 
 class Source(ABC):

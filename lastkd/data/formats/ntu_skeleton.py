@@ -79,7 +79,7 @@ class NtuSkeletons(Source):
         places: Sequence[Archive],
         benchmark: Benchmark | None = None,
         *,
-        layout: str | None = None,
+        layout: str | Layout | None = None,
         labels: Manifest | None = None,
         labelled: bool = True,
     ) -> None:
@@ -121,7 +121,7 @@ class NtuSkeletons(Source):
             self.kind = f".skeleton files{inside}"
             self.class_names = ("",)
 
-    def _find_layout(self, asked: str | None) -> Layout:
+    def _find_layout(self, asked: str | Layout | None) -> Layout:
         """The layout that was asked for, or that of the first text with a body in it."""
         count = NUM_JOINTS
         for _, where, number in self._samples[:5]:

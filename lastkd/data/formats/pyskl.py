@@ -73,6 +73,7 @@ class PysklPickle(Source):
         self.layout = get_layout(options.layout or "ntu25")
         self.counts: dict[str, int] = {}
         self._keep_bodies = options.keep_bodies
+        self._labelled = options.labelled
         self._paths = list(paths)
         self._annotations: list[Annotation] = []
         self._names: list[str] = []
@@ -85,7 +86,7 @@ class PysklPickle(Source):
         clips = {name: at for at, name in enumerate(self._names) if at not in self._faults}
         where = ", ".join(map(str, paths))
         self._splits: Splits = {}
-        if not options.replaces_splits:
+        if not options.replaces_splits and options.labelled:
             self._splits = paired_splits(lists, where)
             check_against(self._splits, clips, where)
         named = {
@@ -194,9 +195,7 @@ class PysklPickle(Source):
         elif options.dataset:
             raise UserError(f"{where}: its names and labels aren't NTU's; leave out --dataset")
         else:
-            self.class_names = numbered_classes(
-                1 + max(label for label in labels.values() if label is not None)
-            )
+            self.class_names = numbered_classes(1 + max(label or 0 for label in labels.values()))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -230,7 +229,7 @@ class PysklPickle(Source):
 
     def _problem(self, annotation: Annotation) -> str | None:
         """What is wrong with an annotation, as far as it can be told without reading its arrays."""
-        if _label(annotation) is None:
+        if self._labelled and _label(annotation) is None:
             label = reprlib.repr(annotation.get("label"))
             return f"has the label {label}; use whole numbers from 0 to {LARGEST_LABEL}"
         keypoint = annotation.get("keypoint")
@@ -290,7 +289,7 @@ class PysklPickle(Source):
         who = (ntu.performer, ntu.camera, ntu.setup) if ntu else (-1, -1, -1)
         label = _label(annotation)
         return reading_of_slots(
-            Sample(name, -1 if label is None else label, f"{self._files[at]}: clip {name!r}", *who),
+            Sample(name, label or 0, f"{self._files[at]}: clip {name!r}", *who),
             joints,
             self.layout,
             scores=scores,
