@@ -10,9 +10,8 @@ from collections.abc import Callable
 import torch
 import torch.distributed
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from lastkd.distributed.stop_requests import Stopped, end_if_orphaned
 from lastkd.errors import UserError
@@ -39,7 +38,6 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=accumulation, sync_with_dataloader=False
         ),
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
     if accelerator.num_processes != launched:
         raise UserError(
@@ -55,25 +53,21 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
     return accelerator
 
 
-def wrap(accelerator: Accelerator, model: nn.Module) -> nn.Module:
-    """`model` on its device, under DDP where several processes train together.
+def prepared(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+    """`model` on its device, with its forward pass under autocast and logits in float32.
 
-    Its buffers aren't broadcast before each forward pass, which would be hundreds of launches a
-    step: training reads no running statistics, and only the main process's are ever evaluated or
-    saved.
+    Several processes exchange gradients by a `GradientAverage` and not by DDP. Buffers aren't
+    exchanged: training reads no running statistics, and only the main process's are ever evaluated
+    or saved.
     """
-    wrapped: nn.Module = accelerator.prepare(model)
-    if isinstance(wrapped, DistributedDataParallel):
-        # set here, since torch 2.13 deprecates the argument of this name in favour of another
-        wrapped.broadcast_buffers = False
-    return wrapped
+    on_device: nn.Module = accelerator.prepare_model(model, evaluation_mode=True)
+    return on_device
 
 
 def leave(accelerator: Accelerator) -> None:
     """Ends the process group in an order that doesn't abort at exit.
 
-    Call it when nothing refers to the model or the optimiser any more: gloo's threads keep running
-    if a DDP reducer outlives its group.
+    Call it when nothing refers to the model or the optimiser any more.
     """
     accelerator.wait_for_everyone()
     accelerator.free_memory()

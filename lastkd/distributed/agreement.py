@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 from lastkd.errors import UserError
 
@@ -52,6 +52,14 @@ class AsyncMax(Generic[Tag]):
         self._pending = None
         work.wait()
         return maxima.tolist(), tag
+
+
+def gather_objects(accelerator: Accelerator, value: Value) -> list[Value]:
+    """Every rank's `value`, by rank; all ranks must call it."""
+    if accelerator.num_processes == 1:
+        return [value]
+    gathered: list[Value] = gather_object([value])
+    return gathered
 
 
 def decide_on_main_process(accelerator: Accelerator, decide: Callable[[], Value]) -> Value:

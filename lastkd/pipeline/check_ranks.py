@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from lastkd.distributed.accelerator import leave, make_accelerator, wrap
+from lastkd.distributed.accelerator import leave, make_accelerator, prepared
+from lastkd.distributed.gradients import GradientAverage
 from lastkd.entry_point import PATH, run_command
 from lastkd.files.atomic import replacing
 from lastkd.models.registry import build_model
@@ -33,15 +34,19 @@ def check_ranks(result: Path) -> None:
     device, rank = accelerator.device, accelerator.process_index
     torch.manual_seed(0)
     student = build_model("last_e_nano", num_classes=10)
-    wrapped = wrap(accelerator, student)
+    forward, average_gradients = (
+        prepared(accelerator, student),
+        GradientAverage(accelerator, student),
+    )
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(1000 * step + rank)
         joints = torch.randn(8, 3, 16, 25, 2, generator=generator).to(device)
         labels = torch.randint(10, (8,), generator=generator).to(device)
         with accelerator.autocast():
-            logits = wrapped(dict.fromkeys(STREAMS, joints), torch.ones_like(labels))
+            logits = forward(dict.fromkeys(STREAMS, joints), torch.ones_like(labels))
         F.cross_entropy(logits.float(), labels).backward()
+        average_gradients()
         optimizer.step()
         optimizer.zero_grad()
     weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
@@ -62,7 +67,7 @@ def check_ranks(result: Path) -> None:
         }
         with replacing(result) as part:
             part.write_text(json.dumps(outcome), encoding="utf-8")
-    del wrapped, student, optimizer
+    del forward, average_gradients, student, optimizer
     leave(accelerator)
 
 

@@ -117,7 +117,7 @@ class SoftLabels:
         self._epoch = epoch
         self._replayed = self._filled = None
         if self.cache is not None and self.agree(self.cache.has(epoch)):
-            self._replayed = self.cache.read(epoch).to(device)
+            self._replayed = to_device(self.cache.read(epoch), device)
             return
         self.teacher()
         if self.cache is not None:

@@ -21,8 +21,9 @@ from lastkd import rng
 from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.distributed.accelerator import wrap
+from lastkd.distributed.accelerator import prepared
 from lastkd.distributed.agreement import decide_on_main_process
+from lastkd.distributed.gradients import GradientAverage
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
@@ -70,7 +71,8 @@ class Student:
         self.model: SkeletonModel = build_model(
             architecture, store.num_classes, store.layout, dropout=settings.dropout
         )
-        self.wrapped = wrap(accelerator, self.model)
+        self.wrapped = prepared(accelerator, self.model)
+        self.average_gradients = GradientAverage(accelerator, self.model)
         self.compute = torch.compile(self.wrapped) if compiled else self.wrapped
         self.optimizer = make_optimizer(self.model, settings)
         self.average = WeightAverage(self.model, settings.ema) if settings.ema else None
@@ -176,6 +178,7 @@ class Student:
         Args:
             number: the number of the step, counted from 1.
         """
+        self.average_gradients()
         self.scaler.unscale_(self.optimizer)
         self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
         skipped = ~self.norm.isfinite()

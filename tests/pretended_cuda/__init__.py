@@ -40,6 +40,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -373,6 +374,16 @@ def _made_on(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return made
 
 
+def _seen(run: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    """A dispatch mode is one thread's: one that is started inside gets its own."""
+
+    def seen(thread: threading.Thread) -> None:
+        with _Mode():
+            run(thread)
+
+    return seen
+
+
 def _replacements() -> Iterator[tuple[Any, str, Any]]:
     """What of torch's Python side has to know of the device."""
     for module in ("torch.cuda.amp.common", "torch.amp.grad_scaler", "torch.amp.autocast_mode"):
@@ -383,6 +394,7 @@ def _replacements() -> Iterator[tuple[Any, str, Any]]:
     for name in ("tensor", "as_tensor"):
         yield torch, name, _made_on(getattr(torch, name))
     yield torch.Tensor, "pin_memory", _pinned
+    yield threading.Thread, "run", _seen(threading.Thread.run)
     for name, value in {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
