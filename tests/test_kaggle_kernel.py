@@ -18,8 +18,10 @@ from kaggle_machine import job_file, machines, mount, run_script, said, unpacked
 from run_logs import Log
 
 from lastkd.distributed.launch import environment_alone
+from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
 from lastkd.files.shipped import LAUNCH_CONFIGS
+from lastkd.kaggle import runner
 from lastkd.kaggle.inputs import Mounts
 from lastkd.kaggle.job import Job, read_job, seconds, with_job
 from lastkd.kaggle.packing import fill, metadata, pack_code, template, template_jobs
@@ -127,6 +129,72 @@ def test_two_t4_that_are_not_there_end_a_kernel_at_once(
     script = fill(template_jobs()["sequence"], pack_code())
     assert run_script(tmp_path, script, lines.append) == 1
     assert "2 GPUs are needed and 0 are here" in lines[-1]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "gpus", lambda: ["GPU 0: Tesla T4", "GPU 1: Tesla T4"])
+
+
+class Children:
+    """Stands for processes: what was started, and how each of them ends."""
+
+    def __init__(self, *codes: int | Stopped) -> None:
+        self.codes = list(codes)
+        self.commands: list[list[str]] = []
+
+    def __call__(self, argv: list[str], requests: Any, **options: Any) -> int:
+        self.commands.append(argv)
+        options["on_line"](f"line of {len(self.commands)}")
+        code = self.codes.pop(0)
+        if isinstance(code, Stopped):
+            raise code
+        return code
+
+
+@pytest.mark.parametrize(
+    ("codes", "exit_code", "last"),
+    [
+        ((0, 0), 0, "lastkd: done"),
+        ((1,), 1, "this machine won't do; the output of lastkd check stands above"),
+        ((Stopped("time budget"),), 1, "lastkd check didn't end within 150 s"),
+        ((Stopped("SIGTERM"),), 0, "stopped (SIGTERM)"),
+    ],
+)
+def test_a_job_on_gpus_checks_them_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    two_gpus: None,
+    codes: tuple[int | Stopped, ...],
+    exit_code: int,
+    last: str,
+) -> None:
+    store = {"store.json": b"{}", "clips.safetensors": b""}
+    mount(tmp_path / "input", "new", "datasets", f"{USER}/a-store", store)
+    children = Children(*codes)
+    monkeypatch.setattr(runner, "run_child", children)
+    job = {"command": "train --model nano --data {data}", "inputs": {"data": f"{USER}/a-store"}}
+    assert runner.run(job, root=tmp_path, code=tmp_path) == exit_code
+    check = children.commands[0]
+    assert check[check.index("check") :] == [
+        *("check", "--no-pace", "--data", str(tmp_path / "input/datasets" / USER / "a-store")),
+        *("--gpus", "2", "--launch-config", "kaggle_t4x2"),
+    ]
+    assert len(children.commands) == len(codes)
+    said = capsys.readouterr().out.splitlines()
+    assert "check: line of 1" in said
+    assert last in said[-1]
+
+
+def test_the_check_alone_is_the_whole_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gpus: None
+) -> None:
+    children = Children(1)
+    monkeypatch.setattr(runner, "run_child", children)
+    assert runner.run({"command": "check"}, root=tmp_path, code=tmp_path) == 1
+    assert len(children.commands) == 1
+    assert "--no-pace" not in children.commands[0]
 
 
 def test_lastkd_is_taken_from_a_dataset(tmp_path: Path) -> None:
@@ -287,7 +355,9 @@ def test_an_evaluation_is_kept(tmp_path: Path, store_path: Path) -> None:
 
 def test_every_job_is_complete() -> None:
     jobs = template_jobs()
-    assert set(jobs) == {"prepare", "train", "baselines", "distill", "evaluate", "sequence"}
+    assert set(jobs) == {
+        *("check", "prepare", "train", "baselines", "distill", "evaluate", "sequence")
+    }
     for what, job in jobs.items():
         inputs = {name: [Path("/in") / name] for name in job.inputs}
         name, *_ = make_command(job, inputs).arguments

@@ -152,6 +152,15 @@ def test_checkpoints_are_evaluated_by_one_command(kaggle: FakeKaggle, inputs: No
     )
 
 
+def test_the_machine_alone_can_be_checked(kaggle: FakeKaggle, inputs: None) -> None:
+    assert lastkd("push", "check", "--data", f"{USER}/ntu60-store").exit_code == 0
+    asked = kaggle.kernels[f"{USER}/lastkd-check"][0].asked
+    assert asked["machineShape"] == "NvidiaTeslaT4"
+    assert pushed_job(kaggle, "lastkd-check").command.startswith("check --data {data}")
+    assert lastkd("push", "check", "--name", "lastkd-quick", "--no-pace").exit_code == 0
+    assert "--no-pace" in pushed_job(kaggle, "lastkd-quick").command
+
+
 def test_settings_of_a_file_travel(kaggle: FakeKaggle, inputs: None, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("epochs: 7\nalpha: 0.25\ncompile: true\n")
     assert lastkd(*DISTILL, "--config", "mine.yaml", "--epochs", 8).exit_code == 0

@@ -9,13 +9,20 @@ from typing import Any
 
 import click
 
+from lastkd.cli.check import check as check_command
 from lastkd.cli.evaluate import evaluate as evaluate_command
 from lastkd.cli.options import CONFIG, SettingsCommand, Temperature, Variants, options_of
 from lastkd.cli.prepare import prepare as prepare_command
 from lastkd.cli.sequence import sequence as sequence_command
 from lastkd.entry_point import PATH
 from lastkd.kaggle.job import Job
-from lastkd.kaggle.job_settings import evaluation_job, kernel_name, preparation_job, training_job
+from lastkd.kaggle.job_settings import (
+    check_job,
+    evaluation_job,
+    kernel_name,
+    preparation_job,
+    training_job,
+)
 from lastkd.kaggle.push import Order, dry_run
 from lastkd.kaggle.push import push as send
 from lastkd.settings.runs import DistillSettings, TrainSettings
@@ -106,6 +113,18 @@ def _evaluate(checkpoint: str, **given: Any) -> None:
     _push("evaluate", given, lambda settings: evaluation_job(checkpoint, settings))
 
 
+def _check(**given: Any) -> None:
+    """Checks Kaggle's machine before hours are spent on it, and times the steps of a sequence.
+
+    \b
+      lastkd kaggle push check --data OWNER/ntu60
+
+    Without --data the steps are timed on generated clips. Other kernels that use GPUs run the same
+    check first, without the times.
+    """
+    _push("check", given, check_job)
+
+
 def _prepare(sources: tuple[str, ...], **given: Any) -> None:
     """Turns a dataset of skeletons into a store, on a CPU kernel, which needs no quota.
 
@@ -154,6 +173,10 @@ _EVALUATION_OPTIONS: list[click.Parameter] = [
     click.Option(["--data"], help=_HELP["data"]),
     *(o for o in evaluate_command.params if o.name in ("split", "clips", "by_class", "confused")),
 ]
+_CHECK_OPTIONS: list[click.Parameter] = [
+    click.Option(["--data"], help=_HELP["data"]),
+    *(o for o in check_command.params if o.name in ("split", "teacher_model", "pace")),
+]
 _PREPARATION_OPTIONS = [
     option
     for option in prepare_command.params
@@ -176,6 +199,12 @@ push = click.Group(
             callback=_prepare,
             help=_prepare.__doc__,
             params=[_SOURCES, *_PREPARATION_OPTIONS, *_push_options("cpu")],
+        ),
+        click.Command(
+            "check",
+            callback=_check,
+            help=_check.__doc__,
+            params=[*_CHECK_OPTIONS, *_push_options("t4x2")],
         ),
         _training("train", _TRAIN, ("resume",)),
         _training("baselines", sequence_command.params, (*_NOT_PUSHED, *_NOT_BASELINES)),

@@ -73,6 +73,24 @@ def evaluation_job(checkpoint: str, options: Mapping[str, Any]) -> Job:
     return _with_flags(job, options, inputs, without=("data", "machine", "time_budget"))
 
 
+def check_job(options: Mapping[str, Any]) -> Job:
+    """The job of `check`.
+
+    Args:
+        options: those of `lastkd check`; `data` names a dataset or kernel that holds a store.
+
+    Raises:
+        UserError: a name is wrong.
+    """
+    job = template_jobs()["check"]
+    inputs = _inputs(options, (), ("data",))
+    words = [job.command, *("--data {data}" for name in inputs)]
+    if options.get("pace") is False:
+        words.append("--no-pace")
+    job = job.model_copy(update={"command": " ".join(words)})
+    return _with_flags(job, {**options, "pace": None}, inputs, ("data", "machine", "time_budget"))
+
+
 def preparation_job(sources: Sequence[str], options: Mapping[str, Any]) -> Job:
     """The job of `prepare`.
 

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from lastkd.version import __version__
 GRACE_S = 15 * 60
 """Seconds beyond the budget for the command to write its checkpoint; Kaggle stops at 12 hours."""
 KILL_AFTER_S = 60.0
+CHECK_S = 150.0
+"""Seconds that `lastkd check` may take, so that a machine that won't do costs three minutes."""
 OUTPUT_LIMIT = 20 * 10**9
 """Bytes that Kaggle keeps."""
 CONFIG_FILE = "lastkd-config.yaml"
@@ -116,20 +118,8 @@ class JobRunner:
         if self.job.config:
             with replacing(self.working / CONFIG_FILE) as part:
                 part.write_text(yaml.safe_dump(self.job.config, sort_keys=False), encoding="utf-8")
-        runner = CommandRunner(
-            Launch.find(Path(LAUNCH_CONFIG[self.job.machine])),
-            # even what is hardly worth it gets ahead a little
-            budget_s=max(self.job.budget_s, self.elapsed_s + 1.0),
-            grace_s=GRACE_S,
-            echo=self.echo,
-            child=partial(
-                run_child,
-                on_line=self.echo,
-                cwd=self.working,
-                environment=self.environment(),
-                patience_s=KILL_AFTER_S,
-            ),
-        )
+        # even what is hardly worth it gets ahead a little
+        runner = self._runner(self.job.budget_s, GRACE_S, self.echo)
         with runner.requests:
             code = runner.start(make_command(self.job, self.inputs))
         if code:
@@ -138,6 +128,55 @@ class JobRunner:
             )
         if stopped_early(self.working):
             raise Stopped("time budget")
+
+    def check_machine(self) -> None:
+        """Runs `lastkd check` before a job that uses GPUs, with `check: ` before its lines.
+
+        Raises:
+            Stopped: the kernel was asked to stop.
+            UserError: the check failed, or took longer than `CHECK_S`.
+        """
+        if not _GPUS[self.job.machine] or self.job.command.split()[0] == "check":
+            return
+        words = ["check", "--no-pace", *(["--data {data}"] if "data" in self.inputs else [])]
+        job = self.job.model_copy(update={"command": " ".join(words), "config": {}})
+        runner = self._runner(
+            self.elapsed_s + CHECK_S, 0.0, lambda text: self.echo(f"check: {text}")
+        )
+        try:
+            with runner.requests:
+                code = runner.start(make_command(job, self.inputs))
+        except Stopped as stop:
+            if stop.reason != "time budget":
+                raise
+            raise UserError(
+                f"lastkd check didn't end within {CHECK_S:.0f} s; its output stands above"
+            ) from None
+        if code:
+            raise UserError("this machine won't do; the output of lastkd check stands above")
+
+    def _runner(
+        self, budget_s: float, grace_s: float, echo: Callable[[str], None]
+    ) -> CommandRunner:
+        """Starts a command in the working folder.
+
+        Args:
+            budget_s: seconds from this process's start.
+            echo: receives the command and its output, line by line.
+        """
+        return CommandRunner(
+            Launch.find(Path(LAUNCH_CONFIG[self.job.machine])),
+            budget_s=max(budget_s, self.elapsed_s + 1.0),
+            grace_s=grace_s,
+            echo=echo,
+            child=partial(
+                run_child,
+                on_line=echo,
+                cwd=self.working,
+                environment=self.environment(),
+                patience_s=KILL_AFTER_S,
+            ),
+        )
 
     def environment(self) -> dict[str, str]:
         """The environment of the command, which finds lastkd where the script has unpacked it."""
@@ -185,6 +224,7 @@ def run(job: dict[str, Any], *, root: Path, code: Path) -> int:
     printer.start()
     try:
         runner.write_state("more", "not ended")
+        runner.check_machine()
         runner.work()
         state, reason = "done", ""
     except Stopped as stop:
@@ -234,9 +274,12 @@ def make_command(job: Job, inputs: Mapping[str, Sequence[Path]]) -> Command:
         module = _LAUNCHED[name]
         command = [name] if module == "lastkd" else []
         return Command(module, (*command, *arguments, "--resume", "auto"), budgeted=True)
-    if name == "sequence":  # which launches its runs itself
+    if name == "check":
+        arguments += ["--gpus", str(_GPUS[job.machine])]
+    if name in ("check", "sequence"):  # which launch their processes themselves
         arguments += ["--launch-config", LAUNCH_CONFIG[job.machine]]
-        return Command("lastkd", (name, *arguments), launched=False, budgeted=True)
+        budgeted = name == "sequence"
+        return Command("lastkd", (name, *arguments), launched=False, budgeted=budgeted)
     return Command("lastkd", (name, *arguments), launched=False)
 
 
