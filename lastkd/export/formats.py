@@ -26,6 +26,10 @@ ABOUT = "lastkd.json"
 LONGEST_CLIP = 1_000_000
 """Frames. torch 2.6 and 2.7 refuse a free number of frames without an upper bound."""
 
+LARGEST_CONSTANT = 10_000
+"""Elements. Larger intermediate constants are left for the runtime to compute when it opens the
+file, which then stays small."""
+
 Runner = Callable[["Tensor"], "Tensor"]
 """Joints `(T, M, V, 3)` to logits `(1, K)`."""
 
@@ -91,6 +95,7 @@ class Onnx(ExportFormat):
         self, classifier: nn.Module, example: Tensor, path: Path, about: dict[str, Any]
     ) -> None:
         import onnx
+        import onnxscript.optimizer
         import torch
 
         with _quiet():
@@ -100,8 +105,10 @@ class Onnx(ExportFormat):
                 input_names=["joints"],
                 output_names=["logits"],
                 verbose=False,
+                optimize=False,
             )
-        assert exported is not None
+            assert exported is not None
+            onnxscript.optimizer.optimize(exported.model, output_size_limit=LARGEST_CONSTANT)
         model = exported.model_proto
         del model.metadata_props[:]
         for node in model.graph.node:

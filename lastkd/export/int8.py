@@ -47,6 +47,12 @@ def quantise(source: Path, out: Path, clips: Sequence[Tensor]) -> None:
     """
     graph = onnx.load(source).graph
     first = next(node.name for node in graph.node if node.op_type == "Conv")
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    scalings = [  # norms of a channel each: no product to gain from 8 bits
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv" and shapes.get(node.input[1], [0])[1:] == [1, 1, 1]
+    ]
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises on pre-processing through the root logger
@@ -61,7 +67,7 @@ def quantise(source: Path, out: Path, clips: Sequence[Tensor]) -> None:
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[first],
+                nodes_to_exclude=[first, *scalings],
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": PERCENTILE},
             )

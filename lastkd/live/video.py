@@ -48,7 +48,7 @@ class PoseVideo(FrameSource):
         )
         try:
             vision.PoseLandmarker.create_from_options(self._options).close()
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{pose_model}: isn't MediaPipe's pose landmarker ({reason})") from None
         self._open().release()

@@ -57,34 +57,26 @@ class _Gates(nn.Module):
 
 
 class _Messages(nn.Module):
-    """The three subsets' messages, weighted by channel."""
+    """The three subsets' messages, weighted by channel: one product with a matrix a channel."""
 
     graphs: Tensor
     weights: Tensor
 
     def __init__(self, gcn: WeightedGraphConv) -> None:
         super().__init__()
-        graphs = torch.stack((gcn.A_0, gcn.A_1, gcn.A_2))
-        self.register_buffer("graphs", graphs.clone())
+        self.register_buffer("graphs", torch.stack((gcn.A_0, gcn.A_1, gcn.A_2))[:, None])
         weights = gcn.alpha.double().softmax(dim=0).float()
-        self.register_buffer("weights", weights[:, None, :, None, None])
-        self.plain = [torch.equal(A, torch.eye(len(A))) for A in graphs]
+        self.register_buffer("weights", weights[:, :, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C, T, V)` to the same shape."""
-        # one small matrix for all channels; a matrix a channel would be most of the exported file
-        messages = [
-            (x if plain else x @ A) * weight
-            for A, weight, plain in zip(self.graphs, self.weights, self.plain, strict=True)
-        ]
-        out: Tensor = messages[0] + messages[1] + messages[2]
+        # weighed here, so that a file holds three small matrices and not one a channel, which would
+        # be most of it; a runtime weighs them once, when it opens the file
+        out: Tensor = x @ (self.graphs * self.weights).sum(dim=0)
         return out
 
 
 class _Block(nn.Module):
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         assert isinstance(block, LastEBlock)
@@ -94,10 +86,10 @@ class _Block(nn.Module):
         plain = isinstance(block.st_att, nn.Identity)
         self.gates: nn.Module = nn.Identity() if plain else _Gates(block.st_att)
         branches = (tcn.branch1, tcn.branch2)
+        # a norm with a ReLU before and behind it: as a convolution it stays in the runtime's layout
         scale, shift = (torch.cat(p) for p in zip(*(affine(b[0]) for b in branches), strict=True))
-        self.register_buffer("scale", scale.float().view(1, -1, 1, 1))
-        self.register_buffer("shift", shift.float().view(1, -1, 1, 1))
-        self.over_frames = nn.ModuleList(b[2] for b in branches)
+        self.norm = _pointwise(scale[:, None], shift, groups=len(scale))
+        self.over_frames = _side_by_side(*(branch[2] for branch in branches))
         halves = zip(*(folded(b[3], b[4]) for b in branches), strict=True)
         self.over_channels = _pointwise(*(torch.cat(p) for p in halves), groups=2)
         self.residual: nn.Module = nn.Identity()
@@ -110,10 +102,32 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C_in, T, V)` to `(N, C, T / stride, V)`."""
         y = self.gates(F.relu(self.mix(self.messages(x))))
-        y = F.relu(y * self.scale + self.shift)
-        halves = zip(self.over_frames, y.chunk(2, dim=1), strict=True)
-        y = self.over_channels(torch.cat([conv(half) for conv, half in halves], dim=1))
+        y = self.over_channels(self.over_frames(F.relu(self.norm(y))))
         return F.relu(y + self.residual(x))
+
+
+def _side_by_side(*convs: nn.Module) -> nn.Conv2d:
+    """Depthwise convolutions over frames, each of its own channels, as one: dilation becomes zeros
+    between the taps, which costs less than to part the channels and to join them again."""
+    taps, weights = 0, []
+    for conv in convs:
+        assert isinstance(conv, nn.Conv2d)
+        taps = max(taps, 2 * int(conv.padding[0]) + 1)
+    for conv in convs:
+        assert isinstance(conv, nn.Conv2d)
+        pad, dilation = int(conv.padding[0]), conv.dilation[0]
+        weight = conv.weight.new_zeros(len(conv.weight), 1, taps, 1)
+        first = (taps - 1) // 2 - pad
+        weight[:, :, first : first + 2 * pad + 1 : dilation] = conv.weight
+        weights.append(weight)
+    channels = sum(map(len, weights))
+    stride = convs[0].stride
+    assert isinstance(stride, tuple)
+    joined = nn.Conv2d(
+        channels, channels, (taps, 1), stride, ((taps - 1) // 2, 0), groups=channels, bias=False
+    )
+    joined.load_state_dict({"weight": torch.cat(weights)})
+    return joined
 
 
 class DeployLastE(nn.Module):
