@@ -53,6 +53,8 @@ def window_clip(
         for track in tracks:
             chosen[track.frames, int(track.body_id)] = track.joints
         chosen = chosen[chosen.any(axis=(1, 2, 3))]
+    elif len(tracks) == 1 and len(tracks[0].frames) == frames:
+        chosen = tracks[0].joints[:, None]  # nobody to choose from
     else:
         rules = KINECT if bodies == "kinect" else ANY_ORDER
         chosen = choose_bodies(tracks, frames, V, dimensions=facts.dimensions, rules=rules).joints
@@ -67,13 +69,13 @@ def even_times(times: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Evenly spaced times for frames that come unevenly; None where they are even already."""
     if len(times) < 3:
         return None
-    frame = float(np.median(np.diff(times)))
     first, last = float(times[0]), float(times[-1])
-    count = min(round((last - first) / frame) + 1, MOST_FRAMES)
-    grid = np.linspace(first, last, max(count, 2))
-    if len(grid) == len(times) and np.abs(grid - times).max() <= EVEN * frame:
+    even = first + np.arange(len(times)) * ((last - first) / (len(times) - 1))
+    if np.abs(even - times).max() <= EVEN * (last - first) / (len(times) - 1):
         return None
-    return grid
+    frame = float(np.median(np.diff(times)))
+    count = min(round((last - first) / frame) + 1, MOST_FRAMES)
+    return np.linspace(first, last, max(count, 2))
 
 
 def _track(

@@ -49,10 +49,10 @@ class _Gates(nn.Module):
         self.register_buffer("alpha", attention.alpha.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.by_frame(x.mean(dim=3, keepdim=True)) * self.by_joint(
-            x.mean(dim=2, keepdim=True)
-        )
-        out: Tensor = x * (1 - self.alpha + self.alpha * gate)
+        by_frame = self.by_frame(x.mean(dim=3, keepdim=True))
+        by_joint = self.by_joint(x.mean(dim=2, keepdim=True))
+        # alpha meets the smaller factor: one product less over the whole clip
+        out: Tensor = x * (1 - self.alpha + by_frame * (self.alpha * by_joint))
         return out
 
 
@@ -156,9 +156,14 @@ class DeployLastE(nn.Module):
 
     def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
         """Logits `(N, K)` from body 0 of each stream's `(N, 3, T, V, M)`; `bodies` isn't used."""
-        x = torch.cat([streams[name][..., 0] for name in STREAMS], dim=1)
+        x = torch.cat([_first_body(streams[name]) for name in STREAMS], dim=1)
         first, *others = F.relu(self.stem(x)).chunk(len(STREAMS), dim=1)
         for other in others:
             first = first + other
         logits: Tensor = self.fc(self.blocks(first).mean(dim=(2, 3)))
         return logits
+
+
+def _first_body(stream: Tensor) -> Tensor:
+    """`(N, 3, T, V)` of `(N, 3, T, V, M)`; of a single body without a copy."""
+    return stream.squeeze(-1) if stream.shape[-1] == 1 else stream[..., 0]
