@@ -1,7 +1,7 @@
 """What a stream costs: milliseconds a prediction, frames that can be pushed, memory, start-up.
 
     python benchmarks/live.py                      all variants, torch and ONNX, on one CPU thread
-    python benchmarks/live.py --variants nano --frames 1000000 --onnx-only
+    python benchmarks/live.py --variants nano --frames 1000000 --every 200 --onnx-only
     python benchmarks/live.py --picture            frames per second of the terminal picture
 
 Weights are random: they cost what trained ones cost. Give it a quiet machine; `cpu` is the time of
@@ -56,11 +56,11 @@ def checkpoint(variant: str, folder: Path) -> Path:
     return path
 
 
-def measure(model: Path, frames: int) -> dict[str, float]:
-    """Pushes `frames` frames with a prediction every five, as a stream of 30 frames/s."""
+def measure(model: Path, frames: int, every: int) -> dict[str, float]:
+    """Pushes `frames` frames, with a prediction after each `every`, as a stream of 30 frames/s."""
     import lastkd
 
-    predictor = lastkd.StreamPredictor(model, window=2.5, step=5 / RATE)
+    predictor = lastkd.StreamPredictor(model, window=2.5, step=every / RATE)
     poses = walk(3000)
     for number in range(300):
         predictor.push(poses[number], number / RATE)
@@ -116,9 +116,10 @@ def start_up(model: Path) -> dict[str, float]:
     }
 
 
-def in_a_process(model: Path, frames: int) -> dict[str, float]:
+def in_a_process(model: Path, frames: int, every: int) -> dict[str, float]:
     """`measure` in a fresh process on one thread, so that memory is that of this model alone."""
-    command = [sys.executable, __file__, "--measure", str(model), "--frames", str(frames)]
+    command = [sys.executable, __file__, "--measure", str(model)]
+    command += ["--frames", str(frames), "--every", str(every)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     values: dict[str, float] = json.loads(done.stdout)
@@ -127,9 +128,8 @@ def in_a_process(model: Path, frames: int) -> dict[str, float]:
 
 async def picture(model: Path, size: tuple[int, int], seconds: float) -> dict[str, float]:
     """Draws a stream of 30 frames/s at a size for some seconds, as fast as it goes."""
-    from lastkd.live.frames import Frame
-
     import lastkd
+    from lastkd.data.frames import Frame
     from lastkd.live.screen.app import LiveApp
     from lastkd.live.screen.panels import LiveLine
     from lastkd.live.screen.state import LiveState
@@ -173,12 +173,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variants", default="nano,small,base,large")
     parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--onnx-only", action="store_true")
     parser.add_argument("--picture", action="store_true")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure is not None:
-        print(json.dumps(measure(given.measure, given.frames)))
+        print(json.dumps(measure(given.measure, given.frames, given.every)))
         return
     from lastkd.export.checkpoint import export_checkpoint
 
@@ -195,7 +196,11 @@ def main() -> None:
             for kind, model in (("onnx", exported), ("torch", trained)):
                 if kind == "torch" and given.onnx_only:
                     continue
-                row = {"model": variant, "runs in": kind, **in_a_process(model, given.frames)}
+                row = {
+                    "model": variant,
+                    "runs in": kind,
+                    **in_a_process(model, given.frames, given.every),
+                }
                 print(json.dumps(row | start_up(model)), flush=True)
 
 
