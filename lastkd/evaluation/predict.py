@@ -16,6 +16,7 @@ from lastkd.data.clip_input import clip_of_array, clips_of_path
 from lastkd.data.raw_clip import SingleClip
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError, nearest
+from lastkd.evaluation.calibration import checkpoint_calibration
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.models.checkpoint import check_fit, read_checkpoint
 
@@ -31,7 +32,7 @@ class Prediction:
     Attributes:
         name: of the file or clip.
         frames, bodies: T and M that were seen.
-        probabilities: `(K,)`.
+        probabilities: `(K,)`, calibrated where the checkpoint is (`lastkd calibrate`).
         class_names: K; numbers where the checkpoint doesn't name its classes.
     """
 
@@ -87,6 +88,7 @@ class Predictor:
         read = read_checkpoint(checkpoint)
         self.path = read.path
         self.info = read.info
+        self.calibration = checkpoint_calibration(read.path)
         self.store = ClipStore.open(data) if data is not None else None
         names = self.info.class_names
         if self.store is not None:
@@ -118,7 +120,7 @@ class Predictor:
         # bodies that keep their slots may come after one that is absent
         last = (there * torch.arange(1, there.shape[1] + 1)).amax(dim=1)
         logits = self.model(streams, last)
-        probabilities: NDArray[np.float32] = logits[0].softmax(dim=0).numpy()
+        probabilities = self.calibration.probabilities(logits[0].numpy()).astype(np.float32)
         bodies = int(joints.any(axis=(0, 2, 3)).sum())
         return Prediction(name, len(joints), bodies, probabilities, self.class_names)
 
