@@ -5,7 +5,9 @@
 For each model and part of a step: launches, megabytes read and written, places where the host
 waits, and megabytes that autograd keeps for the backward pass. Bytes are those of a clip for a
 student and of a body for a LAST-v2; one clip in five has two bodies. `inference` is the teacher's
-forward pass, in float16 with everything fused. The step is fp16 with a GradScaler. Needs g++.
+forward pass, in float16 with everything fused. `processes` is what several processes add to a step,
+whatever the batch: its bytes are those of all gradients. The step is fp16 with a GradScaler. Needs
+g++.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +26,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import pretended_cuda
 
+from lastkd.distributed import gradients
+from lastkd.distributed.gradients import GradientAverage
 from lastkd.models import STREAMS, SkeletonModel, get_architecture
 from lastkd.models.registry import build_model
 from lastkd.settings.resolve import resolve
@@ -31,6 +37,8 @@ from lastkd.training.optimiser import make_optimizer
 MODELS = ("last_e_nano", "last_e_small", "last_e_base", "last_e_large", "last_v2_base")
 CLASSES = 60
 Costs = dict[str, float]
+TENSORS_PER_JOIN = 128
+"""How many tensors one kernel of `torch.cat` takes."""
 
 
 def body_counts(clips: int) -> list[int]:
@@ -82,6 +90,31 @@ def training_costs(name: str, clips: int, frames: int) -> dict[str, Costs]:
     return costs
 
 
+def averaging_costs(name: str) -> Costs:
+    """What several processes add to a step of one model; the collective counts as one launch."""
+    with pretended_cuda.device(values=False) as counts:
+        model = build_model(get_architecture(name).for_training(), CLASSES).to("cuda")
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        group = SimpleNamespace(
+            broadcast=lambda tensor, src: None, all_reduce=lambda x: counts.launch("all_reduce", x)
+        )
+        with (
+            patch.object(gradients, "dist", group),
+            patch.object(gradients, "gather_objects", lambda accelerator, value: [value, value]),
+        ):
+            average = GradientAverage(SimpleNamespace(num_processes=2), model)  # type: ignore[arg-type]
+            average()  # only the first step asks which parameters have gradients
+            counts.reset()
+            average()
+        joining = -(-len(list(model.parameters())) // TENSORS_PER_JOIN) - 1
+        return {
+            "launches": counts.launches.total() + joining,
+            "bytes": counts.bytes.total(),
+            "waits": counts.waits.total(),
+        }
+
+
 def inference_costs(name: str, clips: int, frames: int) -> Costs:
     """A teacher's forward pass."""
     with pretended_cuda.device(values=False) as counts:
@@ -118,6 +151,7 @@ def main() -> None:
     result: dict[str, dict[str, Costs]] = {}
     for name in options.models:
         result[name] = training_costs(name, options.batch_size, options.frames)
+        result[name]["processes"] = averaging_costs(name)
         if get_architecture(name).family == "last_v2":
             result[name]["inference"] = inference_costs(name, options.batch_size, options.frames)
     if options.json:

@@ -64,6 +64,16 @@ def test_cpu_yaml_trains_in_two_processes_that_say_so(tmp_path: Path, store_path
 
 
 @pytest.mark.slow
+def test_torchrun_trains_in_two_processes(tmp_path: Path, store_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    module, *words = train(store_path, "run")
+    code, out = ran([*command, module, "--", *words], tmp_path)
+    assert code == 0, out
+    start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
+    assert (start["processes"], start["global_batch"]) == (2, 16)
+
+
+@pytest.mark.slow
 def test_parameters_stay_equal_across_the_ranks(tmp_path: Path, store_path: Path) -> None:
     worker = Path(__file__).with_name("rank_digest.py")
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), str(worker)]
