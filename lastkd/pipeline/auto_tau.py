@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastkd.data.store.clip_store import AUTO_SPLIT
 from lastkd.errors import UserError
 from lastkd.losses import KD
 from lastkd.runs.log import Run, read_runs
@@ -75,7 +76,7 @@ def standalone_of(settings: DistillSettings, runs: Sequence[Run], folder: Path) 
         for run in runs
         if run.teacher is None
         and run.model == settings.model_name
-        and run.start["settings"]["split"] == settings.split
+        and settings.split in (AUTO_SPLIT, run.start["settings"]["split"])
     ]
     same_seed = [run for run in fitting if run.seed == settings.seed]
     chosen = same_seed or fitting
