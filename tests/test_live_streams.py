@@ -19,7 +19,7 @@ from lastkd.errors import UserError
 from lastkd.evaluation.calibration import Calibration, checkpoint_calibration, softmax
 from lastkd.evaluation.stream import PAUSE, Action, StreamScore, best_threshold
 from lastkd.export.checkpoint import export_checkpoint
-from lastkd.live.calibrate import calibrate_model, fit_temperature
+from lastkd.live.calibrate import WINDOWS, calibrate_model, fit_temperature
 from lastkd.live.classifier import ModelFacts
 from lastkd.live.joined_clips import PAUSE_S, join_clips
 from lastkd.live.stream_evaluation import stream_answers
@@ -63,6 +63,14 @@ def test_the_threshold_parts_actions_from_pauses() -> None:
     labels = np.ones(100, np.int64)
     confidence = np.concatenate([np.linspace(0.6, 0.9, 50), np.linspace(0.2, 0.5, 50)])
     assert 0.5 < best_threshold(truth, labels, confidence) <= 0.6
+
+
+def test_the_threshold_never_silences_a_model_that_is_as_sure_in_pauses() -> None:
+    truth = answers((1, 50), (PAUSE, 50))
+    labels = np.ones(100, np.int64)
+    sure_in_pauses = np.concatenate([np.linspace(0.2, 0.5, 50), np.full(50, 0.9)])
+    threshold = best_threshold(truth, labels, sure_in_pauses)
+    assert (sure_in_pauses[:50] >= threshold).mean() >= 0.9
 
 
 def test_the_temperature_is_that_of_logits_that_were_scaled() -> None:
@@ -142,13 +150,15 @@ def test_calibrating_leaves_answers_and_makes_probabilities_honest(
     fitted = checkpoint_calibration(copy)
     store = ClipStore.open(store_path)
     training, _ = store.split("xsub")
-    assert fitted.window_s == pytest.approx(np.median(store.frames[training]) / 30, abs=1e-3)
+    median = np.median(store.frames[training]) / 30
+    assert any(fitted.window_s == pytest.approx(share * median, abs=1e-3) for share in WINDOWS)
     assert fitted.data_hash == store.content_hash
     assert fitted.ece is not None and fitted.ece_before is not None
     exported = Path(export_checkpoint(copy, tmp_path / "nano.onnx", data=store_path).path)
     assert lastkd.StreamPredictor(exported).facts.calibration == fitted
     again = calibrate_model(exported, store_path, rate=60)
-    assert again.window_s == pytest.approx(fitted.window_s / 2, abs=1e-3)
+    assert again.rate == 60
+    assert again.step_s == pytest.approx(fitted.step_s / 2, abs=1e-3)
     assert lastkd.StreamPredictor(exported).facts.calibration == again
     assert again.temperature == pytest.approx(fitted.temperature, rel=0.02)
 

@@ -33,7 +33,7 @@ class Calibration:
     Attributes:
         temperature: logits are divided by it before the softmax (Guo et al., ICML 2017).
         threshold: smoothed top probability below which a stream shows "nothing".
-        window_s: seconds of a stream that are classified at once, the median training clip.
+        window_s: seconds of a stream that are classified at once.
         shortest_s: seconds after which a first prediction makes sense, the training clips' lowest
             decile.
         step_s: seconds between two predictions.

@@ -21,7 +21,7 @@ from lastkd.evaluation.calibration import (
     softmax,
     store_in_checkpoint,
 )
-from lastkd.evaluation.stream import PAUSE, best_threshold
+from lastkd.evaluation.stream import PAUSE, best_threshold, truth_of
 from lastkd.export.formats import ABOUT
 from lastkd.files.atomic import replacing
 from lastkd.live.classifier import Classifier
@@ -29,8 +29,11 @@ from lastkd.live.joined_clips import join_clips
 from lastkd.live.open_model import open_classifier
 from lastkd.live.stream_evaluation import check_classes, stream_answers
 
-MOST_STREAMED = 400
-"""Clips whose streams decide the threshold."""
+MOST_STREAMED = 150
+"""Clips whose streams decide window and threshold."""
+WINDOWS = (0.5, 0.75, 1.0)
+"""Windows that are tried, as shares of the median training clip. Training crops clips to as little
+as half, so a model knows them all; a shorter one answers sooner, a longer one knows more."""
 STREAM_SEED = 1
 """Of these streams; `evaluate --stream` uses others."""
 TEMPERATURES = (0.05, 20.0)
@@ -47,9 +50,9 @@ def calibrate_model(
 ) -> Calibration:
     """Fits a calibration on the test part of a split, and stores it in the model's file.
 
-    The temperature minimises the cross-entropy of whole clips. Window and step follow from the
-    training clips' lengths. The threshold is the one with the best answers on streams of test clips
-    with pauses between them, actions and pauses counting alike.
+    The temperature minimises the cross-entropy of whole clips. The step follows from the training
+    clips' lengths. Window and threshold are those with the best answers on streams of test clips
+    with pauses between them.
 
     Args:
         model: a checkpoint or an exported ONNX file, which is rewritten.
@@ -78,8 +81,7 @@ def calibrate_model(
         ece_before=round(calibration_error(softmax(logits), labels), 3),
         ece=round(calibration_error(softmax(logits, temperature), labels), 3),
     ).with_clips(store.frames[training], rate)
-    classifier.facts = replace(classifier.facts, calibration=fitted)
-    fitted = replace(fitted, threshold=_threshold(classifier, store, test, on_progress))
+    fitted = _fit_to_streams(classifier, fitted, store, test, on_progress)
     if path.suffix == ".onnx":
         store_in_onnx(path, fitted)
     else:
@@ -124,29 +126,34 @@ def _clip_logits(
     return np.stack(rows)
 
 
-def _threshold(
+def _fit_to_streams(
     classifier: Classifier,
+    known: Calibration,
     store: ClipStore,
     clips: NDArray[np.int64],
     on_progress: Callable[[str, int, int], None],
-) -> float:
-    drawn = rng.permutation(STREAM_SEED, "stream clips", count=len(clips))[:MOST_STREAMED]
-    rate = classifier.facts.calibration.rate
-    truths, labels, confidences, done = [], [], [], 0
-    for stream in join_clips(store, clips[np.sort(drawn)], rate=rate, seed=STREAM_SEED):
-        truth = np.full(len(stream.joints), PAUSE, np.int64)
-        for action in stream.actions:
-            truth[action.start : action.stop] = action.label
-        shown, confidence, _ = stream_answers(classifier, stream, rate, threshold=0.0)
-        truths.append(truth)
-        labels.append(shown)
-        confidences.append(confidence)
-        done += len(stream.actions)
-        on_progress("clips of streams", done, len(drawn))
-    best = best_threshold(
-        np.concatenate(truths), np.concatenate(labels), np.concatenate(confidences)
-    )
-    return round(best, 4)
+) -> Calibration:
+    """The same with the window that is right in most frames of actions, and its threshold."""
+    drawn = np.sort(rng.permutation(STREAM_SEED, "stream clips", count=len(clips))[:MOST_STREAMED])
+    best, best_accuracy, done = known, -1.0, 0
+    for share in WINDOWS:
+        window = round(share * known.window_s, 4)
+        tried = replace(known, window_s=window, shortest_s=min(known.shortest_s, window))
+        classifier.facts = replace(classifier.facts, calibration=tried)
+        truths, labels, confidences = [], [], []
+        for stream in join_clips(store, clips[drawn], rate=known.rate, seed=STREAM_SEED):
+            shown, confidence, _ = stream_answers(classifier, stream, known.rate, threshold=0.0)
+            truths.append(truth_of(stream.actions, len(shown)))
+            labels.append(shown)
+            confidences.append(confidence)
+            done += len(stream.actions)
+            on_progress("clips of streams", done, len(WINDOWS) * len(drawn))
+        truth, label = np.concatenate(truths), np.concatenate(labels)
+        accuracy = float((label == truth)[truth != PAUSE].mean())
+        if accuracy > best_accuracy:
+            threshold = best_threshold(truth, label, np.concatenate(confidences))
+            best, best_accuracy = replace(tried, threshold=round(threshold, 4)), accuracy
+    return best
 
 
 def store_in_onnx(path: Path, calibration: Calibration) -> None:
