@@ -150,8 +150,10 @@ def test_distilling_without_inputs_says_so_and_uses_the_builtin_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(builtin, "TEACHER_EPOCHS", 1)
-    builtin.builtin_teacher()  # a poor one, so that the run finds a teacher without minutes
+    read = builtin.read_mapping
+    short = {"teacher_settings": {"epochs": 1}}  # a poor teacher, but at once
+    monkeypatch.setattr(builtin, "read_mapping", lambda path: read(path) | short)
+    builtin.builtin_teacher()
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), "-m", "lastkd.distill"]
     command += ["--variant", "nano", "--run", "run", "--epochs", "1"]
     code, out = ran(command, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))

@@ -166,3 +166,17 @@ def test_epochs_that_are_asked_for_replace_the_recipes_steps() -> None:
 def test_an_unknown_recipe_names_those_that_there_are() -> None:
     with pytest.raises(UserError, match=r"recipe 'smal' is unknown; did you mean 'small'"):
         resolve(TrainSettings, {"model": "last_e_nano", "recipe": "smal"})
+
+
+def test_a_file_may_give_settings_to_one_kind_of_run(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "epochs: 4\nteacher_settings: {epochs: 9}\nstandalone_settings: {label_smoothing: 0.2}\n"
+        "distilled_settings: {alpha: 0.3}\n"
+    )
+    teacher = resolve(TrainSettings, {"model": "last_v2_tiny"}, file=file)
+    alone = resolve(TrainSettings, {"model": "last_e_nano"}, file=file)
+    distilled = resolve(DistillSettings, {"variant": "nano"}, file=file)
+    assert (teacher.epochs, teacher.label_smoothing) == (9, 0.1)
+    assert (alone.epochs, alone.label_smoothing) == (4, 0.2)
+    assert (distilled.epochs, distilled.loss.settings()["alpha"]) == (4, 0.3)

@@ -270,3 +270,15 @@ def test_a_thousand_clips_take_seconds() -> None:
     began = time.process_time()
     made = sum(1 for _ in src)
     assert (time.process_time() - began) / made < 0.02
+
+
+def test_wrong_labels_are_those_of_training_clips_alone_and_change_nothing_else() -> None:
+    sizes = {"subjects": 6, "clips_per_subject_and_action": 3}
+    right = list(SyntheticSource(SyntheticSettings(**sizes)))
+    given = list(SyntheticSource(SyntheticSettings(**sizes, wrong_label_share=0.25)))
+    wrong = [a.label != b.label for a, b in zip(right, given, strict=True)]
+    trains = [clip.performer % 2 == 1 for clip in right]
+    assert not any(w for w, t in zip(wrong, trains, strict=True) if not t)
+    assert sum(wrong) / sum(trains) == pytest.approx(0.25, abs=0.08)
+    for a, b in zip(right, given, strict=True):
+        assert np.array_equal(a.joints, b.joints)

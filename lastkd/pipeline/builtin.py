@@ -19,14 +19,12 @@ from lastkd.distributed.stop_requests import Stopped
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.runner import PipelineRunner
-from lastkd.pipeline.settings import SequenceSettings
+from lastkd.pipeline.settings import SECTIONS, SequenceSettings
 from lastkd.pipeline.steps import PreparationStep, SequenceStep, TrainingStep, make_steps
 from lastkd.runs.log import Run
 from lastkd.version import __version__
 
 TEACHER_MODEL = "last_v2_tiny"
-TEACHER_EPOCHS = 12
-"""Twice the students'."""
 
 
 def builtin_sequence(folder: Path, seed: int = 0) -> SequenceSettings:
@@ -36,6 +34,9 @@ def builtin_sequence(folder: Path, seed: int = 0) -> SequenceSettings:
         folder: holds the store and all runs.
         seed: of all three runs.
     """
+    values = read_mapping(CONFIGS / "training" / "synthetic.yaml")
+    sections = {name: values.pop(name, {}) for name in SECTIONS}
+    sections["teacher_settings"] |= {"seed": seed}
     return SequenceSettings(
         data=folder / "store",
         split="xsub",
@@ -44,8 +45,8 @@ def builtin_sequence(folder: Path, seed: int = 0) -> SequenceSettings:
         teacher_epoch="last",
         variant=("nano",),
         first_seed=seed,
-        settings=read_mapping(CONFIGS / "training" / "synthetic.yaml"),
-        teacher_settings={"epochs": TEACHER_EPOCHS, "seed": seed},
+        settings=values,
+        **sections,
     )
 
 

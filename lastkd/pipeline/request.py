@@ -14,7 +14,7 @@ from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau, require_kd
 from lastkd.settings.architecture import short_name
-from lastkd.settings.resolve import default_paths, resolve
+from lastkd.settings.resolve import default_paths, kind_values, resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.settings.students import model_of, parse_variants
 from lastkd.settings.teachers import missing_checkpoint
@@ -130,9 +130,14 @@ def _origin(given: bool) -> str:
     return "" if given else " at the path in configs/data/places.yaml"
 
 
+def _file_values(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What the user's file says of a distillation."""
+    return kind_values(read_mapping(file), DistillSettings, given) if file else {}
+
+
 def tau_is_measured(given: dict[str, Any], file: Path | None) -> bool:
     """Whether `--tau auto` goes by the teacher's labels, as no standalone run is given."""
-    from_file = read_mapping(file) if file else {}
+    from_file = _file_values(file, given)
     return given.get("tau", from_file.get("tau")) == AUTO and given.get("standalone") is None
 
 
@@ -155,7 +160,7 @@ def resolve_all(
     """
     given = dict(given)
     standalone = given.pop("standalone", None)
-    from_file = read_mapping(file) if file else {}
+    from_file = _file_values(file, given)
     automatic = given.get("tau", from_file.get("tau")) == AUTO
     if automatic:
         given["tau"] = USUAL_TAU

@@ -17,7 +17,7 @@ from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU
 from lastkd.pipeline.request import resolve_models
 from lastkd.settings.architecture import get_architecture
 from lastkd.settings.durations import checked_duration
-from lastkd.settings.resolve import default_paths, resolve
+from lastkd.settings.resolve import KINDS, default_paths, resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings, setting_names
 from lastkd.settings.students import parse_variants, students
 from lastkd.settings.teachers import joined, missing_checkpoint
@@ -28,7 +28,8 @@ OF_THE_SEQUENCE = {
     *("model", "variant", "teacher", "teacher_cache"),
 }
 """Settings of a run that the sequence decides."""
-_BY_KIND = ("teacher_settings", "standalone_settings", "distilled_settings")
+SECTIONS = tuple(f"{kind}_settings" for kind in KINDS)
+"""Settings of one kind of run alone."""
 
 
 def settings_of_runs(given: Mapping[str, Any] | None = None) -> set[str]:
@@ -39,9 +40,6 @@ def settings_of_runs(given: Mapping[str, Any] | None = None) -> set[str]:
     """
     names = {*setting_names(TrainSettings), *setting_names(DistillSettings, given)}
     return names - OF_THE_SEQUENCE
-
-
-KINDS = ("teacher", "standalone", "distilled")
 
 
 def _kinds(value: Any) -> tuple[str, ...]:
@@ -285,7 +283,7 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
     where = str(file or "settings")
     of_sequence = set(SequenceSettings.model_fields)
     of_runs = settings_of_runs(_flat(from_file) | given)
-    for kind in ("settings", *_BY_KIND):
+    for kind in ("settings", *SECTIONS):
         section = from_file.get(kind) or {}
         if not isinstance(section, dict):
             raise UserError(f"{where}: {kind} must hold 'key: value' lines, one setting each")
@@ -306,7 +304,7 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
     _check_keys(run_values, of_runs, where)
     # the command line overrides what the file gives to one kind of run
     overridden = {name for name in given if name in of_runs}
-    for kind in _BY_KIND:
+    for kind in SECTIONS:
         section = values.get(kind, {})
         values[kind] = {k: v for k, v in section.items() if k not in overridden and v is not None}
     sequence = validated(SequenceSettings, {**values, "settings": run_values}, where)

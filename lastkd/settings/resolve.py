@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -68,7 +69,7 @@ def resolve(
         UserError: a key is unknown, or a value is missing or doesn't fit.
     """
     where = str(file or "settings")
-    from_file = read_mapping(file) if file else {}
+    from_file = kind_values(read_mapping(file), kind, given) if file else {}
     known = setting_names(kind, from_file | given)
     for key in from_file:
         if key not in known:
@@ -76,7 +77,8 @@ def resolve(
     values = defaults(kind)
     values |= recipe_values(kind, from_file | given)
     if preset is not None:
-        values |= read_mapping(CONFIGS / "training" / f"{preset}.yaml")
+        of_preset = read_mapping(CONFIGS / "training" / f"{preset}.yaml")
+        values |= without_kd(kind_values(of_preset, kind, from_file | given), from_file | given)
     values |= from_file | given
     if kind is TrainSettings and values.get("model") is None:
         raise UserError(f"which model? give --model with one of {', '.join(model_names())}")
@@ -138,20 +140,39 @@ def recipe_values(kind: type[ConfiguredSettings], given: dict[str, Any]) -> dict
         return {}
     if name not in recipes():
         raise UserError(f"recipe {name!r} is unknown; {nearest(str(name), recipes())}")
-    values = read_mapping(CONFIGS / "recipe" / f"{name}.yaml")
-    of_kind = {
-        kind: values.pop(f"{kind}_settings") for kind in ("teacher", "standalone", "distilled")
-    }
-    values |= of_kind[_kind_of_run(kind, given)]
+    of_recipe = read_mapping(CONFIGS / "recipe" / f"{name}.yaml")
+    values = without_kd(kind_values(of_recipe, kind, given), given)
     if given.get("epochs") is not None and given.get("steps") is None:
         values["steps"] = None
-    if given.get("loss", KD.name) != KD.name:  # the recipe's loss is KD
-        values = {key: value for key, value in values.items() if key not in KD.setting_names()}
     known = setting_names(kind, values | given)
     return {key: value for key, value in values.items() if key in known}
 
 
-def _kind_of_run(kind: type[ConfiguredSettings], given: dict[str, Any]) -> str:
+def kind_values(
+    values: Mapping[str, Any], kind: type[ConfiguredSettings], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A file's settings for one kind of run: those of every run, overridden by its own.
+
+    The file may have the sections `teacher_settings`, `standalone_settings` and
+    `distilled_settings`, as a sequence's has.
+    """
+    sections = {f"{name}_settings": values.get(f"{name}_settings") or {} for name in KINDS}
+    common = {name: value for name, value in values.items() if name not in sections}
+    return common | sections[f"{_kind_of_run(kind, {**common, **given})}_settings"]
+
+
+def without_kd(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` without KD's settings if another loss is asked for."""
+    if given.get("loss", KD.name) == KD.name:
+        return values
+    return {name: value for name, value in values.items() if name not in KD.setting_names()}
+
+
+KINDS = ("teacher", "standalone", "distilled")
+"""Kinds of runs that a file may give settings of their own."""
+
+
+def _kind_of_run(kind: type[ConfiguredSettings], given: Mapping[str, Any]) -> str:
     """`distilled`, `teacher` for a LAST-v2 that is trained alone, or `standalone`."""
     if kind is not TrainSettings:
         return "distilled"

@@ -85,6 +85,12 @@ class SyntheticSettings(BaseModel):
     distractor_share: float = Field(
         default=0.5, ge=0, le=1, description="share of bodies that make an unrelated small movement"
     )
+    wrong_label_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the training performers' clips that are labelled as another action",
+    )
     noise_m: float = Field(default=0.015, ge=0, description="sensor noise per coordinate, metres")
     dropped_joint_share: float = Field(
         default=0.03,

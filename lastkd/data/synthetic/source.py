@@ -160,12 +160,22 @@ class SyntheticSource(Source):
         add_noise(rng, joints, settings.noise_m)
         return Clip(
             name=_name(subject, label, repetition),
-            label=label,
+            label=self._given_label(subject, label, repetition),
             joints=by_motion(joints).astype(np.float32),
             performer=subject + 1,
             camera=1,
             setup=1,
         )
+
+    def _given_label(self, subject: int, label: int, repetition: int) -> int:
+        """The label that an annotator gave: wrong for some clips of training performers."""
+        share = self.settings.wrong_label_share
+        if not share or subject % 2:
+            return label
+        wrong, other = _generator("label", self.settings.seed, subject, label, repetition).random(2)
+        if wrong >= share:
+            return label
+        return (label + 1 + int(other * (len(ACTIONS) - 1))) % len(ACTIONS)
 
     def _subject(self, subject: int) -> _Subject:
         if subject not in self._subjects:
