@@ -146,7 +146,7 @@ _TRAINED = {
 
     The settings are those of lastkd.train.
     """,
-    "baselines": """Trains the students without a teacher, one after the other.
+    "baselines": """Trains the students without a teacher, side by side on one pass of the views.
 
     \b
       lastkd kaggle push baselines --variant all --data OWNER/ntu60
