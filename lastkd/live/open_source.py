@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.clip_input import clips_of_path
 from lastkd.data.formats.ntu_skeleton import read_skeleton
 from lastkd.data.formats.skeleton_text import Recording
 from lastkd.data.open_source import format_of
@@ -14,13 +15,13 @@ from lastkd.data.open_source import open_source as open_dataset
 from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
 from lastkd.errors import UserError, nearest
 from lastkd.live.classifier import ModelFacts
+from lastkd.live.layout import layout_of
 from lastkd.live.sources import (
     FrameSource,
     GrowingFolder,
     JsonLines,
     RecordedBodies,
     RecordedClip,
-    check_folder,
 )
 
 
@@ -50,15 +51,15 @@ def open_frames(
         return _from_store(path, clip, rate)
     if path.suffix == ".skeleton":
         return _from_recording(path.name, read_skeleton(path), rate)
-    if path.suffix == ".npy":
-        return RecordedClip(path.name, _array(path), rate)
     if path.suffix in (".jsonl", ".ndjson"):
         return JsonLines(path.name, path.open("rb"), facts.dimensions, rate)
+    if path.is_dir() and (any(path.glob("*.json")) or not any(path.iterdir())):
+        return GrowingFolder(path, rate, facts.dimensions, wait_s)  # a file a frame
     if format_of(path) is not None:
         return _from_dataset(source, clip, facts, rate)
-    if path.is_dir():
-        check_folder(path)
-        return GrowingFolder(path, rate, facts.dimensions, wait_s)
+    if path.suffix == ".npy":
+        (only,) = clips_of_path(path, layout_of(facts))
+        return RecordedClip(only.name, only.joints, rate)
     raise UserError(
         f"{path}: holds no frames that can be played; give a .skeleton, .npy or .jsonl file, a "
         "store, a set that lastkd prepare reads, or a folder of an estimator's .json files"
@@ -86,14 +87,13 @@ def _from_recording(name: str, recording: Recording, rate: float) -> FrameSource
 
 
 def _from_dataset(source: str, clip: str | None, facts: ModelFacts, rate: float) -> FrameSource:
-    reader = open_dataset(source, layout=facts.layout or None, labelled=False)
+    reader = open_dataset(source, layout=layout_of(facts), labelled=False)
     index = _index(source, tuple(reader.names()), clip)
     reading = next(reader.read(index, index + 1))
     if reading.clip is None:
         reason = reading.fault or f"{source}: {reading.name} shows nobody"
         raise UserError(reason)
-    label = reader.class_names[reading.clip.label]
-    return RecordedClip(f"{reading.name} ({label})", reading.clip.joints, rate)
+    return RecordedClip(reading.name, reading.clip.joints, rate)
 
 
 def _index(source: str, names: tuple[str, ...], clip: str | None) -> int:
@@ -105,14 +105,3 @@ def _index(source: str, names: tuple[str, ...], clip: str | None) -> int:
         return int(clip)
     hint = nearest(clip, names) if len(names) < 5000 else f"they are named like {names[0]}"
     raise UserError(f"{source}: has no clip {clip!r}; {hint[:300]}")
-
-
-def _array(path: Path) -> NDArray[np.floating]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: can't be read as an array ({reason})") from None
-    if not (isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.ndim in (3, 4)):
-        raise UserError(f"{path}: holds no joints (frames, bodies, joints, 3)")
-    return array[:, None] if array.ndim == 3 else array

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.data.frames import BROKEN, Frame, parse_line
-from lastkd.errors import UserError
 from lastkd.live.window import Bodies
 
 POLL_S = 0.02
@@ -181,16 +180,3 @@ class GrowingFolder(FrameSource):
                 break
             stop.wait(POLL_S)  # its writer isn't done
         return Frame(frame.joints, number / self._rate, frame.scores, frame.ids, frame.fault)
-
-
-def check_folder(folder: Path) -> None:
-    """
-    Raises:
-        UserError: there is something else than JSON files in the folder.
-    """
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if names and not any(name.endswith(".json") for name in names):
-        raise UserError(
-            f"{folder}: holds {names[0]}, and no .json file of a pose estimator; give a store, a "
-            "clip, or the folder into which the estimator writes"
-        )

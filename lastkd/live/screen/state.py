@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lastkd.data.frames import Frame
 from lastkd.data.layouts import Layout
+from lastkd.live.layout import layout_of
 from lastkd.live.prediction import StreamPrediction
 from lastkd.live.session import LiveSession
 from lastkd.monitor.screen.glyphs import Glyphs
@@ -65,15 +66,7 @@ class LiveState:
     @cached_property
     def layout(self) -> Layout:
         """Of the model's skeleton."""
-        facts = self.session.predictor.facts
-        return Layout(
-            name=facts.layout,
-            joints=facts.joints,
-            parents=facts.parents,
-            centre=facts.parents.index(-1),
-            mirror=facts.mirror,
-            dimensions=facts.dimensions,
-        )
+        return layout_of(self.session.predictor.facts)
 
     def take_frame(self, frame: Frame, now: float) -> None:
         """A frame was pushed."""
