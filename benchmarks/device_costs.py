@@ -19,8 +19,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -41,17 +43,17 @@ TENSORS_PER_JOIN = 128
 """How many tensors one kernel of `torch.cat` takes."""
 
 
-def body_counts(clips: int) -> list[int]:
+def body_counts(clips: int) -> NDArray[np.int64]:
     """Each clip's number of bodies: one clip in five has two."""
-    return [2 if clip % 5 == 0 else 1 for clip in range(clips)]
+    return np.where(np.arange(clips) % 5 == 0, 2, 1)
 
 
-def made_up_batch(clips: int, frames: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Streams, body counts and labels on the device."""
+def made_up_batch(clips: int, frames: int) -> tuple[dict[str, Tensor], NDArray[np.int64], Tensor]:
+    """Streams and labels on the device, and body counts."""
     shape = (clips, 3, frames, 25, 2)
     streams = {name: torch.randn(shape).to("cuda") for name in STREAMS}
     labels = torch.zeros(clips, dtype=torch.int64).to("cuda")
-    return streams, torch.tensor(body_counts(clips)).to("cuda"), labels
+    return streams, body_counts(clips), labels
 
 
 def training_costs(name: str, clips: int, frames: int) -> dict[str, Costs]:
@@ -138,7 +140,7 @@ def inference_costs(name: str, clips: int, frames: int) -> Costs:
 
 def _rows(model: SkeletonModel, clips: int) -> int:
     """What bytes are divided by: clips, or bodies where the model looks at all of them."""
-    return clips if model.max_bodies == 1 else sum(body_counts(clips))
+    return clips if model.max_bodies == 1 else int(body_counts(clips).sum())
 
 
 def main() -> None:

@@ -52,3 +52,17 @@ class Overflowing(Pooled):
 def overflowing(num_classes: int, layout: Layout) -> nn.Module:
     torch.manual_seed(5)
     return Overflowing(num_classes, layout)
+
+
+class Scaled(Pooled):
+    """Holds a constant that no cast of the module reaches."""
+
+    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None) -> Tensor:
+        weights = torch.linspace(0.5, 1.5, 3, device=streams["joint"].device)
+        x = {name: stream * weights[:, None, None, None] for name, stream in streams.items()}
+        logits = super().forward(x, bodies)
+        return logits @ torch.eye(logits.shape[1], device=logits.device)
+
+
+def scaled(num_classes: int, layout: Layout) -> nn.Module:
+    return Scaled(num_classes, layout)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.models import LastE
-from lastkd.models.blocks import residual_path
 
 
 def _branch(C: int, stride: int, dilation: int) -> nn.Sequential:
@@ -107,11 +106,17 @@ class _Block(nn.Module):
         self.gcn_bn = nn.BatchNorm2d(C)
         self.st_att = _Attention(C) if attention else nn.Identity()
         self.tcn = _Temporal(C, stride)
-        self.residual_path = residual_path(C_in, C, stride)
+        self.residual_path = _residual_path(C_in, C, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.tcn(self.st_att(F.relu(self.gcn_bn(self.gcn(x)))))
         return F.relu(y + self.residual_path(x))
+
+
+def _residual_path(C_in: int, C: int, stride: int) -> nn.Module:
+    if C_in == C and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(C_in, C, 1, stride=(stride, 1)), nn.BatchNorm2d(C))
 
 
 class PlainLastE(nn.Module):

@@ -52,9 +52,9 @@ class Views:
         """Clip numbers `(B,)` on the views' device; a batch needs to bring them there only once."""
         return to_device(torch.as_tensor(clips), self.device)
 
-    def bodies(self, clips: NDArray[np.int64] | Tensor) -> Tensor:
-        """Each clip's number of bodies, `(B,)`."""
-        return self._bodies[self.index(clips)]
+    def bodies(self, clips: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Each clip's number of bodies, `(B,)`, in main memory."""
+        return self.store.bodies[clips].astype(np.int64)
 
     def draw(self, seed: int, epoch: int) -> Tensor:
         """The epoch's draws for every clip of the store, float32 in [0, 1).

@@ -81,7 +81,7 @@ def clip_logits(
             cut = views.evaluation(batch) if number == 0 else views.training(batch, draws)
             streams = {name: stream.to(device) for name, stream in cut.items()}
             with _autocast(accelerator, precision):
-                logits = model(streams, views.bodies(batch).to(device)).float()
+                logits = model(streams, views.bodies(batch)).float()
             places = slice(rank + start * world, rank + (start + len(batch)) * world, world)
             rows[places] += logits if views_per_clip == 1 else logits.softmax(dim=1)
             on_progress(number * len(mine) + start + len(batch))

@@ -13,6 +13,7 @@ from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.evaluation.checkpoint import split_of, view_settings
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.checkpoint import Checkpoint, check_fit, read_checkpoint
 from lastkd.settings.views import ViewSettings
 
@@ -53,7 +54,7 @@ class ExampleClips:
     def training(self, number: int, count: int) -> Tensor:
         return self._joints(self._training, number, count)
 
-    def evaluation(self, number: int, count: int) -> tuple[Streams, Tensor] | None:
+    def evaluation(self, number: int, count: int) -> tuple[Streams, BodyCounts] | None:
         """Streams and number of bodies of the evaluation view of `test`; None of a made-up clip."""
         if self.views is None:
             return None

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.models.blocks import affine, folded
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.last_e_layers import LastEBlock, StreamFusion, WeightedGraphConv
 from lastkd.settings.architecture import STREAMS
 
@@ -154,7 +155,7 @@ class DeployLastE(nn.Module):
         self.fc.load_state_dict(fc.state_dict())
         self.requires_grad_(False).eval()
 
-    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(N, K)` from body 0 of each stream's `(N, 3, T, V, M)`; `bodies` isn't used."""
         x = torch.cat([_first_body(streams[name]) for name in STREAMS], dim=1)
         first, *others = F.relu(self.stem(x)).chunk(len(STREAMS), dim=1)

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from lastkd.models.blocks import Weights
+from lastkd.models.bodies import BodyCounts
+from lastkd.models.last_v2_layers import classified
 from lastkd.settings.architecture import STREAMS
 
 
@@ -24,7 +27,7 @@ class DeployLastV2(nn.Module):
     def __init__(
         self,
         data_bn: Iterable[nn.Module],
-        backbone: nn.Module,
+        backbone: nn.Sequential,
         fc: nn.Module,
         average_present: bool,
     ) -> None:
@@ -33,7 +36,7 @@ class DeployLastV2(nn.Module):
         self.backbone, self.fc = backbone, fc
         self.average_present = average_present
 
-    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(1, K)` of one clip.
 
         Args:
@@ -44,8 +47,9 @@ class DeployLastV2(nn.Module):
         folded = []
         for norm, name in zip(self.data_bn, STREAMS, strict=True):
             folded.append(norm(streams[name].permute(0, 4, 1, 2, 3).flatten(0, 1)))
-        features = self.backbone(torch.cat(folded)).mean(dim=(2, 3))
-        by_body = self.fc(features).unflatten(0, (len(STREAMS), -1)).sum(dim=0)
+        x = torch.cat(folded)
+        logits = classified(x, self.backbone, self.fc, Weights(self, x.dtype))
+        by_body = logits.unflatten(0, (len(STREAMS), -1)).sum(dim=0)
         weight = torch.ones_like(by_body)
         if self.average_present:
             present = (streams["joint"] != 0).flatten(1, 3).any(dim=1)  # (1, M)

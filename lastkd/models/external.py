@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
+from lastkd.data.transfer import to_device
 from lastkd.errors import UserError
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.registry import SkeletonModel
 from lastkd.plugins import import_object
 from lastkd.settings.architecture import ExternalArchitecture
@@ -33,12 +35,14 @@ class ExternalModel(SkeletonModel):
         super().__init__(architecture, num_classes, layout)
         self.model = _call_factory(architecture.name, num_classes, layout)
 
-    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(B, K)` from the MIB dict.
 
         Raises:
             UserError: the module returns something else.
         """
+        if bodies is not None:
+            bodies = to_device(torch.as_tensor(bodies), streams["joint"].device)
         logits = self.model(streams, bodies)
         expected = len(streams["joint"]), self.num_classes
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:

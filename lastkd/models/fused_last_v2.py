@@ -22,7 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.models.blocks import SpatioTemporalAttention, affine, folded, symmetric_normalised
-from lastkd.models.last_v2_layers import HEADS, AdaptiveGraphConv, LastV2Block, LinearAttention
+from lastkd.models.bodies import BodyCounts, BodyIndex
+from lastkd.models.last_v2_layers import (
+    AdaptiveGraphConv,
+    LastV2Block,
+    LinearAttention,
+    along_frames,
+    averaged,
+    side_by_side,
+)
+from lastkd.models.linear_attention import by_head, linear_attention
 from lastkd.settings.architecture import STREAMS
 
 CPU_ROWS = 3
@@ -40,7 +49,7 @@ class _Frozen(nn.Module):
 
 
 class _Product(_Frozen):
-    """A 1x1 convolution with the norm behind it: one product on `(..., C)`."""
+    """A 1x1 convolution or linear layer, with the norm behind it: one product on `(..., C)`."""
 
     weight: Tensor
     bias: Tensor
@@ -55,7 +64,7 @@ class _Product(_Frozen):
 
 
 class _Graph(_Frozen):
-    """All messages in one product, all their convolutions and the norm in another."""
+    """All messages in one product, all their convolutions, the norm and the ReLU in another."""
 
     fixed: Tensor
     node: Tensor
@@ -73,20 +82,20 @@ class _Graph(_Frozen):
             weights.pop()  # the message of a zero graph is zero
         scale, shift = affine(norm)
         weight = torch.cat([*weights, by_clip], dim=1) * scale[:, None]
-        # out[w] = sum_v A[v, w] x[v]: the product's left matrix is A's transpose, joint by joint
-        fixed = torch.stack([A.t() for A in graphs], dim=1)  # (V, K, V)
+        # out[w] = sum_v A[v, w] x[v]: the product's left matrix is A's transpose
+        fixed = torch.stack([A.t() for A in graphs])
         self.hold(fixed=fixed, weight=weight, bias=shift, node=gcn.node_proj.weight.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, T, V, C_in)` to `(N, T, V, C_out)`, after the ReLU."""
-        N, T, V, _ = x.shape
-        nodes = F.normalize(F.linear(x.mean(dim=1), self.node).float(), dim=2)
+        """`(T, N, V, C_in)` to `(T, N, V, C_out)`, after the ReLU."""
+        T, N, V, C = x.shape
+        nodes = F.normalize(F.linear(x.mean(dim=0), self.node).float(), dim=2)
         # softmax over the last axis of the adjacency, then its transpose as for the fixed graphs
         by_clip = (nodes @ nodes.transpose(1, 2)).softmax(dim=-1).transpose(1, 2).to(x.dtype)
-        fixed = self.fixed.expand(N, *self.fixed.shape)
-        left = torch.cat((fixed, by_clip.unsqueeze(2)), dim=2).flatten(1, 2)  # (N, V * K, V)
-        messages = left.unsqueeze(1) @ x  # (N, T, V * K, C)
-        return F.linear(messages.view(N, T, V, -1), self.weight, self.bias).relu_()
+        left = side_by_side(self.fixed, by_clip.unsqueeze(1), T)  # (T * N, V * K, V)
+        messages = left @ x.reshape(T * N, V, C)
+        y = torch._addmm_activation(self.bias, messages.view(T * N * V, -1), self.weight.t())
+        return y.view(T, N, V, -1)
 
 
 class _Gate(_Frozen):
@@ -115,13 +124,13 @@ class _Gate(_Frozen):
         return nn.Sequential(_Product(squeeze, norm), relu, _Product(expand), sigmoid)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, T, V, C)` to the same shape; `x` is overwritten."""
-        if not self.open:
-            by_frame = self.by_frame(x.mean(dim=2, keepdim=True)) * self.strength
-            by_joint = self.by_joint(x.mean(dim=1, keepdim=True))
-            x = x.mul_(torch.addcmul(self.stay, by_frame, by_joint))
-            return x.add_(self.shift) if self.normed else x
-        return torch.addcmul(self.shift, x, self.stay) if self.normed else x
+        """`(T, N, V, C)` to the same shape; `x` is overwritten."""
+        if self.open:
+            return torch.addcmul(self.shift, x, self.stay) if self.normed else x
+        by_frame = self.by_frame(x.mean(dim=2, keepdim=True)) * self.strength
+        by_joint = self.by_joint(x.mean(dim=0, keepdim=True))
+        gate = torch.addcmul(self.stay, by_frame, by_joint)
+        return torch.addcmul(self.shift, x, gate) if self.normed else x.mul_(gate)
 
 
 class _Tcn(_Frozen):
@@ -137,19 +146,11 @@ class _Tcn(_Frozen):
         assert isinstance(over_frames, nn.Conv2d)
         self.hold(kernel=over_frames.weight)
         self.stride = over_frames.stride[0]
-        self.padding = int(over_frames.padding[0])
         self.pointwise = _Product(over_channels, tcn[3])
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, T, V, C)`, overwritten, to `(N, T / stride, V, C)`."""
-        y = F.conv2d(
-            x.relu_().permute(0, 3, 1, 2),  # channels last in memory: no copy
-            self.kernel,
-            stride=(self.stride, 1),
-            padding=(self.padding, 0),
-            groups=len(self.kernel),
-        )
-        out: Tensor = self.pointwise(y.permute(0, 2, 3, 1))
+        """`(T, N, V, C)`, overwritten, to `(T / stride, N, V, C)`."""
+        out: Tensor = self.pointwise(along_frames(x.relu_(), self.kernel, self.stride))
         return out
 
 
@@ -157,29 +158,16 @@ class _Attention(_Frozen):
     """Linear attention of each joint over its frames."""
 
     qkv: Tensor
-    weight: Tensor
-    bias: Tensor
 
     def __init__(self, attention: LinearAttention) -> None:
         super().__init__()
-        proj = attention.proj
-        self.hold(qkv=attention.qkv.weight, weight=proj.weight, bias=proj.bias)
+        self.hold(qkv=by_head(attention.qkv.weight))
+        self.proj = _Product(attention.proj)
         self.pool = attention.pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, T, V, C)` to `(N, T / stride, V, C)`."""
-        N, T, V, C = x.shape
-        qkv = F.linear(x, self.qkv).view(N, T, V, 3, HEADS, C // HEADS)
-        q, k, v = qkv.permute(3, 0, 2, 4, 1, 5).contiguous()  # (N, V, H, T, D) each
-        q, k = F.elu(q, inplace=True).add_(1), F.elu(k, inplace=True).add_(1)
-        mixed = q @ (k.transpose(-1, -2) @ v)
-        mixed.div_((q @ k.sum(dim=-2).unsqueeze(-1)).clamp_(min=1e-4))
-        mixed = mixed.permute(0, 3, 1, 2, 4).reshape(N, T, V, C)
-        out = F.linear(mixed, self.weight, self.bias)
-        if isinstance(self.pool, nn.Identity):
-            return out
-        pooled: Tensor = self.pool(out.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return pooled
+        """`(T, N, V, C)` to `(T / stride, N, V, C)`."""
+        return averaged(self.pool, self.proj(linear_attention(x, self.qkv)))
 
 
 class _Block(nn.Module):
@@ -204,9 +192,9 @@ class _Block(nn.Module):
             self.stride = projection.stride[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, T, V, C_in)` to `(N, T / stride, V, C)`."""
+        """`(T, N, V, C_in)` to `(T / stride, N, V, C)`."""
         y: Tensor = self.temporal(self.gate(self.graph(x)))
-        return y.add_(self.residual(x[:, :: self.stride]) if self.residual else x).relu_()
+        return y.add_(self.residual(x[:: self.stride]) if self.residual else x).relu_()
 
 
 class FusedLastV2(_Frozen):
@@ -240,26 +228,25 @@ class FusedLastV2(_Frozen):
         self.eval()
 
     @torch.no_grad()
-    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(B, K)`.
 
         Args:
             streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
-            bodies: each clip's number of bodies `(B,)`; the others are all zeros.
+            bodies: each clip's number of bodies, `(B,)`; the others are all zeros.
         """
         parts = [streams[stream] for stream in STREAMS]
         parts = [x.unsqueeze(-1) if x.dim() == 4 else x for x in parts]
-        B, M = parts[0].shape[0], parts[0].shape[-1]
-        present = torch.arange(M, device=bodies.device) < bodies[:, None]
-        # (bodies that are there, S, T, V, C): a body's streams side by side
-        x = torch.stack([part.permute(0, 4, 2, 3, 1)[present] for part in parts], dim=1)
-        by_body = self._logits(x)
-        clip = present.nonzero()[:, 0]
-        logits = by_body.new_zeros(B, self.num_classes).index_add_(0, clip, by_body)
-        there = present.sum(dim=1, keepdim=True)
+        M = parts[0].shape[-1]
+        present = BodyIndex.of(parts[0], bodies, every=False)
+        # (present bodies, S, T, V, 3): a body's streams side by side
+        x = torch.stack(
+            [part.permute(0, 4, 2, 3, 1)[present.clip, present.body] for part in parts], dim=1
+        )
+        logits = present.sum_by_clip(self._logits(x))
         if self.average_present:
-            return logits / there.clamp(min=1)
-        return (logits + (M - there) * self._absent_logits(x)) / M
+            return logits / present.per_clip.clamp(min=1)
+        return (logits + (M - present.per_clip) * self._absent_logits(x)) / M
 
     def _logits(self, x: Tensor) -> Tensor:
         """`(bodies, S, T, V, 3)` to logits summed over the streams, `(bodies, K)`."""
@@ -268,10 +255,10 @@ class FusedLastV2(_Frozen):
         rows = (x * self.scale[:, None, None] + self.shift[:, None, None]).flatten(0, 1)
         size = CPU_ROWS if x.device.type == "cpu" else max(len(rows), 1)
         logits = []
-        for some in rows.split(size):
-            by_stream = self.blocks(some).mean(dim=(1, 2)).unflatten(0, (-1, len(STREAMS)))
-            bias = len(STREAMS) * self.head_bias
-            logits.append(F.linear(by_stream.sum(dim=1), self.head, bias))
+        for batch in rows.split(size):
+            features = self.blocks(batch.transpose(0, 1).contiguous()).mean(dim=(0, 2))
+            by_body = features.unflatten(0, (-1, len(STREAMS))).sum(dim=1)
+            logits.append(F.linear(by_body, self.head, len(STREAMS) * self.head_bias))
         return torch.cat(logits)
 
     def _absent_logits(self, x: Tensor) -> Tensor:

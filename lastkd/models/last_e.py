@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
-from lastkd.models.blocks import Dropout, initialise, subset_adjacency
+from lastkd.models.blocks import (
+    Dropout,
+    Weights,
+    compute_dtype,
+    count_batches,
+    initialise,
+    subset_adjacency,
+)
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.deploy_last_e import DeployLastE
 from lastkd.models.last_e_layers import LastEBlock, StreamFusion
 from lastkd.models.registry import SkeletonModel
@@ -52,16 +62,23 @@ class LastE(SkeletonModel):
         self.fc = nn.Linear(before, num_classes)
         initialise(self)
 
-    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(B, K)`.
 
         Args:
             streams: `joint`, `velocity` and `bone`, each `(B, 3, T, V, M)` or `(B, 3, T, V)`.
             bodies: not used, as only body 0 is looked at.
         """
-        features = self.stage3(self.stage2(self.stage1(self.fusion(streams))))
-        logits: Tensor = self.fc(self.dropout(features.mean(dim=(1, 3)).t()))
-        return logits
+        count_batches(self)
+        joint = streams["joint"]
+        weights = Weights(self, compute_dtype(joint))
+        with torch.autocast(joint.device.type, enabled=False):  # `weights` does its work
+            x = self.fusion(streams, weights)
+            for stage in (self.stage1, self.stage2, self.stage3):
+                for block in stage:
+                    x = block(x, weights)
+            features = self.dropout(x.mean(dim=(1, 3)).t())
+            return F.linear(features, weights(self.fc.weight), weights(self.fc.bias))
 
     def for_export(self) -> DeployLastE:
         """The same logits as plain convolutions with every norm folded."""

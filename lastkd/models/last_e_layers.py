@@ -15,27 +15,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lastkd.models.blocks import (
+    BatchNorm,
     Dropout,
+    FrameConv,
     SpatioTemporalAttention,
-    depthwise,
+    Weights,
     pointwise,
     residual_path,
 )
 from lastkd.settings.architecture import STREAMS
 
 
-def mixed(conv: nn.Module, x: Tensor) -> Tensor:
+def mixed(weight: Tensor, x: Tensor, bias: Tensor | None = None, *, stride: int = 1) -> Tensor:
     """A 1x1 convolution of `(C_in, T, N, V)` as one matrix product; its stride applies to T."""
-    assert isinstance(conv, nn.Conv2d)
-    x = x[:, :: conv.stride[0]]
-    weight = conv.weight.flatten(1)
+    if stride > 1:
+        x = x[:, ::stride]
+    weight = weight.flatten(1)
     flat = x.reshape(len(x), -1)
-    y = weight @ flat if conv.bias is None else torch.addmm(conv.bias[:, None], weight, flat)
+    y = weight @ flat if bias is None else torch.addmm(bias[:, None], weight, flat)
     return y.view(-1, *x.shape[1:])
 
 
 def normed(norm: nn.Module, x: Tensor) -> Tensor:
-    """A batch norm of `(C, T, N, V)`: to the norm, one clip of `T * N` frames."""
+    """A batch norm of `(C, T, N, V)`, which the norm sees as one clip of `T * N` frames."""
     out: Tensor = norm(x.flatten(1, 2).unsqueeze(0))
     return out.view(x.shape)
 
@@ -50,12 +52,12 @@ class StreamFusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.stream_bn = nn.ModuleList(nn.BatchNorm2d(3) for _ in STREAMS)
+        self.stream_bn = nn.ModuleList(BatchNorm(3) for _ in STREAMS)
         self.stem = pointwise(3, channels)
-        self.stem_bn = nn.BatchNorm2d(channels)
+        self.stem_bn = BatchNorm(channels)
         self.stream_weights = nn.Parameter(torch.zeros(len(STREAMS), channels))
 
-    def forward(self, streams: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], weights: Weights) -> Tensor:
         """Body 0 of `(N, 3, T, V, M)` (or `(N, 3, T, V)`) a stream, to `(C, T, N, V)`."""
         parts = []
         for norm, stream in zip(self.stream_bn, STREAMS, strict=True):
@@ -63,10 +65,10 @@ class StreamFusion(nn.Module):
             x = x[..., 0] if x.dim() == 5 else x
             parts.append(normed(norm, x.permute(1, 2, 0, 3).contiguous()))
         together = torch.stack(parts, dim=1).flatten(1, 2)  # (3, S * T, N, V)
-        features = F.relu(normed(self.stem_bn, mixed(self.stem, together)))
-        weights = self.stream_weights.softmax(dim=0).t().unsqueeze(1)
-        shape = (len(features), len(STREAMS), -1)
-        blended = weights @ features.reshape(shape)
+        stem = weights(self.stem.weight)
+        features = F.relu(normed(self.stem_bn, mixed(stem, together.to(stem.dtype))))
+        blend = weights(self.stream_weights).softmax(dim=0).t().unsqueeze(1)
+        blended = blend @ features.reshape(len(features), len(STREAMS), -1)
         return blended.view(len(features), -1, *features.shape[2:])
 
 
@@ -86,27 +88,13 @@ class WeightedGraphConv(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(3, in_channels))
         self.conv = pointwise(in_channels, out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """`(C_in, T, N, V)` to `(C_out, T, N, V)`."""
         # the weighted sum of the three messages is one product with a matrix a channel
-        subsets = torch.stack((self.A_0, self.A_1, self.A_2))
-        by_channel = torch.einsum("kc,kvw->cvw", self.alpha.softmax(dim=0), subsets)
+        subsets = torch.stack([weights(A) for A in (self.A_0, self.A_1, self.A_2)])
+        by_channel = torch.einsum("kc,kvw->cvw", weights(self.alpha).softmax(dim=0), subsets)
         message = x.flatten(1, 2) @ by_channel
-        return mixed(self.conv, message.view(x.shape))
-
-
-def banded(conv: nn.Module, frames: int) -> Tensor:
-    """A depthwise convolution over `frames` as a matrix a channel, `(C, T_out, T)`."""
-    assert isinstance(conv, nn.Conv2d)
-    kernel, dilation = conv.kernel_size[0], conv.dilation[0]
-    padding = int(conv.padding[0])
-    size = (frames + 2 * padding - dilation * (kernel - 1) - 1) // conv.stride[0] + 1
-    device = conv.weight.device
-    reads = torch.arange(size, device=device)[:, None] * conv.stride[0] - padding
-    reads = reads + torch.arange(kernel, device=device)[:, None, None] * dilation
-    places = (reads == torch.arange(frames, device=device)).to(conv.weight.dtype)
-    bands = conv.weight.flatten(1) @ places.flatten(1)
-    return bands.view(-1, size, frames)
+        return mixed(weights(self.conv.weight), message.view(x.shape))
 
 
 class TwoBranchTemporalConv(nn.Module):
@@ -122,22 +110,23 @@ class TwoBranchTemporalConv(nn.Module):
     @staticmethod
     def _branch(channels: int, stride: int, dilation: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
             nn.ReLU(),
-            depthwise(channels, stride=stride, dilation=dilation),
+            FrameConv(channels, stride=stride, dilation=dilation),
             pointwise(channels, channels),
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """`(C, T, N, V)` to `(C, T / stride, N, V)`."""
         halves = []
         for branch, half in zip((self.branch1, self.branch2), x.chunk(2), strict=True):
             before, _, over_frames, over_channels, after = branch
+            assert isinstance(over_frames, FrameConv) and isinstance(over_channels, nn.Conv2d)
             y = F.relu(normed(before, half)).flatten(2)
-            y = banded(over_frames, y.shape[1]) @ y
+            y = over_frames.banded(weights(over_frames.weight), y.shape[1]) @ y
             y = y.unflatten(2, half.shape[2:])
-            halves.append(normed(after, mixed(over_channels, y)))
+            halves.append(normed(after, mixed(weights(over_channels.weight), y)))
         out: Tensor = self.dropout(torch.cat(halves))
         return out
 
@@ -145,16 +134,19 @@ class TwoBranchTemporalConv(nn.Module):
 class LastEAttention(SpatioTemporalAttention):
     """The gates of `SpatioTemporalAttention`, on `(C, T, N, V)`."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """`(C, T, N, V)` to the same shape."""
-        gates = []
-        for gate, axis in ((self.temporal_att, 3), (self.spatial_att, 1)):
-            _, squeeze, norm, _, expand, _ = gate
-            y = F.relu(normed(norm, mixed(squeeze, x.mean(dim=axis, keepdim=True))))
-            gates.append(mixed(expand, y).sigmoid())
-        alpha = self.alpha.view(-1, 1, 1, 1)
-        # x * (1 + alpha * (a_t * a_s - 1)), with the products over whole tensors kept to two
-        return x * torch.addcmul(1 - alpha, alpha * gates[0], gates[1])
+
+        def gate(layers: nn.Sequential, mean: Tensor) -> Tensor:
+            _, squeeze, norm, _, expand, _ = layers
+            assert isinstance(squeeze, nn.Conv2d) and isinstance(expand, nn.Conv2d)
+            y = F.relu(normed(norm, mixed(weights(squeeze.weight), mean)))
+            return mixed(weights(expand.weight), y).sigmoid()
+
+        def gates(over_joints: Tensor, over_frames: Tensor) -> tuple[Tensor, Tensor]:
+            return gate(self.temporal_att, over_joints), gate(self.spatial_att, over_frames)
+
+        return self.applied(x, weights(self.alpha).view(-1, 1, 1, 1), 1, 3, gates)
 
 
 class LastEBlock(nn.Module):
@@ -171,16 +163,20 @@ class LastEBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.gcn = WeightedGraphConv(in_channels, channels, A)
-        self.gcn_bn = nn.BatchNorm2d(channels)
+        self.gcn_bn = BatchNorm(channels)
         self.st_att = LastEAttention(channels) if attention else nn.Identity()
         self.tcn = TwoBranchTemporalConv(channels, stride, dropout)
         self.residual_path = residual_path(in_channels, channels, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """`(C_in, T, N, V)` to `(C, T / stride, N, V)`."""
-        y = self.st_att(F.relu(normed(self.gcn_bn, self.gcn(x))))
+        y = F.relu(normed(self.gcn_bn, self.gcn(x, weights)))
+        if isinstance(self.st_att, LastEAttention):
+            y = self.st_att(y, weights)
         residual = x
         if isinstance(self.residual_path, nn.Sequential):
-            projection, norm = self.residual_path
-            residual = normed(norm, mixed(projection, x))
-        return F.relu(self.tcn(y) + residual)
+            conv, norm = self.residual_path
+            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+            weight, bias = weights(conv.weight), weights(conv.bias)
+            residual = normed(norm, mixed(weight, x, bias, stride=conv.stride[0]))
+        return F.relu(self.tcn(y, weights) + residual)

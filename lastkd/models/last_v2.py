@@ -9,10 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from lastkd.data.layouts import Layout
-from lastkd.models.blocks import initialise, subset_adjacency
+from lastkd.models.blocks import (
+    BatchNorm,
+    Weights,
+    compute_dtype,
+    count_batches,
+    initialise,
+    subset_adjacency,
+)
+from lastkd.models.bodies import BodyCounts, BodyIndex
 from lastkd.models.deploy_last_v2 import DeployLastV2
 from lastkd.models.fused_last_v2 import FusedLastV2
-from lastkd.models.last_v2_layers import LastV2Block
+from lastkd.models.last_v2_layers import LastV2Block, classified
 from lastkd.models.registry import SkeletonModel
 from lastkd.settings.architecture import STAGE_STRIDES, STREAMS, LastV2Architecture
 
@@ -35,7 +43,7 @@ class LastV2(SkeletonModel):
         super().__init__(architecture, num_classes, layout)
         A = subset_adjacency(layout)
         self.register_buffer("A", A)
-        self.data_bn = nn.ModuleList(nn.BatchNorm2d(3) for _ in STREAMS)
+        self.data_bn = nn.ModuleList(BatchNorm(3) for _ in STREAMS)
         widths = [3]
         blocks: list[nn.Module] = []
         for channels, count, temporal, stage_stride in zip(
@@ -54,7 +62,7 @@ class LastV2(SkeletonModel):
         self.fc = nn.Linear(widths[-1], num_classes)
         initialise(self)
 
-    def forward(self, streams: Mapping[str, Tensor], bodies: Tensor | None = None) -> Tensor:
+    def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(B, K)`.
 
         Args:
@@ -63,25 +71,23 @@ class LastV2(SkeletonModel):
                 where the model averages over present bodies; without it, a body that is all zeros
                 in `joint` counts as absent.
         """
+        count_batches(self)
         parts = [streams[stream] for stream in STREAMS]
         parts = [x.unsqueeze(-1) if x.dim() == 4 else x for x in parts]
-        B, M = parts[0].shape[0], parts[0].shape[-1]
-        if self.architecture.body_average == "all":
-            present = torch.ones(B, M, dtype=torch.bool, device=parts[0].device)
-        elif bodies is not None:
-            present = torch.arange(M, device=bodies.device) < bodies[:, None]
-        else:
-            present = parts[0].flatten(1, 3).any(dim=1)
+        every = self.architecture.body_average == "all"
+        computed = BodyIndex.of(parts[0], bodies, every=every)
+        if len(computed) == 0:  # no clip of the batch has a body
+            return parts[0].new_zeros(len(parts[0]), self.num_classes)
         folded = [
-            norm(x.permute(0, 4, 1, 2, 3)[present])
+            norm(x.permute(0, 4, 1, 2, 3)[computed.clip, computed.body])
             for norm, x in zip(self.data_bn, parts, strict=True)
         ]
-        features = self.backbone(torch.cat(folded)).mean(dim=(2, 3))
-        by_body = self.fc(features).unflatten(0, (len(STREAMS), -1)).sum(dim=0)
-        clip = present.nonzero()[:, 0]
-        logits = by_body.new_zeros(B, self.num_classes).index_add(0, clip, by_body)
-        mean: Tensor = logits / present.sum(dim=1, keepdim=True).clamp(min=1)
-        return mean
+        x = torch.cat(folded)
+        weights = Weights(self, compute_dtype(x))
+        with torch.autocast(x.device.type, enabled=False):  # `weights` does its work
+            logits = classified(x, self.backbone, self.fc, weights)
+        by_body = logits.unflatten(0, (len(STREAMS), -1)).sum(dim=0)
+        return computed.sum_by_clip(by_body) / computed.per_clip.clamp(min=1)
 
     def for_inference(self) -> FusedLastV2:
         """The same logits at a fraction of the work; `bodies` must be given."""

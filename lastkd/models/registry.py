@@ -17,9 +17,9 @@ class SkeletonModel(nn.Module):
     A family has an `Architecture` in `lastkd/settings/architecture.py` that names its subclass, and
     nothing else in lastkd asks which family a model belongs to. Every model is called as
     `model(streams, bodies)` and returns logits `(B, K)`: `streams` are `joint`, `velocity` and
-    `bone`, each `(B, 3, T, V, M)`, `bodies` the number of bodies of each clip, `(B,)`, of which the
-    first ones are present. A module lists those of its parameters that weight decay must spare in
-    `undecayed`, a tuple of names.
+    `bone`, each `(B, 3, T, V, M)`, and `bodies` each clip's number of bodies (`BodyCounts`). A
+    module lists those of its parameters that weight decay must spare in `undecayed`, a tuple of
+    names.
 
     Attributes:
         max_bodies: bodies of a clip that the model looks at.

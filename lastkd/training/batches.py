@@ -94,11 +94,11 @@ def prefetch(items: Iterable[Item], device: torch.device, made_on: torch.device)
 
 
 class Batch(NamedTuple):
-    """Clip indices, and on the training device their views, body counts and labels `(B,)`."""
+    """Clip indices and body counts `(B,)`, and on the training device views and labels `(B,)`."""
 
     clips: NDArray[np.int64]
     streams: Streams
-    bodies: Tensor
+    bodies: NDArray[np.int64]
     labels: Tensor
 
     @classmethod
@@ -112,10 +112,9 @@ class Batch(NamedTuple):
         """
         index = views.index(clips)
         streams = {name: to_device(x, device) for name, x in views.training(index, draws).items()}
-        bodies = to_device(views.bodies(index), device)
-        return cls(clips, streams, bodies, to_device(views.labels[index], device))
+        return cls(clips, streams, views.bodies(clips), to_device(views.labels[index], device))
 
     def used_on(self, stream: torch.cuda.Stream) -> None:
         """Records that `stream` reads the tensors, so that their memory isn't reused too early."""
-        for tensor in (*self.streams.values(), self.bodies, self.labels):
+        for tensor in (*self.streams.values(), self.labels):
             tensor.record_stream(stream)

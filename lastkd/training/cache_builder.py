@@ -18,6 +18,7 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.distributed.device import view_device
 from lastkd.errors import UserError
+from lastkd.models.bodies import BodyCounts
 from lastkd.settings.resolve import TeacherCacheSettings
 from lastkd.terminal import Progress
 from lastkd.training.batches import Batch
@@ -91,7 +92,7 @@ class CacheBuilder:
                 self.soft_labels.end_epoch()
             progress.echo(f"{self.cache.folder}: all {settings.epochs} epochs are cached")
 
-    def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, Tensor]:
+    def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, BodyCounts]:
         """The training streams of `clips` and their body counts `(B,)`, on the teacher's device."""
         batch = Batch.of(clips, self.views, draws, self.accelerator.device)
         return batch.streams, batch.bodies

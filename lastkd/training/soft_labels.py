@@ -18,12 +18,13 @@ from lastkd.data.transfer import to_device
 from lastkd.data.views import Streams
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.errors import UserError
+from lastkd.models.bodies import BodyCounts
 from lastkd.settings.runs import DistillSettings
 from lastkd.training.nonfinite import NonFiniteClips
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
-View = Callable[[NDArray[np.int64]], tuple[Streams, Tensor]]
+View = Callable[[NDArray[np.int64]], tuple[Streams, BodyCounts]]
 """Maps clip indices to their streams and body counts `(B,)` in the current epoch."""
 
 MOST_PREVIEWED, LEAST_PREVIEWED = 128, 16
@@ -137,7 +138,7 @@ class SoftLabels:
             self._teacher = self._load()
         return self._teacher
 
-    def __call__(self, clips: NDArray[np.int64], streams: Streams, bodies: Tensor) -> Tensor:
+    def __call__(self, clips: NDArray[np.int64], streams: Streams, bodies: BodyCounts) -> Tensor:
         """The teacher's logits `(B, K)`, float32, for this epoch's views of `clips`."""
         rows = to_device(self._row[torch.from_numpy(clips)], self._accelerator.device)
         if self._replayed is not None:

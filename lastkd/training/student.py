@@ -27,6 +27,7 @@ from lastkd.distributed.gradients import GradientAverage
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.registry import SkeletonModel, build_model
 from lastkd.runs.folder import Position
 from lastkd.settings.architecture import get_architecture
@@ -141,7 +142,12 @@ class Student:
         return rate
 
     def forward_backward(
-        self, streams: Streams, bodies: Tensor, labels: Tensor, soft: Tensor | None, micro_step: int
+        self,
+        streams: Streams,
+        bodies: BodyCounts,
+        labels: Tensor,
+        soft: Tensor | None,
+        micro_step: int,
     ) -> None:
         """One forward and backward pass.
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.checkpoint import Checkpoint, CheckpointInfo, check_fit, read_checkpoint
-from lastkd.models.registry import build_model
+from lastkd.models.registry import SkeletonModel, build_model
 from lastkd.settings.architecture import ExternalArchitecture
 from lastkd.settings.teachers import TeacherSource, check_distinct, teacher_sources
 
@@ -74,13 +75,31 @@ class TeacherIdentity:
         return f"{self.name}, top-1 {self.accuracy.get('top1', 'unknown')}"
 
 
+class _Member:
+    """One teacher's form for inference, with the precision that it runs in."""
+
+    def __init__(self, model: SkeletonModel, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        self.precision = torch.float16 if on_gpu and model.inference_in_half else torch.float32
+        self.autocast = on_gpu and not model.inference_in_half
+        self.model = model.requires_grad_(False).for_inference().to(device, self.precision)
+
+    def __call__(self, streams: Streams, bodies: BodyCounts) -> Tensor:
+        cast = {name: stream.to(self.precision) for name, stream in streams.items()}
+        device = next(iter(cast.values())).device.type
+        with torch.autocast(device, torch.float16, enabled=self.autocast):
+            logits: Tensor = self.model(cast, bodies)
+        return logits.float()
+
+
 class FrozenTeacher:
     """One teacher or an ensemble on one device, in each model's fastest form for inference.
 
     It isn't an `nn.Module`, so it can't become part of the student, its DDP wrapper or its
-    checkpoint. On a GPU it runs in fp16. On a CPU it stays in float32: bfloat16 changes the logits
-    by about 1e-2 of the largest, and at most 1e-3 is acceptable
-    (`benchmarks/teacher_precision.py`).
+    checkpoint. On a GPU it runs in fp16: cast as a whole where its family allows that, otherwise
+    under autocast, which lets a model of one's own compute in float32 where it has to. On a CPU it
+    stays in float32: bfloat16 changes the logits by about 1e-2 of the largest, and at most 1e-3 is
+    acceptable (`benchmarks/teacher_precision.py`).
     """
 
     def __init__(self, teacher: str | Path, store: ClipStore, device: torch.device) -> None:
@@ -92,26 +111,22 @@ class FrozenTeacher:
             UserError: a checkpoint is missing or damaged, or doesn't fit the store's classes or
                 layout.
         """
-        self.precision = torch.float16 if device.type == "cuda" else torch.float32
-        models = [
-            checkpoint.build(factory).requires_grad_(False)
+        self._members = [
+            _Member(checkpoint.build(factory), device)
             for checkpoint, factory in read_teachers(teacher, store)
         ]
-        self._models = [model.for_inference().to(device, self.precision) for model in models]
 
     @property
     def size(self) -> int:
         """The number of values in parameters and buffers, of all members of an ensemble."""
-        tensors = (t for model in self._models for t in (*model.parameters(), *model.buffers()))
+        models = [member.model for member in self._members]
+        tensors = (t for model in models for t in (*model.parameters(), *model.buffers()))
         return sum(tensor.numel() for tensor in tensors)
 
     @torch.no_grad()
-    def __call__(self, streams: Streams, bodies: Tensor) -> Tensor:
+    def __call__(self, streams: Streams, bodies: BodyCounts) -> Tensor:
         """Logits `(B, K)`, float32, for the view that the student sees."""
-        cast = {name: stream.to(self.precision) for name, stream in streams.items()}
-        device = next(iter(cast.values())).device.type
-        with torch.autocast(device, enabled=False):
-            logits: list[Tensor] = [model(cast, bodies).float() for model in self._models]
+        logits = [member(streams, bodies) for member in self._members]
         if len(logits) == 1:
             return logits[0]
         probabilities = torch.stack([each.log_softmax(dim=1) for each in logits])

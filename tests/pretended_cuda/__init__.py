@@ -24,9 +24,10 @@ first backward pass, and must know of this one by then. `device` may be entered 
 of one entry can be used in the next. `device(values=False)` computes nothing, for counting alone.
 Of `torch.cuda` there is only what lastkd uses.
 
-Counting: an operator that isn't a view is one launch (a fused or foreach one a launch for each 36
-tensors), and moves the bytes of the tensors that it reads and writes. Moving a tensor to the device
-or back is a launch too, and a wait unless host memory is pinned and the copy doesn't block.
+Counting: an operator that isn't a view is one launch (a fused or foreach one a launch for each
+`TENSORS_PER_LAUNCH`), and moves the bytes of the tensors that it reads and writes. Moving a tensor
+to the device or back is a launch too, and a wait unless host memory is pinned and the copy doesn't
+block.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 HERE = Path(__file__).parent
 TORCH = Path(str(importlib.util.find_spec("torch").origin)).parent
 CUDA = torch.device("cuda", 0)
-TENSORS_PER_LAUNCH = 36
-"""Of the four lists that an optimiser's fused kernel takes."""
+TENSORS_PER_LAUNCH = {1: 110, 2: 64, 3: 48}
+"""How many tensors a fused or foreach kernel takes at once, by the number of lists of them."""
 
 _WAITS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"} | {
     "_unique2",
@@ -286,8 +287,12 @@ def _count(func: Any, name: str, inputs: Any, out: Any) -> None:
         return
     launches = 1
     if name.startswith(("_foreach", "_fused", "_amp_foreach")):
-        launches = math.ceil(len(inputs[0][0]) / TENSORS_PER_LAUNCH)
-    counts.launch(name, *tree_leaves(inputs), *tree_leaves(out), launches=launches)
+        lists = [x for x in inputs[0] if isinstance(x, list | tuple) and len(x) > 0]
+        launches = math.ceil(len(lists[0]) / TENSORS_PER_LAUNCH.get(len(lists), 36))
+    # what an `out=` names is written and not read
+    outputs = {argument.name for argument in schema.arguments if argument.is_out}
+    read = inputs[0], {key: x for key, x in inputs[1].items() if key not in outputs}
+    counts.launch(name, *tree_leaves(read), *tree_leaves(out), launches=launches)
 
 
 def _inner(value: Any) -> Any:

@@ -1,0 +1,158 @@
+"""Linear attention of each joint over its frames, in the two orders that its products can take.
+
+The result for a frame is the mean of all frames' values, weighted by the products of features,
+`q k^T v / q k^T 1` with the feature map elu(x) + 1. From the right it costs T * D * D, linear in T;
+from the left T * T * D, which is less, and moves less memory, for clips of up to some D frames.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lastkd.models.blocks import by_hand
+
+HEADS = 4
+SMALLEST_SUM = 1e-4
+"""The public design's bound for the normaliser, a sum over frames and channels."""
+
+
+def linear_attention(x: Tensor, weight: Tensor) -> Tensor:
+    """Attention of features `(T, N, V, C)`, to the same shape.
+
+    Args:
+        weight: of queries, keys and values, `(3 * C, C)`, arranged by `by_head`.
+    """
+    T, D = len(x), x.shape[-1] // HEADS
+    short = T <= 2 * D
+    if short and by_hand(x, weight):
+        out: Tensor = _FromTheLeft.apply(x, weight)
+        return out
+    if torch.is_grad_enabled():
+        q, k, v = _heads(F.linear(x, weight))
+        order = from_the_left if short else from_the_right
+        return _joined(order(F.elu(q) + 1, F.elu(k) + 1, v), x)
+    qkv = F.linear(x, weight)
+    F.elu_(_queries_and_keys(qkv)).add_(1)
+    q, k, v = _heads(qkv)
+    return _weighted(_shares(q, k)[0], v, x) if short else _joined(from_the_right(q, k, v), x)
+
+
+def by_head(weight: Tensor) -> Tensor:
+    """The rows of a `qkv` weight `(3 * C, C)` in the order head, (q, k, v), channel.
+
+    In this order each head's q, k and v of a frame are `(G, T, D)` views that a batched product
+    reads as they are, with G heads of all joints and sequences.
+    """
+    return weight.view(3, HEADS, -1, weight.shape[1]).transpose(0, 1).reshape(weight.shape)
+
+
+def from_the_right(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`q (k^T v) / q (k^T 1)`.
+
+    Numerator and normaliser are sums over frames and channels that pass the largest float16 at
+    features of about 10; divided by both counts before they are rounded, they stay in range.
+
+    Args:
+        q, k: features, `(G, T, D)` each.
+        v: `(G, T, D)`.
+
+    Returns:
+        `(G, T, D)`.
+    """
+    T, D = q.shape[1:]
+    # beta=0: the empty tensor is never read
+    context = torch.baddbmm(q.new_empty(()), k.transpose(1, 2), v, beta=0, alpha=1 / (T * D))
+    normaliser = q @ (k.mean(dim=1) / D).unsqueeze(-1)
+    return (q @ context) / normaliser.clamp(min=_smallest(q, T * D))
+
+
+def from_the_left(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`(q k^T / q k^T 1) v`; arguments and result as in `from_the_right`.
+
+    The products of features are means over channels, and shares of one after that, so none of them
+    can pass the largest float16.
+    """
+    return _shares(q, k)[0] @ v
+
+
+def _shares(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Each frame's weights `(G, T, T)`, which sum to one, and what they were divided by."""
+    T, D = q.shape[1:]
+    products = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=1 / D)
+    normaliser = products.mean(dim=2, keepdim=True).clamp(min=_smallest(q, T * D)) * T
+    return products / normaliser, normaliser
+
+
+def _smallest(like: Tensor, terms: int) -> float:
+    """The bound for a mean of so many terms, as far as the dtype holds it."""
+    return max(SMALLEST_SUM / terms, torch.finfo(like.dtype).smallest_normal)
+
+
+def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v of `(T, N, V, 3 * C)` as views `(G, T, D)`."""
+    T, N, V = qkv.shape[:3]
+    split = qkv.view(T, N * V * HEADS, 3, -1).permute(2, 1, 0, 3)
+    return split[0], split[1], split[2]
+
+
+def _joined(heads: Tensor, like: Tensor) -> Tensor:
+    """`(G, T, D)` as `(T, N, V, C)`, by a copy."""
+    return heads.transpose(0, 1).reshape(like.shape)
+
+
+def _weighted(shares: Tensor, v: Tensor, like: Tensor) -> Tensor:
+    """`shares @ v` as `(T, N, V, C)`, written in that order."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return _joined(shares @ v, like)
+    out = torch.empty_like(like)
+    torch.bmm(shares, v, out=out.view(len(like), len(v), -1).transpose(0, 1))
+    return out
+
+
+def _queries_and_keys(qkv: Tensor) -> Tensor:
+    """The view of `(T, N, V, 3 * C)` on q and k."""
+    return qkv.view(*qkv.shape[:3], HEADS, 3, -1)[..., :2, :]
+
+
+class _FromTheLeft(torch.autograd.Function):
+    """`from_the_left` of a product's q, k and v, which are made and differentiated in place.
+
+    Kept for the backward pass are elu(q), elu(k) and v, and the weights of the frames.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        T, N, V = x.shape[:3]
+        qkv = F.linear(x, weight)
+        features = F.elu_(_queries_and_keys(qkv)) + 1
+        q, k = features.view(T, N * V * HEADS, 2, -1).permute(2, 1, 0, 3)
+        shares, normaliser = _shares(q, k)
+        out = _weighted(shares, _heads(qkv)[2], x)
+        ctx.save_for_backward(x, weight, qkv, shares, normaliser)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight, qkv, shares, normaliser = ctx.saved_tensors
+        T, N, V, C = x.shape
+        q, k, v = _heads(qkv)  # q and k less one
+        by_head = grad.reshape(T, N * V * HEADS, -1).transpose(0, 1)
+        grad_qkv = torch.empty_like(qkv)
+        grad_q, grad_k, grad_v = _heads(grad_qkv)
+        torch.bmm(shares.transpose(1, 2), by_head, out=grad_v)
+        grads = by_head @ v.transpose(1, 2)
+        scale = (normaliser * (C // HEADS)).reciprocal_()
+        shift = (grads * shares).sum(dim=2, keepdim=True).mul_(scale).neg_()
+        products = torch.addcmul(shift, grads, scale)
+        # features are elu + 1, and the one is a sum over the products' rows or columns
+        rows, columns = products.sum(dim=2, keepdim=True), products.sum(dim=1).unsqueeze(2)
+        torch.baddbmm(rows, products, k, out=grad_q)
+        torch.baddbmm(columns, products.transpose(1, 2), q, out=grad_k)
+        slopes, values = _queries_and_keys(grad_qkv), _queries_and_keys(qkv)
+        torch.ops.aten.elu_backward.grad_input(slopes, 1, 1, 1, True, values, grad_input=slopes)
+        rows_of_x, flat = x.reshape(-1, C), grad_qkv.view(-1, 3 * C)
+        return (flat @ weight).view(x.shape), flat.t() @ rows_of_x
