@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lastkd import losses
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
+from lastkd.models.bodies import BodyCounts
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.models.registry import build_model
 from lastkd.settings.views import ViewSettings
@@ -59,8 +60,8 @@ class DeviceProbe:
         self.views = Views(store, views, CPU)
         self.clips = store.split("xsub")[0]
 
-    def batch(self, clips: int, device: torch.device) -> tuple[Streams, Tensor, Tensor]:
-        """Training views of the first `clips` clips on `device`, with bodies and labels."""
+    def batch(self, clips: int, device: torch.device) -> tuple[Streams, BodyCounts, Tensor]:
+        """Training views of the first `clips` clips, labels on `device` and body counts."""
         draws = self.views.draw(0, 1)
         _, streams, bodies, labels = Batch.of(self.clips[:clips], self.views, draws, device)
         return streams, bodies, labels

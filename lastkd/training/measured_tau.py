@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lastkd import rng
 from lastkd.data.parts import split_parts
@@ -16,6 +15,7 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import view_device
+from lastkd.models.bodies import BodyCounts
 from lastkd.runs.log import Run
 from lastkd.settings.runs import DistillSettings
 from lastkd.training.batches import Batch
@@ -77,7 +77,7 @@ def measure_tau(
     views = Views(store, settings, view_device(store, accelerator.device))
     order = rng.permutation(settings.seed, "order", 1, count=len(parts.train))
 
-    def view(clips: NDArray[np.int64]) -> tuple[Streams, Tensor]:
+    def view(clips: NDArray[np.int64]) -> tuple[Streams, BodyCounts]:
         batch = Batch.of(clips, views, draws, accelerator.device)
         return batch.streams, batch.bodies
 
