@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 import torch
+from plain_last_v2 import plain_last_v2
 from torch import Tensor, nn
 
 from lastkd.models import LastV2, LastV2Architecture, get_architecture
@@ -43,9 +44,9 @@ def mib(joints: int, bodies: Tensor = BODIES, frames: int = 10, M: int = 2) -> d
     return {name: torch.randn(len(bodies), 3, frames, joints, M) * there for name in NAMES}
 
 
-def assert_equal(lean: Tensor, plain: Tensor) -> None:
-    assert lean.shape == plain.shape
-    assert (lean - plain).abs().max() <= 1e-5 * plain.abs().max()
+def assert_equal(fused: Tensor, plain: Tensor) -> None:
+    assert fused.shape == plain.shape
+    assert (fused - plain).abs().max() <= 1e-5 * plain.abs().max()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -56,7 +57,9 @@ def test_logits_are_those_of_the_plain_model(size: str, layout: str) -> None:
     streams = mib(model.layout.num_joints, frames=5)
     for average in ("all", "present"):
         model.architecture = model.architecture.model_copy(update={"body_average": average})
-        assert_equal(model.for_inference()(streams, BODIES), model(streams, BODIES))
+        expected = plain_last_v2(model, streams, BODIES)
+        assert_equal(model(streams, BODIES), expected)
+        assert_equal(model.for_inference()(streams, BODIES), expected)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -72,13 +75,13 @@ def test_batches_of_no_one_or_two_bodies_alone(count: int) -> None:
 @torch.no_grad()
 def test_a_public_model_is_given_its_absent_bodies_without_computing_them() -> None:
     model = trained("tiny")
-    lean = model.for_inference()
+    fused = model.for_inference()
     passes: list[int] = []
-    lean.blocks[0].register_forward_hook(lambda _m, x, _y: passes.append(x[0].shape[1]))
+    fused.blocks[0].register_forward_hook(lambda _m, x, _y: passes.append(x[0].shape[1]))
     bodies = torch.tensor([1, 1, 1])
     for frames in (10, 10, 12):  # the constant is made once for a length
         streams = mib(25, bodies, frames)
-        assert_equal(lean(streams, bodies), model(streams, bodies))
+        assert_equal(fused(streams, bodies), model(streams, bodies))
     assert sum(passes) == 3 * (3 * 3) + 2 * 3
 
 
@@ -88,9 +91,9 @@ def test_bodies_are_told_by_their_count_not_by_zeros() -> None:
     bodies = torch.tensor([1, 2])
     streams = mib(25, bodies)
     streams["joint"][1, ..., 1] = 0  # a body that is there, and stands in the origin
-    lean = model.for_inference()
-    assert_equal(lean(streams, bodies), model(streams, bodies))
-    assert not torch.allclose(lean(streams, bodies)[1], lean(streams, torch.tensor([1, 1]))[1])
+    fused = model.for_inference()
+    assert_equal(fused(streams, bodies), model(streams, bodies))
+    assert not torch.allclose(fused(streams, bodies)[1], fused(streams, torch.tensor([1, 1]))[1])
 
 
 @torch.no_grad()
@@ -101,19 +104,19 @@ def test_dead_terms_are_left_out_and_the_logits_stay() -> None:
     for name, parameter in model.named_parameters():
         if name.endswith(("alpha", "A_learned")):
             parameter.zero_()  # as in every public checkpoint, and before the first step
-    lean = model.for_inference()
-    assert_equal(lean(streams, BODIES), model(streams, BODIES))
-    assert lean.blocks[0].graph.weight.shape[1] < whole.blocks[0].graph.weight.shape[1]  # type: ignore[union-attr]
+    fused = model.for_inference()
+    assert_equal(fused(streams, BODIES), model(streams, BODIES))
+    assert fused.blocks[0].graph.weight.shape[1] < whole.blocks[0].graph.weight.shape[1]  # type: ignore[union-attr]
 
 
 @torch.no_grad()
 def test_a_clips_logits_do_not_depend_on_its_company() -> None:
-    lean = trained("tiny").for_inference()
+    fused = trained("tiny").for_inference()
     streams = mib(25)
-    together = lean(streams, BODIES)
+    together = fused(streams, BODIES)
     for clip in range(len(BODIES)):
         alone = {name: x[clip : clip + 1] for name, x in streams.items()}
-        assert torch.equal(lean(alone, BODIES[clip : clip + 1])[0], together[clip])
+        assert torch.equal(fused(alone, BODIES[clip : clip + 1])[0], together[clip])
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Pieces that LAST-v2 and LAST-E share. Shapes: N clips (bodies folded in), T frames, V joints."""
+"""Layers that LAST-v2 and LAST-E share. Shapes: N sequences, T frames, V joints, C channels."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def with_mean(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 def pointwise(
     in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = False
 ) -> nn.Conv2d:
-    """A 1x1 convolution; a stride applies to frames alone."""
+    """A 1x1 convolution; its stride applies to frames only."""
     return nn.Conv2d(in_channels, out_channels, 1, stride=(stride, 1), bias=bias)
 
 
@@ -193,7 +193,7 @@ def folded(conv: nn.Module, norm: nn.Module | None = None) -> tuple[Tensor, Tens
 
 
 def residual_path(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The identity where input and output agree in shape, else a projection."""
+    """The identity where input and output have the same shape, otherwise a projection."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     return nn.Sequential(
@@ -337,14 +337,14 @@ def symmetric_normalised(weights: Tensor) -> Tensor:
 
 
 LEVELS = 1 << 16
-"""A rate is kept to 1/65536 on a CPU: 0.1 becomes 0.100006."""
+"""A dropout rate is rounded to 1/65536 on a CPU: 0.1 becomes 0.100006."""
 
 
 class Dropout(nn.Dropout):
     """`nn.Dropout`, with four mask elements to each 64-bit draw on a CPU.
 
-    torch draws a CPU mask element by element, which is a tenth of a small model's training step.
-    The masks are a function of torch's seed here too, but not those of `nn.Dropout`.
+    torch draws a CPU mask element by element, which takes a tenth of a small model's training step.
+    The masks depend on torch's seed alone, but they aren't those of `nn.Dropout`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -354,5 +354,5 @@ class Dropout(nn.Dropout):
         dropped = round(self.p * LEVELS)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
-        # for autograd `kept` is a constant, and its product in x's own type is the fastest
+        # autograd treats `kept` as a constant, and a product in x's dtype is the fastest
         return x * kept * (LEVELS / (LEVELS - dropped))

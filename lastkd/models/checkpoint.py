@@ -1,4 +1,4 @@
-"""Checkpoints: a safetensors file whose metadata say how to build the model again."""
+"""Checkpoints: a safetensors file whose metadata describe the model that it belongs to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FORMAT = 1
 
 
 class CheckpointInfo(BaseModel):
-    """What a checkpoint says of itself."""
+    """A checkpoint's metadata."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,8 +45,8 @@ class CheckpointInfo(BaseModel):
         default_factory=dict, description="top1, top5, mean_class in percent, and on which split"
     )
     epoch: int | None = Field(None, description="epochs trained, counted from 1")
-    chosen_by: str | None = Field(None, description="how this epoch came to be kept")
-    settings: dict[str, Any] = Field(default_factory=dict, description="of the run that trained it")
+    chosen_by: str | None = Field(None, description="how this epoch was selected")
+    settings: dict[str, Any] = Field(default_factory=dict, description="of the training run")
     data_hash: str | None = Field(None, description="content hash of the store it was trained on")
     teacher_hash: str | None = Field(None, description="weights hash of its teacher")
     origin: str = Field("lastkd", description="lastkd, or the public file it was converted from")
@@ -54,7 +54,7 @@ class CheckpointInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A read checkpoint; tensors on the CPU."""
+    """A checkpoint that has been read, with its tensors on the CPU."""
 
     path: Path
     info: CheckpointInfo
@@ -104,7 +104,7 @@ class Checkpoint:
 
     @property
     def weights_hash(self) -> str:
-        """SHA-256 over names, types, shapes and bytes of the tensors."""
+        """SHA-256 over the names, dtypes, shapes and bytes of the tensors."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -113,10 +113,10 @@ class Checkpoint:
 
 
 def load_exactly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Loads `tensors` into `model`, every key accounted for.
+    """Loads `tensors` into `model`; both must have the same keys and shapes.
 
     Raises:
-        UserError: naming the file and the first key that is missing, left over or misshapen.
+        UserError: a key is missing, left over or of another shape; the error names file and key.
     """
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
@@ -127,9 +127,10 @@ def load_exactly(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Pa
 def check_shapes(
     expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size], path: Path
 ) -> None:
-    """
+    """Compares the shapes of a file's tensors with a model's.
+
     Raises:
-        UserError: as `load_exactly`.
+        UserError: as in `load_exactly`.
     """
     for key in expected:
         if key not in found:
@@ -145,7 +146,7 @@ def check_shapes(
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor], info: CheckpointInfo) -> None:
-    """Writes a checkpoint, whole or not at all.
+    """Writes a checkpoint atomically: the file appears complete or not at all.
 
     Raises:
         UserError: the disk is full or the folder can't be written.
@@ -160,14 +161,15 @@ def save_checkpoint(path: Path, state: Mapping[str, Tensor], info: CheckpointInf
 
 
 def read_info(path: str | Path) -> CheckpointInfo:
-    """A checkpoint's metadata alone; errors as in `read_checkpoint`."""
+    """A checkpoint's metadata, without its tensors; raises as `read_checkpoint` does."""
     return _read(Path(path), tensors=False).info
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """
+    """A checkpoint's metadata and tensors.
+
     Raises:
-        UserError: the file is missing, damaged, or no checkpoint of lastkd.
+        UserError: the file is missing, damaged, or not a checkpoint of lastkd.
     """
     return _read(Path(path), tensors=True)
 
@@ -201,10 +203,10 @@ def _read(path: Path, *, tensors: bool) -> Checkpoint:
 
 
 def load_model(path: str | Path, *, factory: str | None = None) -> SkeletonModel:
-    """The model of a checkpoint, in `eval` mode on the CPU; it takes the MIB dict to logits.
+    """The model of a checkpoint, in `eval` mode on the CPU; it maps the MIB dict to logits.
 
     Args:
-        factory: `package.module:factory`, where the model isn't one of lastkd's.
+        factory: `package.module:factory`, for a model that isn't part of lastkd.
 
     Raises:
         UserError: the file is missing, damaged, or its tensors don't fit its metadata.
@@ -219,10 +221,10 @@ def check_fit(
     joints: tuple[str, ...],
     store: ClipStore,
 ) -> None:
-    """Whether a checkpoint's classes and joints are those of a store.
+    """Checks that a checkpoint has the classes and joints of a store.
 
     Raises:
-        UserError: naming what differs.
+        UserError: they differ; the error names the first difference.
     """
     if num_classes != store.num_classes:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Public LAST checkpoints (`.pth`) turned into ours, every key accounted for."""
+"""Converts public LAST checkpoints (`.pth`), with every key accounted for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lastkd.models.checkpoint import CheckpointInfo, check_shapes, load_exactly,
 from lastkd.models.registry import SkeletonModel, build_model
 from lastkd.settings.architecture import LastArchitecture, get_architecture, model_names
 
-_WRAPPER = "module."  # what DataParallel and DDP put before every key
+_WRAPPER = "module."  # the prefix that DataParallel and DDP give every key
 
 _PUBLISHED = ("ntu25", "coco17", "sbu15", "ucla20", "uiprmd22")
 """Layouts of public checkpoints: preferred to others with as many joints."""
 
 
 def convert(source: Path, out: Path, *, layout: str | None = None) -> CheckpointInfo:
-    """Writes the checkpoint `out` from a public `.pth` and returns what it says of itself.
+    """Writes the checkpoint `out` from a public `.pth` and returns its metadata.
 
     Args:
         source: a bare `state_dict`, or a dict that holds one as `model_state_dict`.
@@ -35,7 +35,7 @@ def convert(source: Path, out: Path, *, layout: str | None = None) -> Checkpoint
     """
     tensors = _state_dict(source)
     model = _recognise(tensors, source, layout)
-    # float32 first: the blocks' adjacencies share one tensor, which a cast would part
+    # cast before loading: the blocks' adjacencies share one tensor, and a cast model's wouldn't
     load_exactly(model, {key: value.to(_dtype(value)) for key, value in tensors.items()}, source)
     names = {60: NTU_60.class_names, 120: NTU_120.class_names}.get(model.num_classes, ())
     info = CheckpointInfo(
@@ -64,7 +64,7 @@ def _state_dict(source: Path) -> dict[str, Tensor]:
             f"{source}: holds more than tensors, and loading it could run code; save its "
             f"state_dict alone ({reason})"
         ) from None
-    # a damaged file ends in whatever its opcodes and its archive happen to ask for
+    # a damaged file raises whatever its opcodes and its archive happen to cause
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source}: is damaged or no torch file ({reason})") from None
@@ -81,7 +81,11 @@ def _state_dict(source: Path) -> dict[str, Tensor]:
 
 
 def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> SkeletonModel:
-    """The public model of these shapes; the nearest one where none fits, for its error to name."""
+    """The public model with these shapes.
+
+    Raises:
+        UserError: there is none; the error compares the tensors with those of the closest model.
+    """
     for key, axes in (("fc.weight", 2), ("A", 3)):
         if key not in tensors or tensors[key].dim() != axes:
             raise UserError(f"{source}: has no {axes}-dimensional {key!r}, as every LAST model has")
@@ -95,7 +99,7 @@ def _recognise(tensors: dict[str, Tensor], source: Path, layout: str | None) -> 
             expected = _shapes(name, num_classes, skeleton)
             candidates.append((len(shapes.items() ^ expected.items()), name))
     nearest = min(candidates)[1]
-    # before anything of that size is made: the file may well lie about it
+    # before a model of that size is built, as a damaged file may state any size
     check_shapes(_shapes(nearest, num_classes, skeleton), shapes, source)
     return build_model(nearest, num_classes, skeleton)
 

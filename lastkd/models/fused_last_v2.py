@@ -1,16 +1,16 @@
-"""LAST-v2 for evaluation alone: the same logits as `LastV2`, at a fraction of the work.
+"""LAST-v2 for inference: the logits of `LastV2`, at a fraction of the work.
 
-Every shortcut is exact but for rounding:
+Every shortcut is exact up to rounding:
 
 - an absent body isn't computed: its logits are one constant vector, and where the model averages
-  over the present bodies, not even that;
-- features are `(N, T, V, C)`: the graph messages of a joint lie side by side, so that one product
-  makes all of them and one more is all five convolutions;
-- norms are folded into the products before them, a norm behind the attention gate into the gate;
-- a learned graph that is zero (as in every public checkpoint) and a gate with alpha zero are left
-  out.
+  over the present bodies they aren't needed at all;
+- features are `(T, N, V, C)`, as in `last_v2_layers`: one product computes all graph messages, one
+  more applies all five convolutions, their norm and the ReLU;
+- norms are folded into the products before them, a norm after the attention gate into the gate;
+- a learned graph that is zero (as in every public checkpoint) and a gate whose alpha is zero are
+  left out.
 
-`LastV2.forward` is the plain formulation and the oracle (`tests/test_fused_last_v2.py`).
+`tests/test_fused_last_v2.py` compares it with `LastV2`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from lastkd.models.linear_attention import by_head, linear_attention
 from lastkd.settings.architecture import STREAMS
 
 CPU_ROWS = 3
-"""Sequences that pass the network together on a CPU: few enough to stay in its caches. As every
-body of a clip takes three, one a stream, its logits don't depend on what else is in the batch."""
+"""Sequences that pass the network together on a CPU: few enough to stay in its caches. A body has
+three, one for each stream, so its logits don't depend on what else is in the batch."""
 
 
 class _Frozen(nn.Module):
-    """Holds constants that move and change precision with the module."""
+    """A module whose tensors are constants: they move and are cast with it, and get no gradient."""
 
     def hold(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
@@ -49,7 +49,7 @@ class _Frozen(nn.Module):
 
 
 class _Product(_Frozen):
-    """A 1x1 convolution or linear layer, with the norm behind it: one product on `(..., C)`."""
+    """A 1x1 convolution or linear layer, with the norm after it: one product on `(..., C)`."""
 
     weight: Tensor
     bias: Tensor
@@ -99,7 +99,7 @@ class _Graph(_Frozen):
 
 
 class _Gate(_Frozen):
-    """The attention gate, with the norm that may stand behind it: `x * gate + shift`."""
+    """The attention gate, with the norm that may follow it: `x * gate + shift`."""
 
     stay: Tensor
     strength: Tensor
@@ -134,7 +134,7 @@ class _Gate(_Frozen):
 
 
 class _Tcn(_Frozen):
-    """Depthwise and pointwise convolution over frames, the norm behind them folded in."""
+    """Depthwise and pointwise convolution over frames, with the norm after them folded in."""
 
     kernel: Tensor
 

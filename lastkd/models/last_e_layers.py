@@ -1,8 +1,8 @@
 """The layers of LAST-E, on features that are kept as `(C, T, N, V)`: N clips, T frames, V joints.
 
-With the channels in front a 1x1 convolution is one matrix product, a graph or a depthwise
-convolution one product a channel, a norm reads whole rows, and halves of the channels are parts of
-memory: no copy and no permutation from the first layer to the last. The plain formulation stands in
+With the channels first a 1x1 convolution is one matrix product, a graph or depthwise convolution
+one product for each channel, a norm reads whole rows, and each half of the channels is contiguous.
+Nothing is copied or permuted between the layers. The plain formulation is in
 `tests/plain_last_e.py`.
 """
 
@@ -98,7 +98,7 @@ class WeightedGraphConv(nn.Module):
 
 
 class TwoBranchTemporalConv(nn.Module):
-    """Half the channels see 9 frames, half 9 of 17 (dilation 2)."""
+    """Temporal convolutions of half the channels each, with dilations 1 and 2: 9 and 17 frames."""
 
     def __init__(self, channels: int, stride: int, dropout: float) -> None:
         super().__init__()
