@@ -36,6 +36,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import fuzz_poses
 import numpy as np
 from mutations import NAMES, TRACE, bomb, evil_pickles, mutated
 
@@ -125,6 +126,11 @@ def last_arrays() -> Files:
         "xsub/train_label.pkl": pickle.dumps(([f"{NAMES[0]}.skeleton", NAMES[1]], [0, 49])),
         "xsub/val_label.pkl": pickle.dumps([0, 49]),
     }
+
+
+def st_gcn_arrays() -> Files:
+    files = last_arrays().items()
+    return {name.replace("_joint.npy", "_data.npy"): content for name, content in files}
 
 
 def pyskl() -> Files:
@@ -231,17 +237,31 @@ def event_log() -> Files:
 # ---------------------------------------------------------------- the readers
 
 
-def read_source(name: str) -> Callable[[Path], None]:
+def read_source(name: str, *, table: str | None = None) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         from lastkd.data.open_source import open_source
         from lastkd.data.store.packing import pack_readings
 
-        source = open_source(str(folder / name))
+        source = open_source(str(folder / name), labels=folder / table if table else None)
         packed = pack_readings(source.read(0, len(source)), source.layout)
         if packed.faults:
             raise UserError(packed.faults[0])
 
     return read
+
+
+def read_lists(folder: Path) -> None:
+    from lastkd.data.split_rules import SplitRule
+
+    rule = SplitRule.parse(f"list {folder}/train.txt {folder}/test.txt")
+    rule.check(("a", "b", "c"))
+
+
+def read_array(folder: Path) -> None:
+    from lastkd.data.clip_input import clips_of_path
+    from lastkd.data.layouts import get_layout
+
+    list(clips_of_path(folder / "clip.npy", get_layout("ntu25")))
 
 
 def read_store(folder: Path) -> None:
@@ -329,6 +349,28 @@ READERS: dict[str, Reader] = {
         last_arrays, read_source("xsub"), ("xsub/train_joint.npy", "xsub/train_label.pkl")
     ),
     "pyskl": Reader(pyskl, read_source("set.pkl"), ("set.pkl",)),
+    **{
+        name: Reader(valid, read_source("set", table="labels.csv"), targets)
+        for name, (valid, targets) in {
+            "openpose": (
+                fuzz_poses.openpose,
+                tuple(f"set/a/a_{frame:012}_keypoints.json" for frame in range(3)),
+            ),
+            "alphapose": (fuzz_poses.alphapose, ("set/a.json",)),
+            "mmpose": (fuzz_poses.mmpose, ("set/a.json",)),
+            "ultralytics": (fuzz_poses.ultralytics, ("set/a.json",)),
+            "ultralytics-txt": (fuzz_poses.ultralytics_txt, ("set/a_0.txt", "set/a_1.txt")),
+            "mediapipe": (fuzz_poses.mediapipe, ("set/a.jsonl",)),
+            "mediapipe-npy": (fuzz_poses.mediapipe_npy, ("set/a.npy",)),
+            "table": (fuzz_poses.csv_table, ("labels.csv",)),
+        }.items()
+    },
+    "nw-ucla": Reader(fuzz_poses.nw_ucla, read_source("set"), ("set/a01_s01_e00_v01.json",)),
+    "st-gcn": Reader(
+        st_gcn_arrays, read_source("xsub"), ("xsub/train_data.npy", "xsub/train_label.pkl")
+    ),
+    "lists": Reader(fuzz_poses.lists, read_lists, ("train.txt", "test.txt")),
+    "array": Reader(fuzz_poses.loose_array, read_array, ("clip.npy",)),
     "store": Reader(store, read_store, ("s/clips.safetensors", "s/store.json", "s/details.jsonl")),
     "checkpoint": Reader(checkpoint, read_checkpoint, ("best.safetensors",)),
     "pth": Reader(public_checkpoint, convert_checkpoint, ("public.pth",)),
@@ -353,8 +395,9 @@ READERS: dict[str, Reader] = {
 def crafted(reader: str, index: int) -> Files | None:
     """The first inputs of a reader: each evil pickle and each bomb as they are."""
     evils = evil_pickles()
-    if reader in ("pyskl", "last-arrays", "pth") and index < len(evils):
-        name = {"pyskl": "set.pkl", "last-arrays": "xsub/train_label.pkl", "pth": "public.pth"}
+    if reader in ("pyskl", "last-arrays", "st-gcn", "pth") and index < len(evils):
+        labels = "xsub/train_label.pkl"
+        name = {"pyskl": "set.pkl", "last-arrays": labels, "st-gcn": labels, "pth": "public.pth"}
         return {name[reader]: evils[index]}
     if reader in ("zip", "npz") and index < 30:
         name = "set.zip" if reader == "zip" else "NTU60_CS.npz"

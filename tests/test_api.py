@@ -34,7 +34,7 @@ def test_the_documented_lines_run(
     whole = open_source.open_source
     monkeypatch.setattr(
         "lastkd.data.store.prepare.open_source",
-        lambda source, layout, synthetic: whole(source, synthetic=small),
+        lambda source, *, synthetic, **options: whole(source, synthetic=small),
     )
     monkeypatch.setattr(
         "lastkd.pipeline.request.resolve",

@@ -11,10 +11,12 @@ import pytest
 
 FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout", "events")
+POSES = ("openpose", "alphapose", "mmpose", "ultralytics", "ultralytics-txt", "mediapipe")
+OTHERS = ("mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists", "array")
 WITH_TORCH = ("store", "checkpoint", "pth", "teacher-cache", "run-state")
 
 
-@pytest.mark.parametrize("reader", [*LIGHT, *WITH_TORCH])
+@pytest.mark.parametrize("reader", [*LIGHT, *POSES, *OTHERS, *WITH_TORCH])
 def test_mutated_inputs_are_one_clear_sentence(reader: str) -> None:
     count = 40 if reader == "pth" else 120
     command = [sys.executable, str(FUZZ), "--reader", reader, "--count", str(count), "--json"]
@@ -22,7 +24,8 @@ def test_mutated_inputs_are_one_clear_sentence(reader: str) -> None:
     assert done.stdout, done.stderr
     (outcome,) = json.loads(done.stdout)
     assert outcome["inputs"] == count
-    assert outcome["refused"] > count / 2
+    # a number of a pose, or a name in a table, may well be another one
+    assert outcome["refused"] > count / (2 if reader in (*LIGHT, *WITH_TORCH) else 10)
     assert (outcome["tracebacks"], outcome["hangs"], outcome["ran_code"]) == (0, 0, 0), outcome
     assert outcome["peak_mb"] < 1000
     assert done.returncode == 0

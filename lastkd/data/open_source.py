@@ -97,7 +97,7 @@ def open_source(
         replaces_splits: the source's own splits aren't wanted.
         labels: a CSV table of clips (see `read_manifest`).
         image_size: width and height in pixels, where coordinates are shares of them.
-        labelled: clips need labels; without, as for predictions, all have the label 0.
+        labelled: clips need labels; without, as for predictions, those unknown are 0.
         synthetic: size and difficulty of the synthetic set.
 
     Raises:

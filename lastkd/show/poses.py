@@ -78,7 +78,7 @@ def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
         origin = (store.performers[index], store.cameras[index], store.setups[index])
         clip = Clip(store.names[index], label, store.clip(index), *map(int, origin))
         return ShownClip(clip, store.layout, store.class_names[label], index, len(store))
-    reader = open_source(source, layout=layout)
+    reader = open_source(source, layout=layout, labelled=False)
     index = _index(source, reader.names(), name)
     reading = next(reader.read(index, index + 1))
     if reading.fault is not None:

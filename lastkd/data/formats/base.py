@@ -56,7 +56,7 @@ class SourceOptions:
         replaces_splits: the source's own splits aren't wanted, and their faults don't matter.
         labels: a table that says the labels, performers and splits of clips.
         image_size: width and height in pixels, where coordinates are shares of them.
-        labelled: clips need labels; without, as for predictions, all have the label 0.
+        labelled: clips need labels; without, as for predictions, those unknown are 0.
         synthetic: size and difficulty of the synthetic set.
     """
 

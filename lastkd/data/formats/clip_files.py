@@ -131,7 +131,8 @@ def decode(text: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):  # NaN and Infinity, which Python writes too
+    # NaN and Infinity, which Python writes, are for Python's own parser
+    except (msgspec.DecodeError, ValueError, RecursionError):
         try:
             return parse_json(text)
         except ValueError as error:

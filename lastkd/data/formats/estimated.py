@@ -145,10 +145,11 @@ class EstimatedClips(Source):
             return
         self._rows = dict.fromkeys(names)
         classes = sorted({clip.group.split("/")[0] for clip in self._clips})
-        if not self._options.labelled:
+        told = "" not in classes and len(classes) > 1
+        if not told and not self._options.labelled:
             self._labels = dict.fromkeys(names, 0)
             self.class_names = ("",)
-        elif "" in classes or len(classes) < 2:
+        elif not told:
             raise UserError(
                 f"{self._root}: nobody says the classes of its clips, such as {names[0]!r}; give a "
                 "table by --labels labels.csv (file,label,performer,split), or put the clips of "

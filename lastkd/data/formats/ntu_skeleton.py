@@ -167,9 +167,9 @@ class NtuSkeletons(Source):
             if row is None or row.label is None:
                 return Reading(stem, counts={UNLABELLED: 1})
             return Sample(stem, row.label, where, row.performer, row.camera, row.setup)
-        if not self._labelled:
-            return Sample(stem, 0, where)
         name = SampleName.parse(stem)
+        if not self._labelled:
+            return Sample(stem, name.label if name is not None else 0, where)
         if name is None or self.benchmark is None:
             problem = (
                 f"{where} has no NTU name such as S001C001P001R001A001.skeleton; rename it or take "

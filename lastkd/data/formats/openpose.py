@@ -61,7 +61,7 @@ class OpenPoseJson(EstimatedClips):
 def _frame(text: bytes) -> Frame:
     try:
         people = _DECODER.decode(text).people
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError):
         try:
             people = msgspec.convert(decode(text), _File, strict=False).people
         except msgspec.ValidationError as error:

@@ -187,12 +187,38 @@ def _read(first: int, stop: int) -> Packed:
     return pack_readings(_source.read(first, stop), _source.layout)
 
 
-def prepare_store(source: str | Path, out: str | Path, *, layout: str | None = None) -> ClipStore:
+def prepare_store(
+    source: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    layout: str | None = None,
+    labels: str | Path | None = None,
+    split_by: str | Sequence[str] = (),
+    name: str | None = None,
+    drop_duplicates: bool = False,
+) -> ClipStore:
     """Turns a source (as `lastkd prepare` takes it) into a packed store, and opens it.
+
+    Args:
+        source: a path, several of one format, or the word `synthetic`.
+        layout: of the skeletons, where the format leaves it open.
+        labels: a CSV table of the clips.
+        split_by: rules that make the splits, such as `performer` or `share 0.8`.
+        name: of the set.
+        drop_duplicates: clips that equal an earlier one in every number are left out.
 
     Raises:
         UserError: the source is missing, of no known format or malformed, or `out` exists.
     """
-    reader = open_source(str(source), layout=layout, synthetic=builtin_set())
-    prepare(reader, Path(out))
+    sources = [source] if isinstance(source, str | Path) else source
+    texts = [split_by] if isinstance(split_by, str) else split_by
+    rules = [SplitRule.parse(text) for text in texts]
+    reader = open_source(
+        [str(one) for one in sources],
+        layout=layout,
+        labels=labels,
+        replaces_splits=bool(rules),
+        synthetic=builtin_set(),
+    )
+    prepare(reader, Path(out), name=name, split_rules=rules, drop_duplicates=drop_duplicates)
     return ClipStore.open(out)
