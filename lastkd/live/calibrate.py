@@ -21,7 +21,7 @@ from lastkd.evaluation.calibration import (
     softmax,
     store_in_checkpoint,
 )
-from lastkd.evaluation.stream import PAUSE, best_threshold, truth_of
+from lastkd.evaluation.stream import best_threshold, truth_of
 from lastkd.export.formats import ABOUT
 from lastkd.files.atomic import replacing
 from lastkd.live.classifier import Classifier
@@ -133,7 +133,7 @@ def _fit_to_streams(
     clips: NDArray[np.int64],
     on_progress: Callable[[str, int, int], None],
 ) -> Calibration:
-    """The same with the window that is right in most frames of actions, and its threshold."""
+    """The same with the window and the threshold that answer best."""
     drawn = np.sort(rng.permutation(STREAM_SEED, "stream clips", count=len(clips))[:MOST_STREAMED])
     best, best_accuracy, done = known, -1.0, 0
     for share in WINDOWS:
@@ -148,11 +148,12 @@ def _fit_to_streams(
             confidences.append(confidence)
             done += len(stream.actions)
             on_progress("clips of streams", done, len(WINDOWS) * len(drawn))
-        truth, label = np.concatenate(truths), np.concatenate(labels)
-        accuracy = float((label == truth)[truth != PAUSE].mean())
-        if accuracy > best_accuracy:
-            threshold = best_threshold(truth, label, np.concatenate(confidences))
-            best, best_accuracy = replace(tried, threshold=round(threshold, 4)), accuracy
+        threshold = best_threshold(
+            np.concatenate(truths), np.concatenate(labels), np.concatenate(confidences)
+        )
+        if threshold.accuracy > best_accuracy:
+            best_accuracy = threshold.accuracy
+            best = replace(tried, threshold=round(threshold.value, 4))
     return best
 
 
