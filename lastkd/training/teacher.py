@@ -95,7 +95,7 @@ class _Member:
 class FrozenTeacher:
     """One teacher or an ensemble on one device, in each model's fastest form for inference.
 
-    It isn't an `nn.Module`, so it can't become part of the student, its DDP wrapper or its
+    It isn't an `nn.Module`, so it can't become part of the student or of its
     checkpoint. On a GPU it runs in fp16: cast as a whole where its family allows that, otherwise
     under autocast, which lets a model of one's own compute in float32 where it has to. On a CPU it
     stays in float32: bfloat16 changes the logits by about 1e-2 of the largest, and at most 1e-3 is
