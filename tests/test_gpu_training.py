@@ -116,6 +116,7 @@ def test_live_and_replayed_steps_of_every_loss_never_wait(
     assert weights(replayed) == weights(folders[0])
 
 
+@pytest.mark.slow
 def test_accumulated_steps_without_a_teacher_never_wait_and_resume_exactly(
     tmp_path: Path, store_path: Path, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
