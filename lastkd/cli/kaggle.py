@@ -67,17 +67,17 @@ def upload(folder: Path, name: str | None, poll: float) -> None:
 
     FOLDER is a store, or contains checkpoints at any depth: a run folder, or all of runs/.
     """
-    what, files = datasets.collect(folder)
+    description, files = datasets.collect(folder)
     slug = name or f"lastkd-{slugified(folder.resolve().name)}"
-    reference(slug, owner="owner", what="dataset", new=True)
+    reference(slug, owner="owner", kind="dataset", new=True)
     service = Kaggle()
-    dataset = reference(slug, owner=service.user, what="dataset", new=True)
-    click.echo(f"{folder}: {what}")
+    dataset = reference(slug, owner=service.user, kind="dataset", new=True)
+    click.echo(f"{folder}: {description}")
     click.echo(datasets.LICENCE_NOTE)
     datasets.send(
         service, dataset, files, notes=f"from {folder.name}", poll_s=poll, echo=click.echo
     )
-    click.echo(f"Use it as --data {dataset}" if "store" in what else f"Use it as {dataset}")
+    click.echo(f"Use it as --data {dataset}" if "store" in description else f"Use it as {dataset}")
 
 
 @kaggle.command()
@@ -124,8 +124,8 @@ def fetch(kernel: str | None, out: Path | None, everything: bool) -> None:
     files, _ = service.outputs(named)
     if not files:
         raise UserError(f"{named}: version {now.version} ({now.status.lower()}) has no output yet")
-    wanted = (lambda name: True) if everything else not_a_store
-    fetch_output(files, _folder(out, named.slug), wanted=wanted, echo=click.echo)
+    include = (lambda name: True) if everything else not_a_store
+    fetch_output(files, _folder(out, named.slug), include=include, echo=click.echo)
 
 
 @kaggle.command()

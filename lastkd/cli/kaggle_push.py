@@ -66,42 +66,46 @@ def _push_options(machine: str) -> list[click.Parameter]:
     ]
 
 
-def _push(what: str, given: dict[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> None:
-    """Makes a job of the options that concern the work, and pushes it with the others."""
-    about = {name: given.pop(name, None) for name in _PUSHED}
+def _push(kind: str, given: dict[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> None:
+    """Makes a job from the options of its command, and pushes it with the options of the push."""
+    push_options = {name: given.pop(name, None) for name in _PUSHED}
     job = job_of({name: value for name, value in given.items() if value is not None})
     order = Order(
         job=job,
-        name=about["name"] or kernel_name(what, job),
-        code=about["code"] or "auto",
-        fresh=bool(about["fresh"]),
+        name=push_options["name"] or kernel_name(kind, job),
+        code=push_options["code"] or "auto",
+        fresh=bool(push_options["fresh"]),
     )
-    if about["dry_run"]:
-        dry_run(order, owner=about["owner"], out=about["out"], echo=click.echo)
+    if push_options["dry_run"]:
+        dry_run(order, owner=push_options["owner"], out=push_options["out"], echo=click.echo)
     else:
-        send(order, owner=about["owner"], poll_s=about["poll"] or 30.0, echo=click.echo)
+        send(
+            order, owner=push_options["owner"], poll_s=push_options["poll"] or 30.0, echo=click.echo
+        )
 
 
 def _training(
-    what: str, params: Sequence[click.Parameter], without: Container[str | None]
+    kind: str, params: Sequence[click.Parameter], without: Container[str | None]
 ) -> click.Command:
-    """A command whose kernel trains.
+    """A push command whose kernel trains.
 
     Args:
-        params: those of the command that the kernel runs.
-        without: names of those that the kernel decides.
+        params: parameters of the command that the kernel runs.
+        without: names of the parameters that the kernel decides.
     """
 
     def callback(config: Path | None, **given: Any) -> None:
-        _push(what, given, lambda settings: training_job(what, settings, config))
+        _push(kind, given, lambda settings: training_job(kind, settings, config))
 
     pushed = _push_options("t4x2")
     decided = {option.name for option in pushed}
-    kept = [copy(one) for one in params if one.name not in decided and one.name not in without]
-    for option in kept:
+    options = [
+        copy(param) for param in params if param.name not in decided and param.name not in without
+    ]
+    for option in options:
         if isinstance(option, click.Option) and option.name in _HELP:
             option.help = _HELP[option.name]
-    return SettingsCommand(what, params=[*kept, *pushed], callback=callback, help=_TRAINED[what])
+    return SettingsCommand(kind, params=[*options, *pushed], callback=callback, help=_TRAINED[kind])
 
 
 def _evaluate(checkpoint: str, **given: Any) -> None:

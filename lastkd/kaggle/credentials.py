@@ -52,9 +52,9 @@ _NAMES = (
 
 def _kaggle_json() -> Path:
     """The path at which the client looks for kaggle.json."""
-    given = os.environ.get("KAGGLE_CONFIG_DIR")
-    if given:
-        return Path(given) / "kaggle.json"
+    config_dir = os.environ.get("KAGGLE_CONFIG_DIR")
+    if config_dir:
+        return Path(config_dir) / "kaggle.json"
     folder = Path.home() / ".kaggle"
     if not folder.exists():
         folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
@@ -77,9 +77,9 @@ def _mapping(path: Path) -> dict[str, str]:
 
 
 def _token() -> str:
-    given = os.environ.get("KAGGLE_API_TOKEN", "")
-    if given:
-        return _text(Path(given)) if Path(given).is_file() else given
+    token = os.environ.get("KAGGLE_API_TOKEN", "")
+    if token:
+        return _text(Path(token)) if Path(token).is_file() else token
     home = Path.home() / ".kaggle"
     return _text(home / "access_token") or _text(home / "access_token.txt")
 
@@ -87,9 +87,9 @@ def _token() -> str:
 def _legacy() -> dict[str, str]:
     legacy = _mapping(_kaggle_json())
     for key in ("username", "key"):
-        given = os.environ.get(f"KAGGLE_{key.upper()}")
-        if given:
-            legacy[key] = given
+        value = os.environ.get(f"KAGGLE_{key.upper()}")
+        if value:
+            legacy[key] = value
     return legacy
 
 

@@ -36,22 +36,23 @@ def collect(folder: Path) -> tuple[str, dict[str, Path]]:
     A store is uploaded as it is; of run folders, the checkpoints, settings and event logs.
 
     Returns:
-        What it is, for people, and the files by their names in the dataset.
+        A description such as `2 checkpoints`, and the files by their names in the dataset.
 
     Raises:
-        UserError: it is neither, or a file contains credentials or is named like one that does.
+        UserError: the folder is neither, or a file contains credentials or is named like one
+            that does.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a store or a folder with checkpoints")
     everything = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     refuse_credential_files(everything)
     if holds_store(folder):
-        chosen, what = [folder / "store.json", folder / "clips.safetensors"], "a store"
+        chosen, description = [folder / "store.json", folder / "clips.safetensors"], "a store"
     else:
         checkpoints = [path for path in everything if is_checkpoint(path)]
         beside = [path.parent / name for path in checkpoints for name in _BESIDE_CHECKPOINT]
         chosen = [*checkpoints, *(path for path in dict.fromkeys(beside) if path.is_file())]
-        what = f"{len(checkpoints)} checkpoint{'s' if len(checkpoints) > 1 else ''}"
+        description = f"{len(checkpoints)} checkpoint{'s' if len(checkpoints) > 1 else ''}"
         if not checkpoints:
             raise UserError(
                 f"{folder}: contains neither a store (store.json) nor a checkpoint (.safetensors); "
@@ -60,13 +61,13 @@ def collect(folder: Path) -> tuple[str, dict[str, Path]]:
     for path in chosen:
         if path.suffix in _READ_FOR_SECRETS:
             refuse_secrets(path.read_text(encoding="utf-8", errors="replace"), str(path))
-    return what, {path.relative_to(folder).as_posix(): path for path in chosen}
+    return description, {path.relative_to(folder).as_posix(): path for path in chosen}
 
 
 def _stage(reference: Reference, files: Mapping[str, Path], title: str) -> Path:
     """Makes the folder that the client uploads: the files and the metadata.
 
-    Its path is the same each time, so that an upload that broke off goes on.
+    Its path is the same each time, so that an interrupted upload resumes.
     """
     stage = user_cache_path("lastkd") / "kaggle" / f"{reference.owner}.{reference.slug}"
     shutil.rmtree(stage, ignore_errors=True)
@@ -99,7 +100,7 @@ def send(
         poll_s: seconds between polls.
 
     Raises:
-        UserError: the service refuses it, or a file hasn't arrived.
+        UserError: the service refuses it, or a file is missing after the upload.
     """
     before = service.dataset(reference)
     total = sum(path.stat().st_size for path in files.values())
@@ -116,7 +117,7 @@ def send(
     now = wait_ready(
         service, reference, after=before.version if before else 0, poll_s=poll_s, echo=echo
     )
-    # the client leaves out a file whose upload failed, without a word
+    # the client silently leaves out a file whose upload failed
     arrived = service.dataset_files(reference)
     for name, path in files.items():
         size = path.stat().st_size
@@ -159,5 +160,5 @@ def wait_ready(
 
 
 def fixed_time(path: Path) -> None:
-    """Gives a file that is made anew its old date, so that its upload can go on."""
+    """Gives a file the same date each time it is written, so that an interrupted upload resumes."""
     os.utime(path, (315532800, 315532800))

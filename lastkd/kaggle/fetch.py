@@ -132,7 +132,7 @@ def fetch(
     files: list[OutputFile],
     folder: Path,
     *,
-    wanted: Callable[[str], bool],
+    include: Callable[[str], bool],
     echo: Echo,
 ) -> dict[str, Path]:
     """Downloads the wanted files.
@@ -143,7 +143,7 @@ def fetch(
     Raises:
         UserError: as in `download` and `local_path`.
     """
-    chosen = [file for file in files if wanted(file.name)]
+    chosen = [file for file in files if include(file.name)]
     paths = {file.name: local_path(file.name, folder) for file in chosen}
     with progress_bar() as progress:
         for file in chosen:

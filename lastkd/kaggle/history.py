@@ -1,4 +1,4 @@
-"""The kernels pushed from this machine: a convenience, as the service knows better."""
+"""The kernels pushed from this machine: a convenience, since the service has the truth."""
 
 from __future__ import annotations
 

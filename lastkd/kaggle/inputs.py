@@ -22,10 +22,10 @@ _HEADER_LIMIT = 100_000_000  # what safetensors itself allows
 
 def _below(folder: Path) -> Iterator[Path]:
     """Files and folders at any depth, sorted, without hidden ones."""
-    for here, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted([*folders, *files]):
-            yield Path(here) / name
+            yield Path(parent) / name
 
 
 def holds_store(path: Path) -> bool:
@@ -55,10 +55,10 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def skeleton_sources(start: Path) -> list[Path]:
-    """What `lastkd prepare` is given of a mounted dataset: folders or files of one format.
+    """The sources for `lastkd prepare` in a mounted dataset: folders or files of one format.
 
-    Files that the format takes together, such as NTU's zips, come together; of other files each is
-    a set of its own.
+    Files that make up one set, such as NTU's zips, are returned together; any other file is a set
+    by itself.
     """
     return find_sources(start) or [start]
 
@@ -124,9 +124,9 @@ class Mounts:
             if paths:
                 return paths
         kind = _kind(name)
-        what = _KINDS[kind][0] if kind in _KINDS else "file or folder"
+        expected = _KINDS[kind][0] if kind in _KINDS else "file or folder"
         mounts = "; ".join(self.described()) or "nothing is mounted"
-        raise UserError(f"input {name} ({source}): no {what} among the inputs ({mounts})")
+        raise UserError(f"input {name} ({source}): no {expected} among the inputs ({mounts})")
 
     def _inside(self, name: str, source: KaggleInput, place: Path) -> list[Path]:
         start = place / source.path if source.path else place

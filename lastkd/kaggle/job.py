@@ -60,7 +60,7 @@ class Job(BaseModel):
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The command, or the several of an older kernel."""
+        """The command; several in a kernel that an older lastkd pushed."""
         return self.steps or (self.command,)
 
     @property
@@ -130,7 +130,7 @@ def with_job(script: str, job: Job) -> str:
 def _literal(value: Any) -> str:
     """A value as Python writes it; with double quotes, as in the rest of the script, if it can."""
     text = json.dumps(value, ensure_ascii=False)
-    with contextlib.suppress(ValueError):  # JSON spells True, False and None in its own way
+    with contextlib.suppress(ValueError):  # JSON spells True, False and None differently
         if ast.literal_eval(text) == value:
             return text
     return pprint.pformat(value, width=90, sort_dicts=False)

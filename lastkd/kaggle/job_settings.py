@@ -28,7 +28,7 @@ _DECIDED = ("out", "figures", "launch_config")
 """Settings of a sequence that the job decides."""
 
 
-def training_job(what: str, options: Mapping[str, Any], file: Path | None) -> Job:
+def training_job(kind: str, options: Mapping[str, Any], file: Path | None) -> Job:
     """The job of `train`, `baselines`, `distill` or `sequence`.
 
     Args:
@@ -38,24 +38,24 @@ def training_job(what: str, options: Mapping[str, Any], file: Path | None) -> Jo
     Raises:
         UserError: a setting is wrong, or one that is needed is missing.
     """
-    job = template_jobs()[what]
-    conducted = what in ("baselines", "sequence")
+    job = template_jobs()[kind]
+    conducted = kind in ("baselines", "sequence")
     if file is not None and conducted:
         file = config_file(file)
     config = read_mapping(file) if file else {}
-    given = config | dict(options)
-    if given.get("resume") not in (None, "auto"):
+    merged = config | dict(options)
+    if merged.get("resume") not in (None, "auto"):
         raise UserError("--resume: a kernel resumes its own runs; use lastkd kaggle resume")
-    _check(what, options, file)
-    optional = ("data", "teacher") if what == "sequence" else ()
-    inputs = _inputs(given, tuple(job.inputs), optional)
+    _check(kind, options, file)
+    optional = ("data", "teacher") if kind == "sequence" else ()
+    inputs = _inputs(merged, tuple(job.inputs), optional)
     decided = ("data", "teacher", "resume", "time_budget", "machine", *_DECIDED)
     config = {name: _inside(name, value) for name, value in config.items() if name not in decided}
     teachers = [f"{{{name}}}" for name in inputs if name.startswith("teacher")]
     settings: dict[str, Any] = {"teacher": ",".join(teachers)} if teachers else {}
     settings |= {name: _inside(name, v) for name, v in options.items() if name not in decided}
     command = with_options(without_options(job.command, config), settings)
-    return _finished(job.model_copy(update={"command": command, "config": config}), given, inputs)
+    return _finished(job.model_copy(update={"command": command, "config": config}), merged, inputs)
 
 
 def evaluation_job(checkpoint: str, options: Mapping[str, Any]) -> Job:
@@ -84,10 +84,10 @@ def check_job(options: Mapping[str, Any]) -> Job:
     """
     job = template_jobs()["check"]
     inputs = _inputs(options, (), ("data",))
-    words = [job.command, *("--data {data}" for name in inputs)]
+    parts = [job.command, *("--data {data}" for name in inputs)]
     if options.get("pace") is False:
-        words.append("--no-pace")
-    job = job.model_copy(update={"command": " ".join(words)})
+        parts.append("--no-pace")
+    job = job.model_copy(update={"command": " ".join(parts)})
     return _with_flags(job, {**options, "pace": None}, inputs, ("data", "machine", "time_budget"))
 
 
@@ -103,12 +103,12 @@ def preparation_job(sources: Sequence[str], options: Mapping[str, Any]) -> Job:
     """
     job = template_jobs()["prepare"]
     inputs: dict[str, str] = {}
-    words: list[str] = []
+    arguments: list[str] = []
     for number, text in enumerate(sources, start=1):
         name = "source" if number == 1 else f"source{number}"
         if text != SYNTHETIC:
             inputs[name] = str(source(text))
-        words.append(text if text == SYNTHETIC else f"{{{name}}}")
+        arguments.append(text if text == SYNTHETIC else f"{{{name}}}")
     for name, value in options.items():
         texts = value if isinstance(value, tuple) else (str(value),)
         parts = [part for text in texts for part in text.split()]
@@ -117,63 +117,66 @@ def preparation_job(sources: Sequence[str], options: Mapping[str, Any]) -> Job:
                 f"--{name.replace('_', '-')} {value}: is a file of this machine, which a kernel "
                 "can't see; prepare the store here and upload it"
             )
-    job = job.model_copy(update={"command": job.command.replace("{source}", " ".join(words))})
+    job = job.model_copy(update={"command": job.command.replace("{source}", " ".join(arguments))})
     return _with_flags(job, options, inputs, without=("machine", "time_budget"))
 
 
 def without_options(command: str, names: Iterable[str]) -> str:
     """A command without some of its options, each of which has a value."""
-    words = shlex.split(command)
+    arguments = shlex.split(command)
     for name in names:
         flag = f"--{name.replace('_', '-')}"
-        if flag in words:
-            at = words.index(flag)
-            del words[at : at + 2]
-    return _joined(words)
+        if flag in arguments:
+            at = arguments.index(flag)
+            del arguments[at : at + 2]
+    return _joined(arguments)
 
 
 def with_options(command: str, options: Mapping[str, Any]) -> str:
     """A command with options, in place of those of the same name or added."""
-    words = shlex.split(without_options(command, options))
-    return _joined([*words, *command_line(options)])
+    arguments = shlex.split(without_options(command, options))
+    return _joined([*arguments, *command_line(options)])
 
 
-def _joined(words: Iterable[str]) -> str:
+def _joined(arguments: Iterable[str]) -> str:
     # placeholders are for the kernel to fill in, not for a shell: they stay unquoted
-    return " ".join(word if PLACEHOLDERS.fullmatch(word) else shlex.quote(word) for word in words)
+    return " ".join(
+        argument if PLACEHOLDERS.fullmatch(argument) else shlex.quote(argument)
+        for argument in arguments
+    )
 
 
-def kernel_name(what: str, job: Job) -> str:
+def kernel_name(kind: str, job: Job) -> str:
     """The slug of a kernel that the user hasn't named."""
-    words = shlex.split(job.command)
+    arguments = shlex.split(job.command)
     about = ""
-    if what == "prepare":
+    if kind == "prepare":
         about = job.inputs.get("source", SYNTHETIC).rpartition("/")[2]
-    elif what in ("train", "distill"):
-        name = "model" if what == "train" else "variant"
-        given = dict(pairwise(words)).get(f"--{name}")
-        about = str(given or job.config.get(name, ""))
-    return slugified(f"lastkd-{what}-{about}")[:43].strip("-")
+    elif kind in ("train", "distill"):
+        name = "model" if kind == "train" else "variant"
+        value = dict(pairwise(arguments)).get(f"--{name}")
+        about = str(value or job.config.get(name, ""))
+    return slugified(f"lastkd-{kind}-{about}")[:43].strip("-")
 
 
-def _check(what: str, options: Mapping[str, Any], file: Path | None) -> None:
+def _check(kind: str, options: Mapping[str, Any], file: Path | None) -> None:
     """Resolves the settings as the kernel will.
 
     Raises:
         UserError: a key is unknown or a value doesn't fit.
     """
     settings = {name: value for name, value in options.items() if name != "machine"}
-    if what == "train":
+    if kind == "train":
         resolve_models({"model": "last_v2_base"} | settings, file)
-    elif what == "distill":
+    elif kind == "distill":
         resolve_all({"variant": ("nano",)} | settings, file, echo=lambda text: None)
     else:
-        only = {"only": ("standalone",)} if what == "baselines" else {}
+        only = {"only": ("standalone",)} if kind == "baselines" else {}
         sequence_settings(settings | only, file).check_settings()
 
 
 def _inputs(
-    given: Mapping[str, Any], needed: Sequence[str], optional: Sequence[str] = ()
+    options: Mapping[str, Any], needed: Sequence[str], optional: Sequence[str] = ()
 ) -> dict[str, str]:
     """The datasets and kernels that the options name; several teachers are numbered.
 
@@ -182,8 +185,8 @@ def _inputs(
     """
     inputs: dict[str, str] = {}
     for name in dict.fromkeys((*needed, *optional)):
-        if given.get(name) is not None:
-            value = given[name]
+        if options.get(name) is not None:
+            value = options[name]
             texts = value if isinstance(value, list | tuple) else str(value).split(",")
             for number, text in enumerate(texts, start=1):
                 inputs[name if number == 1 else f"{name}{number}"] = str(source(str(text)))
@@ -193,7 +196,7 @@ def _inputs(
 
 
 def _inside(name: str, value: Any) -> Any:
-    """A setting as the kernel gets it: folders are below its own, run folders in runs/."""
+    """A setting as the kernel gets it: paths are relative, and run folders lie in runs/."""
     if name not in ("run", "teacher_cache"):
         return value
     path = PurePosixPath(str(value))
@@ -207,23 +210,23 @@ def _inside(name: str, value: Any) -> Any:
 def _with_flags(
     job: Job, options: Mapping[str, Any], inputs: Mapping[str, str], without: Sequence[str]
 ) -> Job:
-    """The job with a command's own options, whose flags have no negative form."""
+    """The job with the options added to its command; false flags are left out."""
     values: dict[str, Any] = {}
-    words: list[str] = []
+    flags: list[str] = []
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if value is True:
-            words.append(flag)
+            flags.append(flag)
         elif isinstance(value, tuple):  # an option that may be given several times
-            words += [word for text in value for word in (flag, text)]
+            flags += [part for text in value for part in (flag, text)]
         elif name not in without and value is not None and value is not False:
             values[name] = value
-    command = " ".join(filter(None, (with_options(job.command, values), _joined(words))))
+    command = " ".join(filter(None, (with_options(job.command, values), _joined(flags))))
     return _finished(job.model_copy(update={"command": command}), options, inputs)
 
 
-def _finished(job: Job, given: Mapping[str, Any], inputs: Mapping[str, str]) -> Job:
-    budget = str(given.get("time_budget") or job.time_budget)
+def _finished(job: Job, options: Mapping[str, Any], inputs: Mapping[str, str]) -> Job:
+    budget = str(options.get("time_budget") or job.time_budget)
     if seconds(budget) > LONGEST_S:
         raise UserError(
             f"--time-budget {budget}: a kernel runs for 12 hours at most and needs the last "
@@ -232,7 +235,7 @@ def _finished(job: Job, given: Mapping[str, Any], inputs: Mapping[str, str]) -> 
     return job.model_copy(
         update={
             "inputs": dict(inputs),
-            "machine": given.get("machine") or job.machine,
+            "machine": options.get("machine") or job.machine,
             "time_budget": budget,
             "id": uuid.uuid4().hex[:12],
         }

@@ -30,7 +30,7 @@ _SAME_DATE = (1980, 1, 1, 0, 0, 0)  # so that the same code makes the same archi
 
 
 def _code_files() -> Iterator[tuple[Path, str]]:
-    """The files of lastkd that travel, with their names in the archive: those of a wheel."""
+    """The files of lastkd to upload, as in a wheel, with their names in the archive."""
     roots = {_PACKAGE: "lastkd"}
     # in a checkout these stand beside the package
     roots |= {
@@ -80,7 +80,7 @@ def template_jobs() -> dict[str, Job]:
 
 
 def template() -> str:
-    """The kernel script, without lastkd and with a job to be replaced."""
+    """The kernel script without lastkd, and with a placeholder job."""
     return (KERNELS / SCRIPT).read_text(encoding="utf-8")
 
 
@@ -88,7 +88,7 @@ def fill(job: Job, code: bytes | None) -> str:
     """The kernel script for a job.
 
     Args:
-        code: lastkd, to travel inside; None if it travels in a dataset.
+        code: lastkd as an archive, to embed; None if a dataset carries it.
     """
     script = with_job(template(), job)
     text = textwrap.fill(base64.b64encode(code).decode(), 100) if code else ""

@@ -43,7 +43,7 @@ class Order:
             UserError: Kaggle doesn't allow the name.
         """
         kernel = reference(self.name, owner=owner, new=True)
-        reference(f"{kernel}-state", what="dataset", new=True)
+        reference(f"{kernel}-state", kind="dataset", new=True)
         return replace(self, job=self.job.model_copy(update={"kernel": str(kernel)}))
 
 
@@ -56,7 +56,8 @@ def placed(order: Order, code: bytes) -> Job:
     return order.job.model_copy(update={"code": f"{owner}/{CODE_DATASET}/{code_file_name(code)}"})
 
 
-def script_of(order: Order, job: Job, code: bytes) -> str:
+def script_of(job: Job, code: bytes) -> str:
+    """The kernel script for a job, with lastkd inside unless a dataset carries it."""
     return fill(job, None if job.code else code)
 
 
@@ -75,7 +76,7 @@ def dry_run(order: Order, *, owner: str | None, out: Path | None, echo: Echo) ->
         raise UserError(f"{folder}: exists already; remove it or choose another --out")
     code = pack_code()
     job = placed(order, code)
-    write_folder(folder, script_of(order, job, code), metadata(job, None))
+    write_folder(folder, script_of(job, code), metadata(job, None))
     if job.code:
         (folder / code_file_name(code)).write_bytes(code)
     for line in shown(job):
@@ -121,7 +122,7 @@ def push(order: Order, *, owner: str | None, poll_s: float, echo: Echo) -> None:
     if job.code:
         send_code(service, job, code, poll_s, echo)
     about = metadata(job, None)
-    script = script_of(order, job, code)
+    script = script_of(job, code)
     pushed = start(service, job, script, about, after=now.version if now else 0)
     echo(f"{kernel}: version {pushed.version} started")
     echo(f"  {pushed.url}")
@@ -194,7 +195,7 @@ def _finished_kernel(service: Kaggle, name: str, source: KaggleInput) -> KaggleI
 def send_code(service: Kaggle, job: Job, code: bytes, poll_s: float, echo: Echo) -> None:
     """Uploads this code, unless the latest version of the code dataset contains it."""
     name = code_file_name(code)
-    dataset: Reference = reference(job.code.rpartition("/")[0], what="dataset")
+    dataset: Reference = reference(job.code.rpartition("/")[0], kind="dataset")
     existing = service.dataset(dataset)
     if existing is not None and existing.ready and name in service.dataset_files(dataset):
         return

@@ -48,13 +48,13 @@ def slugified(text: str) -> str:
 
 
 def reference(
-    text: str, *, owner: str | None = None, what: str = "kernel", new: bool = False
+    text: str, *, owner: str | None = None, kind: str = "kernel", new: bool = False
 ) -> Reference:
     """Parses `OWNER/SLUG`, or `SLUG` of `owner`.
 
     Args:
         what: `kernel` or `dataset`.
-        new: whether it is to be made, and so to have a valid length.
+        new: whether it will be created, so that its length must be valid.
 
     Raises:
         UserError: Kaggle doesn't allow the name.
@@ -63,11 +63,11 @@ def reference(
     if len(parts) == 1 and owner:
         parts.insert(0, owner.lower())
     if len(parts) != 2 or not parts[1] or not _OWNER.fullmatch(parts[0]):
-        raise UserError(f"{text!r} doesn't name a {what}; write OWNER/SLUG as in its address")
-    least, most = _LENGTHS[what] if new else (1, 100)
+        raise UserError(f"{text!r} doesn't name a {kind}; write OWNER/SLUG as in its address")
+    least, most = _LENGTHS[kind] if new else (1, 100)
     if not _SLUG.fullmatch(parts[1]) or not least <= len(parts[1]) <= most:
         raise UserError(
-            f"{parts[1]!r} can't name a {what}: Kaggle allows {least} to {most} lower-case "
+            f"{parts[1]!r} can't name a {kind}: Kaggle allows {least} to {most} lower-case "
             "letters, digits and single hyphens"
         )
     return Reference(parts[0], parts[1])
@@ -77,13 +77,13 @@ def source(text: str) -> KaggleInput:
     """Parses `OWNER/SLUG` of a dataset or `kernel:OWNER/SLUG`, with or without a path inside.
 
     Raises:
-        UserError: Kaggle doesn't allow the name, or the path leads outside.
+        UserError: Kaggle doesn't allow the name, or the path leads out of it.
     """
     kernel = text.startswith(_KERNEL_PREFIX)
     owner, _, rest = text.removeprefix(_KERNEL_PREFIX).partition("/")
     slug, _, path = rest.partition("/")
-    what = "kernel" if kernel else "dataset"
-    named = reference(f"{owner}/{slug}" if slug else owner, what=what)
+    kind = "kernel" if kernel else "dataset"
+    named = reference(f"{owner}/{slug}" if slug else owner, kind=kind)
     if path.startswith("/") or ".." in path.split("/"):
         raise UserError(f"{text!r}: the path inside must not lead outside")
     return KaggleInput(named, kernel, path.rstrip("/"))

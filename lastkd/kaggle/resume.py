@@ -54,7 +54,7 @@ class Resumption:
         Args:
             until_done: wait for it and go on until the job is done.
             retry: start a version that failed or was cancelled again, from the same state.
-            time_budget: of the versions to come; None for the job's.
+            time_budget: of the next versions; None keeps the job's.
 
         Raises:
             UserError: a version failed, or the quota is used up.
@@ -148,7 +148,7 @@ class Resumption:
                 break
             if content.get("attempt") == job.attempt:
                 return content
-            time.sleep(self.poll_s)  # still the output of the version before
+            time.sleep(self.poll_s)  # still the output of the previous version
         raise UserError(
             f"{self.kernel}: version {now.version} has ended without saying how far it came; see "
             f"lastkd kaggle logs {self.kernel}"
@@ -159,7 +159,7 @@ class Resumption:
     def bring(self) -> dict[str, Path]:
         """Fetches the latest version's output without stores."""
         files, _ = self.service.outputs(self.kernel)
-        return fetch(files, self.folder, wanted=not_a_store, echo=self.echo)
+        return fetch(files, self.folder, include=not_a_store, echo=self.echo)
 
     def carry(self, job: Job) -> None:
         """Uploads the output of `job` as a version of the state dataset, unless it is there."""
@@ -219,7 +219,7 @@ class Resumption:
 
 def state_dataset(kernel: Reference) -> Reference:
     """The dataset that carries a kernel's run folders from one version to the next."""
-    return reference(f"{kernel}-state", what="dataset", new=True)
+    return reference(f"{kernel}-state", kind="dataset", new=True)
 
 
 def not_a_store(name: str) -> bool:

@@ -1,7 +1,7 @@
-"""The side that runs on Kaggle: a job's command within a time budget.
+"""Runs a job's command within a time budget, on Kaggle's side.
 
-A kernel script unpacks lastkd and calls `run`. Nothing here imports torch: the command is a process
-of its own, so that this one stays free to watch the time.
+A kernel script unpacks lastkd and calls `run`. Nothing here imports torch: the command runs in
+another process, so that this one stays free to watch the time.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class JobRunner:
         if self.job.config:
             with replacing(self.working / CONFIG_FILE) as part:
                 part.write_text(yaml.safe_dump(self.job.config, sort_keys=False), encoding="utf-8")
-        # even what is hardly worth it gets ahead a little
+        # even a budget that is nearly used up gets the command a little further
         runner = self._runner(self.job.budget_s, GRACE_S, self.echo)
         with runner.requests:
             code = runner.start(make_command(self.job, self.inputs))
@@ -138,8 +138,8 @@ class JobRunner:
         """
         if not _GPUS[self.job.machine] or self.job.command.split()[0] == "check":
             return
-        words = ["check", "--no-pace", *(["--data {data}"] if "data" in self.inputs else [])]
-        job = self.job.model_copy(update={"command": " ".join(words), "config": {}})
+        parts = ["check", "--no-pace", *(["--data {data}"] if "data" in self.inputs else [])]
+        job = self.job.model_copy(update={"command": " ".join(parts), "config": {}})
         runner = self._runner(
             self.elapsed_s + CHECK_S, 0.0, lambda text: self.echo(f"check: {text}")
         )
@@ -200,10 +200,10 @@ class JobRunner:
 
 
 def run(job: dict[str, Any], *, root: Path, code: Path) -> int:
-    """Does a kernel's job and prints a last line that says how it ended.
+    """Does a kernel's job; the last line it prints says how the job ended.
 
     If the command fails, but has left checkpoints, the exit code is 0 all the same: Kaggle may drop
-    the output of a version that failed. The last line and the job file tell.
+    the output of a version that failed. The last line and the job file say which it was.
 
     Args:
         job: the `JOB` of the script.
@@ -286,7 +286,7 @@ def make_command(job: Job, inputs: Mapping[str, Sequence[Path]]) -> Command:
 def stopped_early(working: Path) -> bool:
     """Whether a command that ended well has stopped on its time budget.
 
-    A sequence says so itself; of other commands the event logs tell.
+    A sequence records it in its own file, other commands in their event logs.
     """
     states = [pipeline_state(path.parent) for path in working.rglob(STATE_FILE)]
     if not states:

@@ -37,7 +37,7 @@ def require_client() -> None:
         UserError: it isn't.
     """
     client = importlib.util.find_spec("kaggle")
-    # a folder of that name, as in a checkout of lastkd, is found as well, but without a file
+    # a folder of that name, as in a checkout of lastkd, is found too, but has no file
     if client is None or client.origin is None:
         more = "" if sys.version_info >= (3, 11) else " (it needs Python 3.11 or newer)"
         raise UserError(
@@ -156,7 +156,7 @@ class Kaggle:
     # --- kernels ----------------------------------------------------------------------------
 
     def quota(self) -> Quota | None:
-        """This week's GPU hours, where Kaggle tells."""
+        """This week's GPU hours; None if Kaggle doesn't say."""
         answer = self._asked("your quota", lambda _: self._api.quota_view())
         if answer.gpu_quota is None:
             return None
@@ -177,17 +177,19 @@ class Kaggle:
         about = self._asked(
             reference, lambda client: client.kernels.kernels_api_client.get_kernel(request)
         )
-        wanted = ApiGetKernelSessionStatusRequest()
-        wanted.user_name, wanted.kernel_slug = reference.owner, reference.slug
-        now = self._asked(
+        status_request = ApiGetKernelSessionStatusRequest()
+        status_request.user_name, status_request.kernel_slug = reference.owner, reference.slug
+        session = self._asked(
             reference,
-            lambda client: client.kernels.kernels_api_client.get_kernel_session_status(wanted),
+            lambda client: client.kernels.kernels_api_client.get_kernel_session_status(
+                status_request
+            ),
         )
         return Kernel(
             reference=reference,
             version=int(about.metadata.current_version_number or 0),
-            status=now.status.name,
-            failure=redacted(" ".join((now.failure_message or "").split())),
+            status=session.status.name,
+            failure=redacted(" ".join((session.failure_message or "").split())),
             text=about.blob.source or "" if about.blob else "",
         )
 
@@ -195,7 +197,7 @@ class Kaggle:
         """Pushes a new version from a folder with `kernel-metadata.json`; sent only once.
 
         Raises:
-            UserError: also if Kaggle answers with an error, or refuses one of the sources.
+            UserError: Kaggle answers with an error, or refuses one of the sources.
         """
         with self._asking(folder):
             answer = self._api.kernels_push(str(folder), timeout=str(timeout_s))
@@ -239,10 +241,10 @@ class Kaggle:
             request.page_token = answer.next_page_token
 
     def log_stream(self, reference: Reference) -> Iterator[dict[str, Any]]:
-        """What the latest version prints, from its beginning to its end."""
+        """The lines that the latest version prints, from its start to its end."""
         with self._asking(
             reference, quiet=False
-        ):  # else what the reader prints would be suppressed too
+        ):  # otherwise the caller's own output would be suppressed too
             yield from self._api.kernels_logs_stream(str(reference))
 
     # --- datasets ---------------------------------------------------------------------------
@@ -254,14 +256,16 @@ class Kaggle:
             ApiGetDatasetStatusRequest,
         )
 
-        wanted = ApiGetDatasetStatusRequest()
-        wanted.owner_slug, wanted.dataset_slug = reference.owner, reference.slug
+        status_request = ApiGetDatasetStatusRequest()
+        status_request.owner_slug, status_request.dataset_slug = reference.owner, reference.slug
         request = ApiGetDatasetRequest()
         request.owner_slug, request.dataset_slug = reference.owner, reference.slug
         try:
             now = self._asked(
                 reference,
-                lambda client: client.datasets.dataset_api_client.get_dataset_status(wanted),
+                lambda client: client.datasets.dataset_api_client.get_dataset_status(
+                    status_request
+                ),
             )
             about = self._asked(
                 reference, lambda client: client.datasets.dataset_api_client.get_dataset(request)

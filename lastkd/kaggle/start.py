@@ -66,18 +66,18 @@ def within_quota(service: Kaggle, job: Job) -> tuple[Job, str]:
 def start(
     service: Kaggle, job: Job, script: str, metadata: Mapping[str, Any], *, after: int
 ) -> Pushed:
-    """Pushes one version. If the connection breaks meanwhile, checks whether it has arrived.
+    """Pushes one version. If the connection breaks, checks whether the push arrived.
 
     Args:
         metadata: content of `kernel-metadata.json`.
         after: the latest version before; 0 if the kernel is new.
 
     Raises:
-        UserError: Kaggle doesn't start it, or it isn't known to have arrived.
+        UserError: Kaggle doesn't start it, or it is unknown whether the push arrived.
     """
     kernel = reference(job.kernel)
-    with tempfile.TemporaryDirectory(prefix="lastkd-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="lastkd-") as temporary:
+        folder = Path(temporary)
         write_folder(folder, script, metadata)
         try:
             pushed = service.push(folder, int(job.budget_s + GRACE_S + 300))

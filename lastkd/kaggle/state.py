@@ -19,7 +19,7 @@ _SAME_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_job_file(working: Path, job: Job, *, state: str, reason: str, seconds: float) -> None:
-    """Writes into the output how far the job is, so that the other side can go on.
+    """Records in the output how far the job is, so that the next version can go on.
 
     Args:
         state: `done`, `more` or `failed`.
@@ -46,7 +46,7 @@ def read_job_file(path: Path) -> dict[str, Any]:
 
 
 def pack(places: Mapping[str, Path], out: Path) -> None:
-    """Packs files by name; the same files make the same archive, so that its upload can go on."""
+    """Packs files by name; the same files make the same archive, so an upload can resume."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, place in sorted(places.items()):
@@ -62,7 +62,7 @@ def restore(job: Job, mounts: Mounts, working: Path) -> Path | None:
     by hand.
 
     Returns:
-        Where they were; None if the job begins.
+        Where they were found; None if this is the first attempt.
 
     Raises:
         UserError: this is a later attempt and they aren't among the inputs.

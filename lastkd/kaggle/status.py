@@ -35,7 +35,7 @@ def describe_kernel(kernel: Kernel, folder: Path) -> Iterator[str]:
 
 
 def _progress(folder: Path) -> str:
-    """How far a run is, by the events that have arrived here."""
+    """How far a run is, by the events received so far."""
     try:
         run = Run.read(folder)
     except UserError as error:
