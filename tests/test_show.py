@@ -130,9 +130,9 @@ def test_bones_add_up_to_the_pose_round_the_centre(store_path: Path) -> None:
 
 def test_the_person_is_seen_from_the_front_and_not_in_a_mirror(store_path: Path) -> None:
     shown = find_clip(str(store_path), None, None)
-    seen = project(stream_poses(shown, ["joint"])[0], NTU, 0)
+    projected = project(stream_poses(shown, ["joint"])[0], NTU, 0)
     left, right = NTU.across or (0, 0)
-    first = seen.points[0, 0]
+    first = projected.points[0, 0]
     assert first[left, 0] > first[right, 0], "who faces us has the left hand on our right"
     assert first[NTU.joints.index("head"), 1] > first[NTU.joints.index("left_foot"), 1]
 
@@ -161,9 +161,11 @@ def test_2d_clips_are_drawn_upright_and_without_unseen_joints(tmp_path: Path) ->
     joints[..., :2] = np.random.default_rng(0).uniform(0, 100, size=(4, 1, 17, 2))
     joints[:, 0, 0, 1], joints[:, 0, 15, 1] = 0, 100  # the nose at the image's top
     joints[:, 0, 9] = 0
-    seen = project(PoseSequence("joint", joints, np.ones((4, 1), bool)), get_layout("coco17"), 25)
-    assert seen.points[0, 0, 0, 1] > seen.points[0, 0, 15, 1]
-    assert not seen.seen[:, 0, 9].any()
+    projected = project(
+        PoseSequence("joint", joints, np.ones((4, 1), bool)), get_layout("coco17"), 25
+    )
+    assert projected.points[0, 0, 0, 1] > projected.points[0, 0, 15, 1]
+    assert not projected.visible[:, 0, 9].any()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ COMMANDS = {
     "kaggle": "lastkd.cli.kaggle:kaggle",
     "demo": "lastkd.cli.demo:demo",
 }
-"""By name, in the order of the help: where the command stands."""
+"""By name, in the order of the help: the module and attribute of the command."""
 
 
 class Commands(click.Group):

@@ -61,10 +61,10 @@ def bench(
     settings = BenchSettings(teacher, variant, batch_size, frames, rounds, compile=compile)
     accelerator = make_accelerator()
     with tempfile.TemporaryDirectory() as folder:
-        made = Bench(settings, Path(folder), accelerator)
-        with Progress("bench", made.measurements, shown=True, stderr=True) as progress:
-            result = made.run(progress.update)
-        del made
+        measurement = Bench(settings, Path(folder), accelerator)
+        with Progress("bench", measurement.measurements, shown=True, stderr=True) as progress:
+            result = measurement.run(progress.update)
+        del measurement
         leave(accelerator)
     if as_json:
         click.echo(json.dumps(result.to_dict(settings.variants), indent=1))

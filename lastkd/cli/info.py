@@ -87,15 +87,15 @@ def _print_facts(console: Console, store: Path, about: dict[str, Any]) -> None:
 
 
 def _list(store: ClipStore) -> None:
-    for one in store.details():
-        if "bodies" in one:
-            click.echo(one["clip"])
-            for body, frames, fate in one["bodies"]:
+    for entry in store.details():
+        if "bodies" in entry:
+            click.echo(entry["clip"])
+            for body, frames, fate in entry["bodies"]:
                 click.echo(f"  {body}, {frames} frames: {fate}")
-        elif "bad" in one:
-            click.echo(f"{one['clip']}: bad: {one['bad']}")
+        elif "bad" in entry:
+            click.echo(f"{entry['clip']}: bad: {entry['bad']}")
         else:
-            click.echo(f"{one['clip']}: {', '.join(one.get('left_out', []))}")
+            click.echo(f"{entry['clip']}: {', '.join(entry.get('left_out', []))}")
 
 
 def _bar(console: Console, share: float, width: int = _BAR) -> str:

@@ -32,7 +32,7 @@ _CLICK_TYPES: dict[type, Any] = {
 }
 LOSS_HEADING = "Loss"
 LOSS_NUMBERS = "*"
-"""In `click_types`, every number among the losses' settings that isn't there by its name."""
+"""The key in `click_types` for all numeric loss settings without an entry of their own."""
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -172,7 +172,7 @@ def loss_options(
 
 
 def _shown_defaults(name: str, fields: Mapping[str, FieldInfo]) -> str:
-    """The default of a setting: one if it is the same everywhere, else by student or by loss."""
+    """The default of a setting: one value if they all share it, else one per student or loss."""
     by_loss = {loss: field.default for loss, field in fields.items() if not field.is_required()}
     by_student = {
         v: getattr(one.kd, name) for v, one in students().items() if list(fields) == ["kd"]
@@ -187,8 +187,8 @@ class SettingsCommand(click.Command):
     """A command with options made from settings, in groups.
 
     If `--loss`, or the file given with `--config`, names a loss from outside as
-    `package.module:Class`, the settings of that class are options too. Where there are options
-    alone, `--teacher A B` is `--teacher A,B`.
+    `package.module:Class`, the settings of that class are options too. A command without
+    arguments reads `--teacher A B` as `--teacher A,B`.
 
     Args:
         click_types: as in `options_of`, for the settings of such a loss.
@@ -240,7 +240,7 @@ def _named_loss(args: Sequence[str]) -> str:
     try:
         return str(read_mapping(Path(given["--config"])).get("loss", ""))
     except UserError:
-        return ""  # whoever reads the file for its settings says what is wrong with it
+        return ""  # reading the settings later reports what is wrong with the file
 
 
 def settings_command(
@@ -255,7 +255,7 @@ def settings_command(
 
     Args:
         click_types: as in `options_of`.
-        extra: further parameters, of which `given` holds the values too.
+        extra: further parameters, whose values are in `given` too.
     """
 
     def callback(config: Path | None, **given: Any) -> None:

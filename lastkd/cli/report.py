@@ -66,15 +66,15 @@ def report(
         )
 
     def read() -> list[Run]:
-        found = {run.folder.resolve(): run for folder in runs for run in read_runs(folder)}
-        return list(found.values())
+        by_folder = {run.folder.resolve(): run for folder in runs for run in read_runs(folder)}
+        return list(by_folder.values())
 
-    found = read()
-    if data and make_predictions(found, data):
-        found = read()
-    sections = make_sections(found)
+    loaded = read()
+    if data and make_predictions(loaded, data):
+        loaded = read()
+    sections = make_sections(loaded)
     lines = summarise(sections)
-    finished = f"{sum(run.finished for run in found)} of {len(found)} runs finished"
+    finished = f"{sum(run.finished for run in loaded)} of {len(loaded)} runs finished"
     if out is not None:
         drawn = write_folder(out, sections, lines, figures=figures)
         click.echo(f"{out / '07_Experiments.md'}: {finished}, {drawn} figures")

@@ -50,7 +50,7 @@ of run alone (docs/sequence.md)."""
 
 
 def _options() -> list[click.Parameter]:
-    """The sequence's options, then those that are handed on to the runs."""
+    """The sequence's options, then those passed on to the runs."""
     options: dict[str | None, SettingOption] = {
         option.name: option for option in options_of(SequenceSettings, {"variant": Variants()})
     }

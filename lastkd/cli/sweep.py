@@ -62,15 +62,17 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     points = [
         Point(values, of_variant, point_folder(folder, of_variant.variant, values))
         for number in range(len(variants))
-        for values, of_variant in zip(grid, (one[number] for one in by_point), strict=True)
+        for values, of_variant in zip(
+            grid, (students[number] for students in by_point), strict=True
+        )
     ]
     refuse_double(points)
     inputs = find_inputs(points[0].settings)
     if inputs is None:
-        here = default_paths()
+        defaults = default_paths()
         raise UserError(
-            f"neither a store ({here.store}) nor a teacher ({here.teacher}) is here; name yours "
-            "with --data and --teacher"
+            f"neither a store ({defaults.store}) nor a teacher ({defaults.teacher}) is here; "
+            "name yours with --data and --teacher"
         )
     data, teacher = inputs
     points = [replace(point, settings=on_split(point.settings, data)) for point in points]

@@ -23,9 +23,9 @@ TOLERANCE = 1e-2
 def _inputs(settings: TeacherCacheSettings) -> tuple[Path, Path]:
     paths = default_paths()
     data, teacher = settings.data or paths.store, settings.teacher or paths.teacher
-    for what, path in (("data", data), ("teacher", missing_checkpoint(teacher))):
+    for option, path in (("data", data), ("teacher", missing_checkpoint(teacher))):
         if path is not None and not path.exists():
-            raise UserError(f"{path}: no such {what}; name yours with --{what}")
+            raise UserError(f"{path}: no such {option}; name yours with --{option}")
     return data, teacher
 
 

@@ -14,7 +14,7 @@ from lastkd.errors import UserError
 class GradientAverage:
     """Averages a model's gradients over all processes.
 
-    DistributedDataParallel moves every gradient into a bucket by itself, which overlaps the
+    DistributedDataParallel copies each gradient into a bucket separately, which overlaps the
     exchange with the backward pass: one launch a parameter, hundreds a step for models whose
     gradients together are a few megabytes. Here they are joined, averaged at once and become views
     of the result, which is about five launches whatever the model.
@@ -36,7 +36,7 @@ class GradientAverage:
     def __call__(self) -> None:
         """Replaces each gradient by its mean; every process must call it at the same step.
 
-        Parameters without a gradient stay without.
+        Parameters without a gradient keep none.
 
         Raises:
             UserError: the processes have gradients of different parameters.
@@ -60,7 +60,7 @@ class GradientAverage:
         present = [one.grad is not None for one in self._parameters]
         if present == self._present:
             return
-        agree = self._present is None  # the first step: all of them ask each other
+        agree = self._present is None  # the first step: compare with all ranks
         if agree:
             everywhere = gather_objects(self._accelerator, present)
             agree = all(one == present for one in everywhere)

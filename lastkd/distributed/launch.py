@@ -1,4 +1,4 @@
-"""Command lines of `accelerate launch`, and the environment of processes that stand alone."""
+"""Command lines of `accelerate launch`, and the environment of processes outside any launch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Launch:
 
         if torch.cuda.is_available():
             return cls(LAUNCH_CONFIGS / "gpu.yaml")
-        # one process: halves of a small batch have worse batch statistics, and are no faster
+        # one process: halves of a small batch have worse batch statistics and aren't faster
         threads = str(torch.get_num_threads())
         options = ("--num_processes", "1", "--num_cpu_threads_per_process", threads)
         return cls(LAUNCH_CONFIGS / "cpu.yaml", options)
@@ -57,7 +57,7 @@ class Launch:
         return "no" if value in (None, False) else str(value)
 
     def with_processes(self, count: int, *, cpu: bool) -> Launch:
-        """The same launch with so many processes of this machine, one a GPU or all on the CPU."""
+        """The same launch with `count` processes on this machine, one per GPU or all on the CPU."""
         options = ("--multi_gpu", "--num_machines", "1", "--num_processes", str(count))
         config = LAUNCH_CONFIGS / "cpu.yaml" if cpu else self.config
         threads = ("--num_cpu_threads_per_process", "1") if cpu else ()

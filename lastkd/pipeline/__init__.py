@@ -1,1 +1,1 @@
-"""Runs that follow each other: sequences, sweeps, the demo and what they are estimated by."""
+"""Runs one after the other: sequences, sweeps and the demo, with measurements and estimates."""

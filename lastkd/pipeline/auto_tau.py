@@ -1,4 +1,4 @@
-"""`--tau auto --standalone`: the temperature that a student's standalone run asks for.
+"""`--tau auto --standalone`: the temperature chosen from a student's standalone run.
 
 Without `--standalone` the teacher's labels decide (`lastkd.training.measured_tau`).
 
@@ -9,7 +9,7 @@ standalone run counts as underfitting by its event log alone, at its end:
     underfits = fit < 1/2
 
 where `ce` is the mean training loss of the last epoch and H the entropy of its smoothed labels: the
-least that `ce` can be. So `fit` is between 0 and 1: the probability that the model gives the right
+minimum of `ce`. So `fit` is between 0 and 1: the probability that the model gives the right
 class of a training view, as a geometric mean, relative to the most that the smoothed labels allow.
 """
 
@@ -48,7 +48,7 @@ def training_fit(run: Run) -> float:
         raise UserError(f"{run.folder}: its log lacks the last epoch's loss; give --tau a number")
     smoothing = float(run.start["settings"].get("label_smoothing") or 0.0)
     least = smoothed_entropy(smoothing, int(run.start["data"]["classes"]))
-    # a running mean of finite precision may come out a hair below the least
+    # rounding may put the running mean slightly below the minimum
     return min(1.0, math.exp(least - loss))
 
 
@@ -102,7 +102,7 @@ class Resolved:
 def require_kd(students: Sequence[DistillSettings]) -> None:
     """
     Raises:
-        UserError: the loss isn't kd, which `--tau auto` is a rule for.
+        UserError: the loss isn't kd, the only one that `--tau auto` supports.
     """
     loss = students[0].loss
     if not isinstance(loss, KD):
@@ -116,8 +116,8 @@ def auto_tau(settings: DistillSettings, standalone: Path) -> Resolved:
     """The temperature for a student.
 
     Args:
-        settings: those of its distillation, whatever their tau.
-        standalone: folder of its standalone run, or one that holds it at any depth.
+        settings: of its distillation; their tau is ignored.
+        standalone: the folder of its standalone run, or one above it.
 
     Raises:
         UserError: a run is needed and missing or unfit.

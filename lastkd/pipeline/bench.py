@@ -52,7 +52,7 @@ class BenchSettings:
         batch_size: clips a step.
         frames: frames of a view, T.
         rounds: how often everything is timed; the figures are medians over the rounds.
-        steps: steps of a student that are timed together, if no live teacher slows them down.
+        steps: a student's steps per measurement, if no live teacher slows them down.
         compile: whether the students are compiled.
     """
 
@@ -186,7 +186,7 @@ class Bench:
         }
 
     def _parts(self) -> dict[str, Callable[[], float]]:
-        """By name and in the order of a round, what returns the milliseconds of one step."""
+        """Functions that return the milliseconds of one step, by name, in the order of a round."""
         settings = self.settings
         clips = len(self.store.split("xsub")[0])
         cache = self._cache("cache", clips)
@@ -235,7 +235,7 @@ class Bench:
 
     @property
     def measurements(self) -> int:
-        """How many `run` makes."""
+        """The number of measurements that `run` makes."""
         return (self.settings.rounds + 1) * (len(self.parts) + 1)
 
     def run(self, on_progress: Callable[[int, str], None]) -> BenchResult:
@@ -245,19 +245,19 @@ class Bench:
             on_progress: called with the number of measurements made and the name of the next one.
         """
         clips = np.resize(np.arange(len(self.store)), VIEW_CLIPS)
-        made = 0
+        done = 0
         for epoch in range(1, self.settings.rounds + 2):
             counted = epoch > 1
             for name, part in self.parts.items():
-                on_progress(made, name)
+                on_progress(done, name)
                 ms = part()
-                made += 1
+                done += 1
                 if counted:
                     self.result.ms.setdefault(name, []).append(ms)
-            on_progress(made, "views")
+            on_progress(done, "views")
             cut = partial(self.views.training, clips, self.views.draw(0, epoch))
             ms = min(self._ms(cut) for _ in range(3))
-            made += 1
+            done += 1
             if counted:
                 self.result.views_clips_per_s.append(1000 * VIEW_CLIPS / ms)
         self.result.cache_mb = self._cache_mb()

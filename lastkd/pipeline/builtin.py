@@ -57,7 +57,7 @@ def builtin_steps(sequence: SequenceSettings) -> list[SequenceStep]:
 
 
 def cache_folder() -> Path:
-    """The cache of this version and these configs: a change of either starts afresh."""
+    """The cache of this version and these configs: a change of either gives a new folder."""
     digest = hashlib.sha256(__version__.encode())
     for file in ("data/synthetic", "training/recipe", "training/synthetic"):
         digest.update((CONFIGS / f"{file}.yaml").read_bytes())
@@ -97,7 +97,7 @@ def _make(done: Callable[[], bool], steps: int) -> None:
             return
         pending = builtin_steps(builtin_sequence(folder))[:steps]
         try:
-            # plain processes: a launcher may have started this one already
+            # plain processes, because this one may itself have been started by a launcher
             PipelineRunner(pending, folder, launch=None).run()
         except Stopped as stop:
             sys.exit(stop.exit_code)

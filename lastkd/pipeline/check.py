@@ -1,4 +1,4 @@
-"""`lastkd check`: whether a machine will do, asked before hours are spent on it."""
+"""`lastkd check`: whether a machine is fit for training, before hours are spent on it."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ two are kept while the third is written."""
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """What is looked at.
+    """What is checked.
 
     Attributes:
         data: a store; None for generated clips.
         split: of the store.
         out: where runs would be written.
         launch_config: as of `lastkd sequence`.
-        gpus: as many are needed.
+        gpus: the number needed.
         teacher_model: the teacher that would be trained.
         pace: whether to time the steps of a sequence.
     """
@@ -110,7 +110,7 @@ class Checks:
         )
 
     def run(self, on_start: Callable[[str], None]) -> Iterator[Finding]:
-        """Each finding as soon as it is there; the device's checks end at its first failure.
+        """Yields each finding as soon as it is known; the device's checks end at its first failure.
 
         Args:
             on_start: called with the name of the check that begins.
@@ -122,7 +122,7 @@ class Checks:
                 state, detail, values = check()
             except UserError as error:
                 state, detail, values = "failed", str(error), {}
-            except Exception as error:  # a driver, a kernel, a library: that is what is looked for
+            except Exception as error:  # a broken driver or library may raise anything
                 reason = " ".join(str(error).split())[:300]
                 state, detail, values = "failed", f"{type(error).__name__}: {reason}", {}
             yield Finding(name, state, detail, round(time.perf_counter() - started, 2), values)
@@ -148,9 +148,9 @@ class Checks:
     # --- the machine ------------------------------------------------------------------------
 
     def versions(self) -> Outcome:
-        """Installed versions, against the bounds that lastkd's own metadata give."""
-        found = {name: _version(name) for name in SHOWN_VERSIONS}
-        shown = ", ".join(f"{name} {version}" for name, version in found.items())
+        """Installed versions, against the bounds in lastkd's metadata."""
+        installed = {name: _version(name) for name in SHOWN_VERSIONS}
+        shown = ", ".join(f"{name} {version}" for name, version in installed.items())
         detail = f"lastkd {__version__}, Python {platform.python_version()}, {shown}"
         try:
             required = [Requirement(text) for text in importlib.metadata.requires("lastkd") or ()]
@@ -161,13 +161,13 @@ class Checks:
                 continue
             version = _version(requirement.name)
             if version is None or not requirement.specifier.contains(version, prereleases=True):
-                wanted = f"{requirement.name}{requirement.specifier}"
-                return "failed", f"{wanted} is needed and {version or 'none'} is here", found
-        return "ok", detail, found
+                needed = f"{requirement.name}{requirement.specifier}"
+                return "failed", f"{needed} is needed and {version or 'none'} is here", installed
+        return "ok", detail, installed
 
     def devices(self) -> Outcome:
         """Every GPU with memory, compute capability and a kernel that really runs on it."""
-        wanted = self.settings.gpus
+        needed = self.settings.gpus
         memory = psutil.virtual_memory()
         cpu = (
             f"{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, "
@@ -175,11 +175,11 @@ class Checks:
         )
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         values: dict[str, Any] = {"cpu": cpu, "gpus": []}
-        if count < wanted:
+        if count < needed:
             why = ""
             if count == 0 and shutil.which("nvidia-smi"):
                 why = f"; a driver is here, but torch {torch.__version__} finds no GPU by it"
-            return "failed", f"{wanted} GPUs are needed and {count} are here{why}", values
+            return "failed", f"{needed} GPUs are needed and {count} are here{why}", values
         lines: list[str] = []
         state: State = "ok"
         for number in range(count):
@@ -227,15 +227,15 @@ class Checks:
             precision = "fp16" if probe.device.type == "cuda" else "no"
         limit = TEACHER_LIMIT[precision]
         values = {"relative": deviation.relative, "precision": precision, "limit": limit}
-        words = (
+        detail = (
             f"{self.settings.teacher_model} in {_shown(precision)} differs from float32 by "
             f"{deviation.relative:.1e} of the largest logit"
         )
         if not deviation.finite:
-            return "failed", f"{words}, and isn't finite", values
+            return "failed", f"{detail}, and isn't finite", values
         if deviation.relative > limit:
-            return "failed", f"{words}, more than {limit:g}; don't distil on this device", values
-        return "ok", words, values
+            return "failed", f"{detail}, more than {limit:g}; don't distil on this device", values
+        return "ok", detail, values
 
     def student(self) -> Outcome:
         """A student's gradients in a run's precision against the CPU's, and whether they repeat."""
@@ -245,15 +245,15 @@ class Checks:
             precision = precision_in_use(probe.accelerator)
         limit = STUDENT_LIMIT[precision]
         values = {"relative": deviation.relative, "precision": precision, "repeats": repeats}
-        words = (
+        detail = (
             f"nano's gradients in {_shown(precision)} differ from the CPU's by "
             f"{100 * deviation.relative:.2g} %"
         )
         if not deviation.finite or deviation.relative > limit:
-            return "failed", f"{words}, more than {100 * limit:g} %; don't train on it", values
+            return "failed", f"{detail}, more than {100 * limit:g} %; don't train on it", values
         if not repeats:
-            return "warning", f"{words}; the same step twice gives other bytes", values
-        return "ok", f"{words}; the same step twice gives the same bytes", values
+            return "warning", f"{detail}; the same step twice gives other bytes", values
+        return "ok", f"{detail}; the same step twice gives the same bytes", values
 
     def losses(self) -> Outcome:
         """Every loss, its value and its gradient, at logits of usual and of large scale."""
@@ -292,15 +292,15 @@ class Checks:
             last = next(reversed(ended.stderr.strip().splitlines()), "no message")
             return "failed", f"the processes failed over {over}: {last.strip()[:200]}", {}
         values = json.loads(result.read_text(encoding="utf-8"))
-        words = f"{values['processes']} processes over {values['backend']}"
+        detail = f"{values['processes']} processes over {values['backend']}"
         if not values["agree"]:
-            return "failed", f"{words} end with different weights", values
-        return "ok", f"{words} agree; 10 MB take {values['exchange_ms']:.1f} ms", values
+            return "failed", f"{detail} end with different weights", values
+        return "ok", f"{detail} agree; 10 MB take {values['exchange_ms']:.1f} ms", values
 
     # --- where it reads and writes ----------------------------------------------------------
 
     def store(self) -> Outcome:
-        """The store: opened from where it lies, its disk's speed, whether a GPU can hold it."""
+        """The store: opened in place, its disk's speed, whether a GPU can hold it."""
         if self.settings.data is None:
             return "skipped", "no store is named; name yours with --data", {}
         started = time.perf_counter()
@@ -312,30 +312,30 @@ class Checks:
         if torch.cuda.is_available() and view_device(store, torch.device("cuda")).type == "cuda":
             place = "the GPU's memory"
         values = {"opened_ms": round(opened_ms, 1), "mb_s": round(speed), "train": len(train)}
-        words = (
+        detail = (
             f"{len(train):,} training and {len(test):,} test clips of {self.settings.split}, "
             f"opened in {opened_ms:.0f} ms, read at {speed:,.0f} MB/s, will be held in {place}"
         )
         if speed < SLOW_DISK_MB_S:
-            return "warning", f"{words}; copy the store to a faster disk", values
-        return "ok", words, values
+            return "warning", f"{detail}; copy the store to a faster disk", values
+        return "ok", detail, values
 
     def disk(self) -> Outcome:
         """Room for the checkpoints and soft labels of a whole sequence."""
         out = self.settings.out.resolve()
-        there = next(path for path in (out, *out.parents) if path.exists())
-        free = shutil.disk_usage(there).free
+        folder = next(path for path in (out, *out.parents) if path.exists())
+        free = shutil.disk_usage(folder).free
         needed = self._bytes_of_a_sequence()
         values = {"free_gb": round(free / 1e9, 2), "needed_gb": round(needed / 1e9, 2)}
-        words = (
-            f"{there}: {free / 1e9:.1f} GB free, and a sequence of one seed needs "
+        detail = (
+            f"{folder}: {free / 1e9:.1f} GB free, and a sequence of one seed needs "
             f"{needed / 1e9:.1f} GB"
         )
-        if not os.access(there, os.W_OK):
-            return "failed", f"{there}: can't be written; choose another --out", values
+        if not os.access(folder, os.W_OK):
+            return "failed", f"{folder}: can't be written; choose another --out", values
         if free < needed:
-            return "failed", f"{words}; make room, or choose another --out", values
-        return ("warning" if free < 2 * needed else "ok"), words, values
+            return "failed", f"{detail}; make room, or choose another --out", values
+        return ("warning" if free < 2 * needed else "ok"), detail, values
 
     def _bytes_of_a_sequence(self) -> float:
         settings = self.settings

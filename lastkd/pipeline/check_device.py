@@ -79,8 +79,8 @@ class DeviceProbe:
     def student_deviation(self) -> Deviation:
         """Gradients of a nano student's step, in a run's precision, against the CPU's.
 
-        Of all gradients as one vector: the single ones of a student are small beside the rounding
-        of half precision.
+        Of all gradients as one vector: a student's single gradients are small
+        compared with the rounding of half precision.
         """
         expected = self._gradients(CPU)
         measured = self._gradients(self.device).cpu()
@@ -110,7 +110,7 @@ class DeviceProbe:
     def check_losses(self) -> tuple[list[str], list[str]]:
         """Names of all losses, and of those with a value or gradient that isn't finite.
 
-        At logits of usual and of large scale: a teacher that is sure has logits of 30 and more.
+        At logits of usual and of large scale: a confident teacher has logits of 30 and more.
         """
         generator = torch.Generator().manual_seed(0)
         refused: list[str] = []

@@ -1,4 +1,4 @@
-"""One command's process: watched, asked to stop when its parent is, and never left behind."""
+"""Runs one command's process: passes stop requests on to it and never leaves it behind."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _kill(command: psutil.Process) -> None:
 
 
 def _interrupt(process: subprocess.Popen[str], command: psutil.Process, launched: bool) -> None:
-    """Passes an interrupt on, and kills what it hasn't ended soon."""
+    """Passes an interrupt on, and kills the command if it doesn't end soon."""
     _send(command, signal.SIGINT, launched)
     try:
         process.wait(timeout=INTERRUPT_PATIENCE_S)

@@ -22,7 +22,7 @@ MODULE = "lastkd.pipeline.measure"
 
 
 def order(sequence: SequenceSettings, parts: set[str]) -> dict[str, Any]:
-    """What the measuring process is asked to time.
+    """The order for the measuring process: what it is to time.
 
     Args:
         parts: the parts of the steps that are still to do; an evaluation's names its model.
@@ -44,7 +44,7 @@ def order(sequence: SequenceSettings, parts: set[str]) -> dict[str, Any]:
         options = sequence.distill_options(sequence.variant, 0, UNUSED)
         options = {name: value for name, value in options.items() if name not in _NOT_MEASURED}
         if options.get("tau") == AUTO:
-            options["tau"] = USUAL_TAU  # which takes as long
+            options["tau"] = USUAL_TAU  # which takes equally long
         ordered["distilled"] = {
             "teacher": teacher,
             "steps": True,
@@ -73,7 +73,7 @@ def measure(
 
     Raises:
         Stopped: this process was asked to stop.
-        UserError: the measurement failed; its output stands above.
+        UserError: the measurement failed; its output is above the error.
     """
     with tempfile.TemporaryDirectory() as folder:
         asked, result = Path(folder) / "order.json", Path(folder) / "result.json"

@@ -42,7 +42,7 @@ from lastkd.training.loop import TrainingRun
 from lastkd.training.soft_labels import open_soft_labels
 
 ENOUGH_S = 3.0
-"""A measurement that takes this long is believed; a shorter one is repeated for about that long."""
+"""A measurement that takes this long is kept; a shorter one is repeated for about this long."""
 MAX_UNITS = 20
 UNRECORDED = {"checkpoint_minutes": 1e6, "log_every": 10**6}
 """Settings of a run that is only timed: one report an epoch, and no checkpoints."""
@@ -60,7 +60,7 @@ def elapsed_s(device: torch.device, work: Callable[[], object]) -> float:
 def save_stand_in(
     path: Path, architecture: Architecture, store: ClipStore, warm_up: Views | None = None
 ) -> Path:
-    """Writes an untrained checkpoint that costs what a trained one of its size does.
+    """Writes an untrained checkpoint that takes as long to run as a trained one of its size.
 
     Args:
         warm_up: views of a few clips that the running statistics of its norms are taken from.

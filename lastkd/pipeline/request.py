@@ -1,4 +1,4 @@
-"""What a training was asked for: the settings and folder of each student, store and teacher."""
+"""What the user asked to train: settings and folder of each student, store and teacher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Run = TypeVar("Run", bound=RunSettings)
 def find_inputs(settings: DistillSettings) -> tuple[Path, Path | None] | None:
     """The store and the teacher to use; None if neither was given nor is at its default path.
 
-    The teacher is None if there is none, but a cache to read soft labels from.
+    The teacher is None if soft labels are read from a cache instead.
 
     Raises:
         UserError: one that was given is missing, or only one of the two exists.
@@ -116,8 +116,10 @@ def resolve_models(given: dict[str, Any], file: Path | None) -> dict[str, TrainS
     }
     first, *others = settings.values()
     for other in others:
-        values, wanted = other.model_dump(), first.model_dump()
-        differing = [name for name in wanted if name != "model" and wanted[name] != values[name]]
+        values, expected = other.model_dump(), first.model_dump()
+        differing = [
+            name for name in expected if name != "model" and expected[name] != values[name]
+        ]
         if differing:
             raise UserError(
                 f"--model {','.join(names)}: {first.model} and {other.model} train with different "
@@ -131,12 +133,12 @@ def _origin(given: bool) -> str:
 
 
 def _file_values(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    """What the user's file says of a distillation."""
+    """The settings of a distillation in the user's file."""
     return kind_values(read_mapping(file), DistillSettings, given) if file else {}
 
 
 def tau_is_measured(given: dict[str, Any], file: Path | None) -> bool:
-    """Whether `--tau auto` goes by the teacher's labels, as no standalone run is given."""
+    """Whether `--tau auto` uses the teacher's labels, because no standalone run is given."""
     from_file = _file_values(file, given)
     return given.get("tau", from_file.get("tau")) == AUTO and given.get("standalone") is None
 
@@ -156,7 +158,7 @@ def resolve_all(
         echo: receives on the first rank what `--tau auto` chose, and why.
 
     Raises:
-        UserError: as in `resolve`, or `--tau auto` lacks a run to decide by.
+        UserError: as in `resolve`, or `--tau auto` finds no run to decide by.
     """
     given = dict(given)
     standalone = given.pop("standalone", None)

@@ -1,4 +1,4 @@
-"""Starts commands of lastkd one after the other, within a time budget, from wherever it was cut.
+"""Starts commands of lastkd one after the other, within a time budget, resuming where they stopped.
 
 Sequences, the demo, the built-in teacher and the job of a Kaggle kernel are all started here, and
 so are the students that one command trains together. A step says how far it is and which command
@@ -84,7 +84,7 @@ class StepStatus:
 
     Attributes:
         share: of the step's work that needn't be done again, from 0 to 1.
-        text: the same for people.
+        text: the same as text.
         reason: why the step's last process stopped, if it did.
     """
 
@@ -101,7 +101,7 @@ class Step(ABC):
 
     @abstractmethod
     def status(self) -> StepStatus:
-        """How far the step is, from what lies in its folders.
+        """How far the step is, read from its folders.
 
         Raises:
             UserError: a folder holds something that isn't this step's.
@@ -226,7 +226,7 @@ class PipelineRunner(CommandRunner):
         while not (status := step.status()).done:
             command = step.command()
             self.wait_for_live_runs(command)
-            if step.status() != status:  # a live run has moved it on
+            if step.status() != status:  # the run that was waited for got further
                 continue
             if command in started:
                 raise self.failure(title, "ended well but isn't done")
@@ -272,10 +272,10 @@ def train_in_groups(
     teacher: Path | None,
     accelerator: Accelerator,
 ) -> list[Path]:
-    """Trains students in this process group, together as far as their runs are equally far.
+    """Trains students in this process group; runs at the same step are trained together.
 
-    Those of which an earlier process has begun the runs go on first, and the others then begin.
-    Finished runs stay as they are.
+    Runs that an earlier process began go on first; then the others begin. Finished runs stay as
+    they are.
 
     Args:
         folders: the run folder of each.
@@ -316,7 +316,7 @@ def pipeline_state(folder: Path) -> str | None:
 
 
 def exclusive(folder: Path) -> FileLock:
-    """A lock, to be entered, that keeps a second pipeline out of a folder.
+    """A context manager that keeps a second pipeline out of a folder.
 
     Raises:
         UserError: another one has it, or the folder can't be written.

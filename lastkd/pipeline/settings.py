@@ -217,7 +217,7 @@ class SequenceSettings(BaseModel):
         resolve_models(self.train_options(self.variant, 0, above, teacher=False), None)
 
     def likely_distill(self, variant: str) -> DistillSettings:
-        """The settings of a distillation; of `tau: auto` a guess, which costs the same time."""
+        """The settings of a distillation; `tau: auto` is replaced by a guess of equal cost."""
         options = self.distill_options((variant,), 0, self.distilled_folder(0))
         if options.pop("standalone", None) is not None:
             options["tau"] = USUAL_TAU
@@ -236,7 +236,7 @@ def _known(
     kind: type[TrainSettings | DistillSettings],
     of_kind: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Those of the settings that a kind of run has.
+    """The settings that a kind of run has.
 
     Args:
         of_kind: settings of this kind alone, which may name the loss.
@@ -317,7 +317,9 @@ def sequence_settings(given: dict[str, Any], file: Path | None) -> SequenceSetti
 def _flat(from_file: dict[str, Any]) -> dict[str, Any]:
     """A file's settings of its distillations, including those in its sections."""
     sections = (from_file.get(name) for name in ("settings", "distilled_settings"))
-    return from_file | {k: v for one in sections if isinstance(one, dict) for k, v in one.items()}
+    return from_file | {
+        k: v for section in sections if isinstance(section, dict) for k, v in section.items()
+    }
 
 
 def _check_keys(settings: dict[str, Any], known: set[str], where: str) -> None:

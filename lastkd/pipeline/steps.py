@@ -67,7 +67,7 @@ class TrainingStep(SequenceStep):
         """The settings of each folder's run."""
 
     def likely_settings(self) -> RunSettings:
-        """The settings that decide how long a run takes, known before the rest is."""
+        """The settings that decide how long a run takes, available before the others."""
         return self.settings()[0]
 
     def status(self) -> StepStatus:
@@ -162,8 +162,8 @@ class DistillationStep(TrainingStep):
 
     def settings(self) -> list[RunSettings]:
         above = self.sequence.distilled_folder(self.seed)
-        given = self.sequence.distill_options(self.sequence.variant, self.seed, above)
-        return [*resolve_all(given, None, echo=lambda text: None)]
+        options = self.sequence.distill_options(self.sequence.variant, self.seed, above)
+        return [*resolve_all(options, None, echo=lambda text: None)]
 
     def likely_settings(self) -> RunSettings:
         return self.sequence.likely_distill(self.sequence.variant[0])
@@ -220,7 +220,7 @@ class ReportStep(SequenceStep):
             source.exists() and source.stat().st_mtime <= written.stat().st_mtime
             for source in sources
         )
-        if self.sequence.figures:  # they may have been left out before
+        if self.sequence.figures:  # an earlier report may have left them out
             done = done and any(self.out.glob("*.png"))
         return _all_or_nothing(done)
 

@@ -25,7 +25,7 @@ class Point:
     """One run of a grid.
 
     Attributes:
-        values: its settings of those that the grid varies.
+        values: its values of the settings that the grid varies.
     """
 
     values: dict[str, float]
@@ -163,7 +163,7 @@ class Grid:
 def refuse_double(points: Sequence[Point]) -> None:
     """
     Raises:
-        UserError: two points have one folder, as their values look alike in six digits.
+        UserError: two points share a folder, because their values agree to six digits.
     """
     folders = [point.folder for point in points]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)

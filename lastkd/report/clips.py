@@ -1,4 +1,4 @@
-"""Clips that distilling mended or broke, with their skeletons for the page's players."""
+"""Clips whose prediction distillation corrected or broke, with their skeletons for the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABSENT = -32768
 
 @dataclass(frozen=True)
 class JudgedClip:
-    """A test clip that distilling changed, and what the runs of each seed took it for.
+    """A test clip whose prediction distillation changed, with the predictions of each seed.
 
     Attributes:
         index: in the predictions.
@@ -47,14 +47,14 @@ class JudgedClip:
 
 
 def judge(row: Row, count: int = MAX_CLIPS) -> list[JudgedClip]:
-    """The clips that distilling mended for most seeds, then those that it broke.
+    """The clips that distillation corrected for most seeds, then those that it broke.
 
-    Among clips with as many seeds, those come first whose true class gained or lost most
-    probability.
+    Clips with equally many seeds are ordered by how much probability their true class gained or
+    lost.
 
     Args:
         row: one student; only its seeds with predictions of both runs count.
-        count: the most clips of each kind.
+        count: the largest number of clips of each kind.
     """
     seeds = list(row.hits)
     if not seeds:
@@ -169,13 +169,13 @@ def encode(joints: NDArray[np.float32]) -> dict[str, Any]:
     """
     T = len(joints)
     frames = np.unique(np.linspace(0, T - 1, min(T, MAX_FRAMES)).round().astype(int))
-    kept = joints[frames]
-    present = np.any(kept, axis=(2, 3))
+    thinned = joints[frames]
+    present = np.any(thinned, axis=(2, 3))
     bodies = present.any(axis=0)
-    kept, present = kept[:, bodies], present[:, bodies]
-    extent = float(np.abs(kept).max()) if kept.size else 1.0
-    unit = min(UNIT, 32767 / max(extent, 1e-6))  # a distant second body still fits
-    coordinates = np.round(kept * unit).astype("<i2")
+    thinned, present = thinned[:, bodies], present[:, bodies]
+    extent = float(np.abs(thinned).max()) if thinned.size else 1.0
+    unit = min(UNIT, 32767 / max(extent, 1e-6))  # so that a distant second body still fits
+    coordinates = np.round(thinned * unit).astype("<i2")
     coordinates[~present] = ABSENT
     return {
         "shape": list(coordinates.shape[:3]),

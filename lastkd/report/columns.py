@@ -71,7 +71,7 @@ def summary_table(
 
 
 def set_cell(row: Row | None) -> str:
-    """Accuracies and gain of one student on one set, over the seeds that both runs have."""
+    """Accuracies and gain of one student on one set, over the seeds that have both runs."""
     if row is None or not row.gains:
         return MISSING
     gains = Mean(tuple(row.gains.values()))

@@ -34,7 +34,7 @@ MOST_NAMED = 30
 
 
 def draw_section(section: Section, out: Path) -> list[Path]:
-    """Draws what the runs of one set have values for; returns the PNG files.
+    """Draws each figure of one set that its runs have values for; returns the PNG files.
 
     Args:
         section: the set.

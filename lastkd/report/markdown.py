@@ -108,7 +108,7 @@ def _teachers(section: Section) -> Iterable[list[str]]:
 
 
 def notes(row: Row, split: str) -> list[str]:
-    """What a row lacks and how to get it, and what makes its comparison uneven."""
+    """What a row is missing and how to get it, and what makes its comparison unfair."""
     if not row.standalone or not row.distilled:
         lacking = [which for which in ("standalone", "distilled") if not getattr(row, which)]
         return [f"- {row.model}: no finished {' and no '.join(lacking)} run."]

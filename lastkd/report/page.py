@@ -173,9 +173,13 @@ def confusions_to_dict(row: Row, teacher: Run | None) -> dict[str, Any] | None:
     matrices = {}
     runs = {"standalone": row.standalone, "distilled": row.distilled}
     for which, group in {**runs, "teacher": (teacher,) if teacher else ()}.items():
-        found = [run.predictions for run in group if run.predictions is not None]
-        if found:
-            matrices[which] = np.sum([one.confusion for one in found], axis=0).ravel().tolist()
+        predictions = [run.predictions for run in group if run.predictions is not None]
+        if predictions:
+            matrices[which] = (
+                np.sum([prediction.confusion for prediction in predictions], axis=0)
+                .ravel()
+                .tolist()
+            )
     if "standalone" not in matrices or "distilled" not in matrices:
         return None
     return {"classes": list(row.class_names), "matrices": matrices}

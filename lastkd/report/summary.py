@@ -51,8 +51,8 @@ class Line:
     def gap_closed(self) -> float | None:
         """The gain as a share of the distance from the standalone students to their teachers.
 
-        Both are summed over the sets, so that a set without a distance doesn't decide. None where
-        no teacher is better than its standalone student on the whole.
+        Both are summed over the sets, so that a set without a distance doesn't decide. None if the
+        teachers aren't better than the standalone students overall.
         """
         gained = distance = 0.0
         for name, gain in self.set_gains.items():
@@ -92,6 +92,6 @@ def _loss(row: Row) -> str:
 
 
 def choosers(sections: Sequence[Section]) -> str:
-    """Which part chose the epochs that "best" is about, as text."""
+    """The part that the best epochs were chosen on, as text."""
     parts = sorted({section.chooser for section in sections})
     return " or ".join(f"the {part} part" for part in parts)

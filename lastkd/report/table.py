@@ -107,12 +107,12 @@ class Row:
         Only for seeds whose two runs have predictions of the same clips.
         """
         references = {run.seed: run.predictions for run in self.standalone}
-        found = {}
+        by_seed = {}
         for run in sorted(self.distilled, key=lambda run: run.seed):
             ours, theirs = run.predictions, references.get(run.seed)
             if ours is not None and theirs is not None and ours.names == theirs.names:
-                found[run.seed] = (ours.right, theirs.right)
-        return found
+                by_seed[run.seed] = (ours.right, theirs.right)
+        return by_seed
 
     @cached_property
     def gain(self) -> Gain | None:
@@ -235,7 +235,7 @@ def make_sections(runs: Sequence[Run]) -> list[Section]:
         key = (run.place[1], data["hash"], str(data.get("validation_hash") or ""))
         groups.setdefault(key, []).append(run)
     named = [(_set_name(group), key, group) for key, group in groups.items()]
-    for detail in (0, 1, 2):  # the split, the hash, the validation part's hash
+    for detail in (0, 1, 2):  # split, hash and the validation part's hash
         shared = Counter(name for name, _, _ in named)
         named = [
             (f"{name} {key[detail][:8]}" if shared[name] > 1 and key[detail] else name, key, group)
@@ -269,8 +269,8 @@ def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _row(model: str, method: str, alone: Sequence[Run], distilled: Sequence[Run]) -> Row:
-    """One run a seed: of several standalone ones, that with the settings of the distilled one."""
-    ours = {run.seed: run for run in distilled}  # of equal runs the last
+    """One run a seed; of several standalone runs, the one with the distilled run's settings."""
+    ours = {run.seed: run for run in distilled}  # of equal runs, the last
 
     def shared(run: Run) -> int:
         theirs = _settings(ours.get(run.seed) or next(iter(ours.values()), run))

@@ -22,12 +22,12 @@ def limbs(layout: Layout) -> tuple[Limb, ...]:
     side: dict[int, str] = {}
     for left, right in layout.mirror:
         side[left], side[right] = SIDES
-    other = {one: two for pair in layout.mirror for one, two in (pair, pair[::-1])}
+    mirrored = {one: two for pair in layout.mirror for one, two in (pair, pair[::-1])}
     children: dict[int, list[int]] = {}
     for child, parent in layout.bones:
         children.setdefault(parent, []).append(child)
 
-    found: dict[int, Limb] = {}
+    limb_of: dict[int, Limb] = {}
     count = 0
 
     def follow(joint: int, limb: int | None) -> None:
@@ -35,16 +35,16 @@ def limbs(layout: Layout) -> tuple[Limb, ...]:
         if side.get(joint) == "left":
             if limb is None:
                 limb, count = count, count + 1
-            found[joint] = ("left", limb)
+            limb_of[joint] = ("left", limb)
         else:
             limb = None
         for place, child in enumerate(children.get(joint, [])):
             follow(child, limb if place == 0 else None)
 
     follow(layout.centre, None)
-    for left, (_, number) in list(found.items()):
-        found[other[left]] = ("right", number)
-    return tuple(found.get(joint, (TRUNK, 0)) for joint in range(layout.num_joints))
+    for left, (_, number) in list(limb_of.items()):
+        limb_of[mirrored[left]] = ("right", number)
+    return tuple(limb_of.get(joint, (TRUNK, 0)) for joint in range(layout.num_joints))
 
 
 Colour = tuple[int, int, int]

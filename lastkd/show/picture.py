@@ -44,8 +44,8 @@ class Canvas:
         self._layout = layout
         self._limbs = limbs(layout)
         self._heads = {at for at, name in enumerate(layout.joints) if name in ("head", "nose")}
-        self._seen: Projected = project(sequence, layout, turn)
-        span = self._seen.high - self._seen.low
+        self._projected: Projected = project(sequence, layout, turn)
+        span = self._projected.high - self._projected.low
         inner = height - 2 * _POSE_MARGIN
         self._scale = inner / max(float(span[1]), float(span[0]) / 2.5, 0.5)
         self.height = height
@@ -56,23 +56,27 @@ class Canvas:
         size = (self.width * _FINER, self.height * _FINER)
         image = Image.new("RGB", size, BACKGROUND)
         draw = ImageDraw.Draw(image)
-        seen = self._seen
-        floor = self._placed(seen.floor)
+        projected = self._projected
+        floor = self._placed(projected.floor)
         if len(floor) == 4:
             draw.polygon(floor, fill=FLOOR)
             self._line(draw, floor[3], floor[2], FLOOR_EDGE, 1)
         self._line(draw, floor[0], floor[1], FLOOR_EDGE, 1.5)
-        bodies = [body for body in range(seen.seen.shape[1]) if seen.seen[frame, body].any()]
+        bodies = [
+            body
+            for body in range(projected.visible.shape[1])
+            if projected.visible[frame, body].any()
+        ]
         for body in bodies:
             self._shadow(draw, frame, body)
         # the farther body first, so that the nearer one covers it
-        for body in sorted(bodies, key=lambda body: -float(seen.depth[frame, body].mean())):
+        for body in sorted(bodies, key=lambda body: -float(projected.depth[frame, body].mean())):
             self._body(draw, frame, body, labelled=len(bodies) > 1)
         return image.resize((self.width, self.height), Image.Resampling.LANCZOS)
 
     def _placed(self, places: Vectors) -> list[tuple[float, float]]:
         """Picture coordinates `(N, 2)` as pixels of the enlarged image."""
-        low, high = self._seen.low, self._seen.high
+        low, high = self._projected.low, self._projected.high
         spare = self.height - 2 * _POSE_MARGIN - (high[1] - low[1]) * self._scale
         x = (places[:, 0] - low[0]) * self._scale + _POSE_MARGIN
         y = (high[1] - places[:, 1]) * self._scale + _POSE_MARGIN + spare
@@ -89,34 +93,40 @@ class Canvas:
         draw.line([start, end], fill=colour, width=max(round(width * _FINER), 1))
 
     def _shadow(self, draw: ImageDraw.ImageDraw, frame: int, body: int) -> None:
-        if self._seen.shadow is None:
+        if self._projected.shadow is None:
             return
-        places, here = self._placed(self._seen.shadow[frame, body]), self._seen.seen[frame, body]
+        places, visible = (
+            self._placed(self._projected.shadow[frame, body]),
+            self._projected.visible[frame, body],
+        )
         for child, parent in self._layout.bones:
-            if here[child] and here[parent]:
+            if visible[child] and visible[parent]:
                 self._line(draw, places[child], places[parent], SHADOW, 5)
 
     def _body(self, draw: ImageDraw.ImageDraw, frame: int, body: int, *, labelled: bool) -> None:
-        places, here = self._placed(self._seen.points[frame, body]), self._seen.seen[frame, body]
-        depth = self._seen.depth[frame, body]
-        arrows = self._seen.tips is not None
-        bones = [bone for bone in self._layout.bones if here[bone[0]] and here[bone[1]]]
+        places, visible = (
+            self._placed(self._projected.points[frame, body]),
+            self._projected.visible[frame, body],
+        )
+        depth = self._projected.depth[frame, body]
+        arrows = self._projected.tips is not None
+        bones = [bone for bone in self._layout.bones if visible[bone[0]] and visible[bone[1]]]
         for child, parent in sorted(bones, key=lambda bone: -float(depth[list(bone)].sum())):
             colour = colour_of(self._limbs[child], body)
             if arrows:
                 colour = lighter(colour, 0.72)
             self._line(draw, places[parent], places[child], colour, _LINE)
-        for joint in np.flatnonzero(here).tolist():
+        for joint in np.flatnonzero(visible).tolist():
             colour = colour_of(self._limbs[joint], body)
             radius = _HEAD if joint in self._heads else _JOINT
             self._dot(draw, places[joint], lighter(colour, 0.72) if arrows else colour, radius)
-        if self._seen.tips is not None:
-            tips = self._placed(self._seen.tips[frame, body])
-            for joint in np.flatnonzero(here).tolist():
+        if self._projected.tips is not None:
+            tips = self._placed(self._projected.tips[frame, body])
+            for joint in np.flatnonzero(visible).tolist():
                 self._line(draw, places[joint], tips[joint], colour_of(self._limbs[joint], body), 2)
         if labelled:
             x, y = min(
-                (places[joint] for joint in np.flatnonzero(here).tolist()), key=lambda p: p[1]
+                (places[joint] for joint in np.flatnonzero(visible).tolist()), key=lambda p: p[1]
             )
             font = ImageFont.load_default(11 * _FINER)
             top = max(y - (_HEAD + 7) * _FINER, 8 * _FINER)

@@ -140,12 +140,14 @@ def view_poses(
         views = Views(ClipStore.open(path), settings, torch.device("cpu"))
         only = np.zeros(1, np.int64)
         if view == "test":
-            seen: dict[str, Any] = views.evaluation(only)
+            streams_of_view: dict[str, Any] = views.evaluation(only)
         else:
             table = rng.uniform(seed, "view", epoch, shape=(shown.count, 4))
             row = table[shown.index : shown.index + 1].astype(np.float32)
-            seen = views.training(only, torch.from_numpy(row))
-    arrays = {name: tensor[0].permute(1, 3, 2, 0).numpy() for name, tensor in seen.items()}
+            streams_of_view = views.training(only, torch.from_numpy(row))
+    arrays = {
+        name: tensor[0].permute(1, 3, 2, 0).numpy() for name, tensor in streams_of_view.items()
+    }
     present: NDArray[np.bool_] = np.any(arrays["joint"], axis=(2, 3))
     return _sequences(arrays, present, shown.layout, streams)
 

@@ -24,7 +24,7 @@ class Projected:
     Attributes:
         points: `(T, M, V, 2)`, the joints.
         depth: `(T, M, V)`, larger is farther away.
-        seen: `(T, M, V)`, whether there is such a joint.
+        visible: `(T, M, V)`, whether there is such a joint.
         tips: `(T, M, V, 2)`, the ends of the arrows, or None.
         shadow: `(T, M, V, 2)`, the joints projected onto the floor; None for 2D layouts.
         floor: `(4, 2)` corners, or `(2, 2)` ends of a line.
@@ -33,7 +33,7 @@ class Projected:
 
     points: Vectors
     depth: Vectors
-    seen: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
     tips: Vectors | None
     shadow: Vectors | None
     floor: Vectors
@@ -51,24 +51,24 @@ def project(poses: PoseSequence, layout: Layout, turn_degrees: float) -> Project
         turn_degrees: about the vertical axis to look from.
     """
     joints = poses.joints.astype(np.float64)
-    seen = np.broadcast_to(poses.present[..., None], joints.shape[:3])
+    visible = np.broadcast_to(poses.present[..., None], joints.shape[:3])
     if layout.dimensions == 2:
-        seen = seen & (joints[..., 2] > 0)
+        visible = visible & (joints[..., 2] > 0)
         flip = np.array([1.0, -1.0])
         points = joints[..., :2] * flip
         tips = None if poses.arrows is None else points + _arrows(poses)[..., :2] * flip
-        return _bounded(points, np.zeros(joints.shape[:3]), seen, tips, None, None)
+        return _bounded(points, np.zeros(joints.shape[:3]), visible, tips, None, None)
     camera = camera_matrix(turn_degrees)
     turned = joints @ camera.T
     points, depth = turned[..., :2], turned[..., 2]
     tips = None if poses.arrows is None else points + (_arrows(poses) @ camera.T)[..., :2]
-    if not seen.any():
-        return _bounded(points, depth, seen, tips, None, None)
+    if not visible.any():
+        return _bounded(points, depth, visible, tips, None, None)
     # a low percentile: a single noisy foot must not lower the floor
     level = np.percentile(joints[..., 1].min(axis=2)[poses.present], 5)
     fallen = joints.copy()
     fallen[..., 1] = level
-    x, z = joints[seen][:, 0], joints[seen][:, 2]
+    x, z = joints[visible][:, 0], joints[visible][:, 2]
     (left, right), (near, far) = (np.percentile(of, (1, 99)) for of in (x, z))
     margin = 0.4
     corners = np.array(
@@ -80,7 +80,7 @@ def project(poses: PoseSequence, layout: Layout, turn_degrees: float) -> Project
         ]
     )
     floor = (corners @ camera.T)[:, :2]
-    return _bounded(points, depth, seen, tips, (fallen @ camera.T)[..., :2], floor)
+    return _bounded(points, depth, visible, tips, (fallen @ camera.T)[..., :2], floor)
 
 
 def _arrows(poses: PoseSequence) -> Vectors:
@@ -104,17 +104,17 @@ def camera_matrix(turn_degrees: float) -> Vectors:
 def _bounded(
     points: Vectors,
     depth: Vectors,
-    seen: NDArray[np.bool_],
+    visible: NDArray[np.bool_],
     tips: Vectors | None,
     shadow: Vectors | None,
     floor: Vectors | None,
 ) -> Projected:
-    drawn = points[seen] if seen.any() else np.zeros((1, 2))
+    drawn = points[visible] if visible.any() else np.zeros((1, 2))
     if floor is None:
         bottom, (left, right) = drawn[:, 1].min(), (drawn[:, 0].min(), drawn[:, 0].max())
         floor = np.array([(left - 0.3, bottom), (right + 0.3, bottom)])
     drawn = np.concatenate([drawn, floor])
-    return Projected(points, depth, seen, tips, shadow, floor, drawn.min(0), drawn.max(0))
+    return Projected(points, depth, visible, tips, shadow, floor, drawn.min(0), drawn.max(0))
 
 
 def evenly_spaced(frames: int, count: int) -> list[int]:

@@ -59,10 +59,10 @@ class TerminalCanvas:
     def __init__(
         self, sequence: PoseSequence, layout: Layout, turn: float, columns: int, rows: int
     ) -> None:
-        self._seen = project(sequence, layout, turn)
+        self._projected = project(sequence, layout, turn)
         self._layout = layout
         self._limbs = limbs(layout)
-        span = self._seen.high - self._seen.low
+        span = self._projected.high - self._projected.low
         self._scale = min((2 * columns - 4) / max(span[0], 0.5), (4 * rows - 4) / max(span[1], 0.5))
         self._columns = min(columns, int(span[0] * self._scale / 2) + 3)
         self._rows = rows
@@ -70,26 +70,26 @@ class TerminalCanvas:
     def frame(self, frame: int) -> list[Text]:
         """The bodies of one frame, a `Text` for each row."""
         dots = Dots(self._columns, self._rows)
-        floor = self._placed(self._seen.floor)
+        floor = self._placed(self._projected.floor)
         if len(floor) == 4:  # a line through its middle, where the feet stand
             floor = np.stack([floor[[0, 3]].mean(0), floor[[1, 2]].mean(0)])
         dots.line(floor[0], floor[1], FLOOR_EDGE)
-        for body in range(self._seen.seen.shape[1]):
-            here = self._seen.seen[frame, body]
-            places = self._placed(self._seen.points[frame, body])
+        for body in range(self._projected.visible.shape[1]):
+            visible = self._projected.visible[frame, body]
+            places = self._placed(self._projected.points[frame, body])
             for child, parent in self._layout.bones:
-                if here[child] and here[parent]:
+                if visible[child] and visible[parent]:
                     colour = lighter(colour_of(self._limbs[child], body), _ON_DARK)
                     dots.line(places[parent], places[child], colour)
-            if self._seen.tips is not None:
-                tips = self._placed(self._seen.tips[frame, body])
-                for joint in np.flatnonzero(here).tolist():
+            if self._projected.tips is not None:
+                tips = self._placed(self._projected.tips[frame, body])
+                for joint in np.flatnonzero(visible).tolist():
                     dots.line(places[joint], tips[joint], FAINT)
         return dots.text()
 
     def _placed(self, places: Vectors) -> Vectors:
-        x = (places[..., 0] - self._seen.low[0]) * self._scale + 1
-        y = (self._seen.high[1] - places[..., 1]) * self._scale + 1
+        x = (places[..., 0] - self._projected.low[0]) * self._scale + 1
+        y = (self._projected.high[1] - places[..., 1]) * self._scale + 1
         placed: Vectors = np.stack([x, y], axis=-1)
         return placed
 

@@ -11,9 +11,9 @@ from lastkd.monitor.log.series import median, smoothed
 ENOUGH = 60
 """Buckets of steps that a trend needs."""
 RISEN = 1.15
-"""The smoothed loss relative to its minimum, from which on it counts as rising."""
+"""The smoothed loss relative to its minimum, above which it counts as rising."""
 STUCK = 0.99
-"""The smoothed soft term relative to its earlier value, from which on it counts as stuck."""
+"""The smoothed soft term relative to its earlier value, above which it counts as stuck."""
 DISK_GB = 2.0
 DISK_HOURS = 1.0
 
@@ -45,12 +45,12 @@ def _not_finite(run: Run) -> str | None:
     if not run.not_finite:
         return None
     first = run.not_finite[0]
-    what = ", ".join(first.not_finite)
-    return f"{what} not finite at step {first.step:,}; try a smaller learning rate"
+    parts = ", ".join(first.not_finite)
+    return f"{parts} not finite at step {first.step:,}; try a smaller learning rate"
 
 
 def _skipped(run: Run) -> str | None:
-    # fp16 finds its loss scale by a few overflows, which are harmless
+    # a few overflows are harmless: fp16 training finds its loss scale by them
     counts = {why: n for why, n in run.skipped.items() if why != "overflow" or n > 20}
     if not counts:
         return None
@@ -75,7 +75,9 @@ def _rising(run: Run) -> str | None:
 
 def _stuck(run: Run) -> str | None:
     points = run.series.points("soft")
-    if len(points) < ENOUGH or run.end or run.progress > 0.8:  # it is meant to flatten at the end
+    if (
+        len(points) < ENOUGH or run.end or run.progress > 0.8
+    ):  # the soft term is expected to flatten at the end
         return None
     curve = smoothed([point[1] for point in points], len(points) / 25)
     before, now = curve[-len(curve) // 3], curve[-1]
@@ -141,7 +143,7 @@ def alerts(run: Run, compared: Compared, now: float | None = None) -> list[Alert
     Args:
         now: in seconds since 1970; the present by default.
     """
-    found = {
+    reasons = {
         "nan": _not_finite(run),
         "skipped": _skipped(run),
         "rising": _rising(run),
@@ -160,7 +162,7 @@ def alerts(run: Run, compared: Compared, now: float | None = None) -> list[Alert
     at = run.last_time or 0.0
     return [
         Alert(kind, run.name, when.get(kind, at), reason)
-        for kind, reason in found.items()
+        for kind, reason in reasons.items()
         if reason is not None
     ]
 
@@ -172,12 +174,12 @@ class AlertLog:
         self.all: list[Alert] = []
         self._reported: set[tuple[str, str]] = set()
 
-    def add(self, folder: str, found: list[Alert]) -> list[Alert]:
-        """Adds the new ones among `found` and returns them; a stall that is over may come again."""
-        kinds = {alert.kind for alert in found}
+    def add(self, folder: str, current: list[Alert]) -> list[Alert]:
+        """Adds and returns the alerts not yet reported; a stall that ended may come again."""
+        kinds = {alert.kind for alert in current}
         if "stalled" not in kinds:
             self._reported.discard((folder, "stalled"))
-        fresh = [alert for alert in found if (folder, alert.kind) not in self._reported]
+        fresh = [alert for alert in current if (folder, alert.kind) not in self._reported]
         self._reported |= {(folder, alert.kind) for alert in fresh}
         self.all += fresh
         return fresh

@@ -270,12 +270,12 @@ class Run:
         return left + max(evaluations, 0) * (median(seconds) if seconds else 0.0)
 
     def quiet_limit(self) -> float:
-        """Seconds without an event that the run's pace explains."""
+        """Seconds without an event that are normal at the run's pace."""
         if self.last is None or not self._gaps:
             return QUIET_AT_START_S
         limit = max(60.0, 8 * median(self._gaps), 2 * max(self._gaps))
         per_epoch = self.start.steps_per_epoch if self.start else 0
-        if per_epoch and self.last.step % per_epoch == 0:  # it is evaluating
+        if per_epoch and self.last.step % per_epoch == 0:  # the run is evaluating
             seconds = [e.seconds for e in self.epochs.values() if e.seconds is not None]
             rate = self.clips_per_s
             first = self.start.data.test / rate if self.start and rate else QUIET_AT_START_S

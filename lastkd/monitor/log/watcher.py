@@ -17,7 +17,6 @@ from lastkd.monitor.log.run import Run
 DEPTH = 5
 """How many levels below a root runs are looked for."""
 SCAN_EVERY_S = 2.0
-CHECK_EVERY_S = 1.0
 
 
 def _logs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -127,7 +126,7 @@ class Watcher:
 
     def _regroup(self) -> None:
         runs = list(self._runs.values())
-        # what the groups depend on, unlike losses and accuracies
+        # the groups depend on these, not on losses and accuracies
         known = [(run.start, run.state() if run.end else "") for run in runs]
         if self._grouped == (runs, known):
             return

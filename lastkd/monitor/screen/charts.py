@@ -201,11 +201,11 @@ def pace_plot(runs: Sequence[Run], palette: Palette) -> Plot:
     """Clips per second over the steps."""
     plot = Plot(x_format=count, whole_x=True, y_format=count, empty="no steps yet")
     for index, run in enumerate(runs):
-        found = run.series.points("clips_per_s")
-        points = [(step, mean) for step, mean, _, _ in found]
+        buckets = run.series.points("clips_per_s")
+        points = [(step, mean) for step, mean, _, _ in buckets]
         means = smoothed([y for _, y in points], len(points) / 40)
         points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
-        spread = [(step, low, high) for step, _, low, high in found]
+        spread = [(step, low, high) for step, _, low, high in buckets]
         value = count(points[-1][1]) if points else ""
         label = run.name if len(runs) > 1 else "clips/s"
         plot.curves.append(Curve(label, run_look(palette, index), points, spread, value))

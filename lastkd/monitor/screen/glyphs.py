@@ -93,7 +93,7 @@ ASCII = Glyphs(
 
 
 def speaks_utf8(environment: dict[str, str] | None = None) -> bool:
-    """Whether the locale promises a terminal that shows more than ASCII.
+    """Whether the locale says that the terminal shows more than ASCII.
 
     Reads the environment itself: Python switches the C locale to UTF-8 for its own purposes, which
     says nothing about the terminal.

@@ -16,7 +16,7 @@ from lastkd.monitor.screen.style import ink
 
 
 class HeaderLine(Drawn):
-    """What is watched, the number of runs in each state, and the time of day."""
+    """The watched folders, the number of runs in each state, and the time of day."""
 
     def draw_rows(self, width: int, height: int) -> list[Row]:
         palette, glyphs, watcher = self.state.palette, self.state.glyphs, self.state.watcher

@@ -310,12 +310,12 @@ def _x_axis(
 
 def _level_labels(canvas: Canvas, plot: Plot, area: _Area, palette: Palette) -> None:
     """Writes the labels of levels and bands, each on a free row near its line."""
-    wanted = [(area.row(level.y), level.label, level.look.color) for level in plot.levels]
-    wanted += [
+    labels = [(area.row(level.y), level.label, level.look.color) for level in plot.levels]
+    labels += [
         (area.row((band.low + band.high) / 2), band.label, palette.good) for band in plot.bands
     ]
     taken: set[int] = set()
-    for row, label, color in sorted(wanted):
+    for row, label, color in sorted(labels):
         for near in (row, row + 1, row - 1, row + 2, row - 2):
             if near not in taken and area.top <= near <= area.bottom:
                 taken.add(near)

@@ -112,8 +112,8 @@ class RunTable(ScrollView, can_focus=True):
         runs = [(index, row) for index, row in enumerate(self.rows) if isinstance(row, Run)]
         running = [index for index, run in runs if run.state() == "running"]
         distilled = [index for index, run in runs if run.distilled]
-        found = running or distilled or [index for index, _ in runs] or [0]
-        return found[-1]
+        candidates = running or distilled or [index for index, _ in runs] or [0]
+        return candidates[-1]
 
     def _passes(self, run: Run, group: Group) -> bool:
         """Every word of the filter is somewhere in what is known of the run."""
