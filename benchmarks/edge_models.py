@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="xsub")
-    given = parser.parse_args()
+    options = parser.parse_args()
     header = (
         "model",
         "format",
@@ -36,12 +36,12 @@ def main() -> None:
         "lost",
     )
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
-    for checkpoint in sorted(given.runs.glob("*/best.safetensors")):
+    for checkpoint in sorted(options.runs.glob("*/best.safetensors")):
         for form, int8 in KINDS:
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder) / f"{checkpoint.parent.name}{get_format(form).suffix}"
                 r = export_checkpoint(
-                    checkpoint, out, form=form, int8=int8, data=given.data, split=given.split
+                    checkpoint, out, form=form, int8=int8, data=options.data, split=options.split
                 )
             accuracy = "| | |"
             if r.top1 is not None and r.checkpoint_top1 is not None:

@@ -426,7 +426,7 @@ def place(folder: Path, files: Files) -> None:
 
 
 def run_reader(name: str, seed: int, indices: range, work: str, pipe: Connection) -> None:
-    """In a process of its own: every input, and what came of each, sent as it happens."""
+    """Reads every input in this process and sends each result as soon as it is known."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
     reader = READERS[name]
     valid = reader.valid()
@@ -434,7 +434,8 @@ def run_reader(name: str, seed: int, indices: range, work: str, pipe: Connection
     trace = Path(work) / f"{name}.trace"
     os.environ[TRACE] = str(trace)
     place(folder, valid)
-    reader.read(folder)  # the unchanged input is taken, or every refusal would look like success
+    # the unchanged input must be accepted, or every refusal would look like success
+    reader.read(folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for index in indices:
         shutil.rmtree(folder, ignore_errors=True)
@@ -443,7 +444,7 @@ def run_reader(name: str, seed: int, indices: range, work: str, pipe: Connection
         started = time.perf_counter()
         failure, refused = "", False
         try:
-            # what a library warns of is no traceback, and would flood the terminal
+            # a library's warnings aren't tracebacks and would flood the terminal
             with contextlib.redirect_stderr(io.StringIO()):
                 reader.read(folder)
         except UserError as error:
@@ -477,7 +478,7 @@ def fuzz(name: str, count: int, seed: int, first: int = 0) -> Outcome:
 
 
 def follow(outcome: Outcome, pipe: Connection, process: Any, at: int, last: int) -> int:
-    """Takes what a process sends until it is done or gone; answers where to go on."""
+    """Collects what a process sends until it is done or gone; returns the index to go on from."""
     running = False
     while True:
         try:
@@ -517,9 +518,9 @@ def follow(outcome: Outcome, pipe: Connection, process: Any, at: int, last: int)
         at += 1
 
 
-def note(outcome: Outcome, index: int, what: str) -> None:
+def note(outcome: Outcome, index: int, problem: str) -> None:
     outcome.failing.append(index)
-    outcome.first = outcome.first or f"input {index}: {what}"
+    outcome.first = outcome.first or f"input {index}: {problem}"
 
 
 def main() -> int:
@@ -530,17 +531,19 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="the one input of this number")
     parser.add_argument("--keep", type=Path, help="write that input here")
     parser.add_argument("--json", action="store_true")
-    said = parser.parse_args()
-    names = list(READERS) if said.reader == "all" else [said.reader]
-    if said.keep is not None:
-        valid = READERS[said.reader].valid()
-        place(said.keep, input_of(said.reader, valid, said.seed, said.only))
+    options = parser.parse_args()
+    names = list(READERS) if options.reader == "all" else [options.reader]
+    if options.keep is not None:
+        valid = READERS[options.reader].valid()
+        place(options.keep, input_of(options.reader, valid, options.seed, options.only))
     outcomes = []
     for name in names:
         started = time.monotonic()
-        outcome = fuzz(name, 1 if said.only is not None else said.count, said.seed, said.only or 0)
+        outcome = fuzz(
+            name, 1 if options.only is not None else options.count, options.seed, options.only or 0
+        )
         outcomes.append(outcome)
-        if not said.json:
+        if not options.json:
             print(
                 f"{name:15} {outcome.inputs:6,} inputs  {outcome.refused:6,} refused  "
                 f"{outcome.tracebacks} tracebacks  {outcome.hangs} hangs  slowest "
@@ -550,9 +553,9 @@ def main() -> int:
             )
             if outcome.first:
                 print(f"  {outcome.failing[:10]}\n  {outcome.first}")
-    if said.json:
+    if options.json:
         json.dump([asdict(outcome) for outcome in outcomes], sys.stdout, indent=1)
-    return int(any(one.tracebacks or one.hangs or one.ran_code for one in outcomes))
+    return int(any(outcome.tracebacks or outcome.hangs or outcome.ran_code for outcome in outcomes))
 
 
 if __name__ == "__main__":

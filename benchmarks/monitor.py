@@ -100,14 +100,15 @@ async def drive(folder: Path, size: tuple[int, int], refreshes: int) -> None:
         opened = time.perf_counter() - began
         (run,) = watcher.runs
         cpu = time.process_time() - cpu
-        held = (process.memory_info().rss - before) / 1e6
+        memory_mb = (process.memory_info().rss - before) / 1e6
         print(
             f"first screen after {first:.2f} s, all of the log read and drawn after {opened:.2f} s "
             f"({cpu:.2f} s of a core)"
         )
         print(
             f"{run.step:,} steps, {len(run.epochs)} evaluations, best {run.best}, "
-            f"{len(run.series.keys)} buckets, one step event in {run.stride} read; {held:.0f} MB"
+            f"{len(run.series.keys)} buckets, one step event in {run.stride} read; "
+            f"{memory_mb:.0f} MB"
         )
         spent, cores = [], []
         for _ in range(refreshes):
@@ -154,8 +155,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--size", default="200x60")
     parser.add_argument("--refreshes", type=int, default=30)
-    given = parser.parse_args()
-    columns, rows = map(int, given.size.split("x"))
+    options = parser.parse_args()
+    columns, rows = map(int, options.size.split("x"))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed packages are, byte-compiled
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -175,9 +176,9 @@ def main() -> None:
         print(f"--once of it: median {sorted(took)[2]:.2f} s")
         (folder / "all" / "long").mkdir(parents=True)
         log = folder / "all" / "long" / "events.jsonl"
-        write_log(log, given.steps)
-        print(f"{given.steps:,} steps, {log.stat().st_size / 1e6:.0f} MB")
-        asyncio.run(drive(folder / "all", (columns, rows), given.refreshes))
+        write_log(log, options.steps)
+        print(f"{options.steps:,} steps, {log.stat().st_size / 1e6:.0f} MB")
+        asyncio.run(drive(folder / "all", (columns, rows), options.refreshes))
 
 
 if __name__ == "__main__":

@@ -78,25 +78,25 @@ def write_files(folder: Path, count: int) -> None:
 
 def plainly_read(path: Path) -> list[list[list[float]]]:
     """The joints of all bodies, read as the field's scripts do."""
-    found = []
+    joints = []
     with path.open() as file:
         for _ in range(int(file.readline())):
             for _ in range(int(file.readline())):
                 file.readline()
                 for _ in range(int(file.readline())):
                     values = file.readline().split()
-                    found.append([float(values[0]), float(values[1]), float(values[2])])
-    return found
+                    joints.append([float(values[0]), float(values[1]), float(values[2])])
+    return joints
 
 
 def read_all(source: Source) -> int:
-    """Clips read, bodies chosen; neither centred nor written."""
+    """The number of clips read, with bodies chosen, but neither centred nor written."""
     clips = [reading.clip for reading in source.read(0, len(source))]
     return sum(clip is not None for clip in clips)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and seconds on the processor."""
+    """Wall-clock seconds and processor seconds of `work`."""
     started, busy = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - started, time.process_time() - busy
@@ -201,8 +201,8 @@ def measure(work: Path, files: int, rounds: int) -> dict[str, dict[str, float]]:
         for name, run in works.items():
             seconds[name].append(timed(run))
     result = {}
-    for name, taken in seconds.items():
-        median, busy = (statistics.median(one[at] for one in taken) for at in (0, 1))
+    for name, measured in seconds.items():
+        median, busy = (statistics.median(pair[at] for pair in measured) for at in (0, 1))
         count, size = (
             (len(sample), sample_mb) if name == "line by line" else (len(clips), megabytes)
         )
@@ -221,13 +221,13 @@ def main() -> None:
     parser.add_argument("--store-clips", type=int, default=40_000)
     parser.add_argument("--keep", type=Path, help="folder for the generated files, used again")
     parser.add_argument("--json", action="store_true")
-    said = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        work = said.keep or Path(scratch)
+        work = options.keep or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        result = measure(work, said.files, said.rounds)
-        result["store"] = open_store(Path(scratch), said.store_clips)
-    if said.json:
+        result = measure(work, options.files, options.rounds)
+        result["store"] = open_store(Path(scratch), options.store_clips)
+    if options.json:
         json.dump(result, sys.stdout, indent=1)
         return
     for name, row in result.items():

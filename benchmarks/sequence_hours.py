@@ -183,15 +183,15 @@ def hours(clips: int, machine: Machine) -> list[dict[str, Any]]:
     """Each step of the sequence with its hours, and what bounds it."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "ntu60"
-        given = {"data": data, "split": "xsub", "out": Path(folder) / "runs"}
-        sequence = sequence_settings(given, None)
-        found = measured(sequence, clips, machine)
+        options = {"data": data, "split": "xsub", "out": Path(folder) / "runs"}
+        sequence = sequence_settings(options, None)
+        measurement = measured(sequence, clips, machine)
         rows: list[dict[str, Any]] = []
         for step in make_steps(sequence):
-            seconds = seconds_left(step, step.status(), found)
+            seconds = seconds_left(step, step.status(), measurement)
             row: dict[str, Any] = {"step": step.title, "hours": (seconds or 0) / 3600}
             if isinstance(step, TrainingStep):
-                part = found["parts"][step.part]
+                part = measurement["parts"][step.part]
                 names = ("step_s", "launch_s", "memory_s", "arithmetic_s")
                 row |= {f"{name}_ms".replace("_s_", "_"): 1000 * part[name] for name in names}
             rows.append(row)

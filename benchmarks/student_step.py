@@ -42,12 +42,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true")
-    said = parser.parse_args()
+    options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    shape = (said.batch_size, 3, said.frames, 25, 2)
+    shape = (options.batch_size, 3, options.frames, 25, 2)
     streams = {name: torch.randn(shape, device=device) for name in STREAMS}
-    labels = torch.randint(60, (said.batch_size,), device=device)
+    labels = torch.randint(60, (options.batch_size,), device=device)
     result: dict[str, dict[str, float]] = {}
     for variant in ("nano", "small", "base", "large"):
         lean = build_model(f"last_e_{variant}", 60)
@@ -55,14 +55,16 @@ def main() -> None:
         pair = [model.to(device).train() for model in (lean, PlainLastE(lean))]
         for model in pair:
             step_ms(model, streams, labels)
-        rounds = [[step_ms(model, streams, labels) for model in pair] for _ in range(said.rounds)]
+        rounds = [
+            [step_ms(model, streams, labels) for model in pair] for _ in range(options.rounds)
+        ]
         result[variant] = {
             "lean_ms": round(statistics.median(r[0] for r in rounds), 2),
             "plain_ms": round(statistics.median(r[1] for r in rounds), 2),
             "ratio": round(statistics.median(r[0] / r[1] for r in rounds), 3),
         }
     about = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    if said.json:
+    if options.json:
         print(json.dumps(about | {"variants": result}, indent=1))
         return
     print(", ".join(f"{key} {value}" for key, value in about.items()))

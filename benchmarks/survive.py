@@ -102,7 +102,7 @@ class Trial:
         )
 
     def to_the_end(self) -> str:
-        """Starts it again and waits; returns what it said."""
+        """Runs the command to its end and returns its output."""
         process = self.start()
         out, _ = process.communicate(timeout=PATIENCE_S)
         if process.returncode:
@@ -111,8 +111,8 @@ class Trial:
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         path = self.folder / FILE_NAME
-        found = list(read_events(path)) if path.exists() else []
-        return [event for event in found if kind is None or event["event"] == kind]
+        recorded = list(read_events(path)) if path.exists() else []
+        return [event for event in recorded if kind is None or event["event"] == kind]
 
     def last_step(self) -> int:
         """The last step that was recorded."""
@@ -121,7 +121,7 @@ class Trial:
         return 0
 
     def end(self) -> dict[str, Any]:
-        """All that must come out the same."""
+        """Everything that must equal the undisturbed run's."""
         files = ("best.safetensors", "last.safetensors")
         weights = {name: read_checkpoint(self.folder / name).weights_hash for name in files}
         cached = {
@@ -140,25 +140,25 @@ class Trial:
 
 
 def processes_of(trial: Trial) -> list[int]:
-    """The launcher and all that it started: the processes that were told the trial's folder."""
-    found = []
+    """The launcher and its child processes, recognised by the trial's folder in their arguments."""
+    processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if str(trial.folder).encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
+                processes.append(int(path.parent.name))
+    return processes
 
 
 def kill_all(trial: Trial) -> None:
-    while found := processes_of(trial):
-        for process in found:
+    while processes := processes_of(trial):
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.01)
 
 
 def wait_until(process: subprocess.Popen[str], true: Callable[[], bool]) -> bool:
-    """Whether it came true before the process ended."""
+    """Waits until `true()`; returns whether it became true before the process ended."""
     until = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < until:
         if true():
@@ -247,9 +247,9 @@ def lost(trial: Trial, number: int) -> tuple[bool, str]:
         for rank in ranks:
             rank.kill()
             rank.wait()
-    said = out.splitlines()[-1]
-    fine = took < 60 and said.startswith(f"Error: rank {which} of 2 is lost")
-    return fine, f"{how.name} to rank {which}, the other ended after {took:.1f} s: {said[:60]}"
+    message = out.splitlines()[-1]
+    fine = took < 60 and message.startswith(f"Error: rank {which} of 2 is lost")
+    return fine, f"{how.name} to rank {which}, the other ended after {took:.1f} s: {message[:60]}"
 
 
 def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) -> tuple[bool, str]:
@@ -265,21 +265,22 @@ def starved(trial: Trial, chance: random.Random, undisturbed: dict[str, Any]) ->
         limit=chance.randint(1_000, 600_000) + (trial.folder / FILE_NAME).stat().st_size
     )
     out, _ = process.communicate(timeout=PATIENCE_S)
-    said = next((line for line in out.splitlines() if line.startswith("Error:")), "no error")
-    left = checkpoints.positions()
-    kept = [place for place in left if place.name in whole]
+    message = next((line for line in out.splitlines() if line.startswith("Error:")), "no error")
+    remaining = checkpoints.positions()
+    earlier = [place for place in remaining if place.name in whole]
     intact = all(
         sorted(x.read_bytes() for x in checkpoints.path(place).iterdir()) == whole[place.name]
-        for place in kept
+        for place in earlier
     )
-    intact = intact and bool(left or not whole) and trial.log_is_whole()
-    for place in left:
+    intact = intact and bool(remaining or not whole) and trial.log_is_whole()
+    for place in remaining:
         checkpoints.read(place)
     trial.to_the_end()
     end = trial.end()
     wrong = [name for name, value in undisturbed.items() if end[name] != value]
-    fine = process.returncode != 0 and intact and not wrong and "cannot be written" in said
-    text = f"{len(left)} checkpoints left, differs: {', '.join(wrong) or 'nothing'}; {said[:150]}"
+    fine = process.returncode != 0 and intact and not wrong and "cannot be written" in message
+    differing = ", ".join(wrong) or "nothing"
+    text = f"{len(remaining)} checkpoints left, differs: {differing}; {message[:150]}"
     return fine, text
 
 
@@ -290,12 +291,12 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=10)
     parser.add_argument("--lost", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        sys.exit(0 if run_all(Path(temporary), said) else 1)
+        sys.exit(0 if run_all(Path(temporary), options) else 1)
 
 
-def run_all(work: Path, said: argparse.Namespace) -> bool:
+def run_all(work: Path, options: argparse.Namespace) -> bool:
     settings = SyntheticSettings(subjects=4, clips_per_subject_and_action=1)
     prepare(open_source("synthetic", synthetic=settings), work / "store")
     (work / "one.yaml").write_text(ONE_PROCESS)
@@ -309,38 +310,51 @@ def run_all(work: Path, said: argparse.Namespace) -> bool:
     def name(kind: tuple[int, bool]) -> str:
         return f"{kind[0]} process{'es' if kind[0] > 1 else ''}{', cache' if kind[1] else ''}"
 
-    wanted = {"kills": said.kills, "terms": said.terms, "full": said.full, "lost": said.lost}
-    for what, count in wanted.items():
-        good[what] = 0
+    counts = {
+        "kills": options.kills,
+        "terms": options.terms,
+        "full": options.full,
+        "lost": options.lost,
+    }
+    for disturbance, count in counts.items():
+        good[disturbance] = 0
         for number in range(count):
-            kind = kinds[1] if what == "lost" else kinds[number % len(kinds)]
-            if what in ("kills", "full") and kind not in undisturbed:
+            kind = kinds[1] if disturbance == "lost" else kinds[number % len(kinds)]
+            if disturbance in ("kills", "full") and kind not in undisturbed:
                 plain = Trial(work, f"undisturbed-{kind[0]}-{kind[1]}", kind[0], cached=kind[1])
                 plain.to_the_end()
                 undisturbed[kind] = plain.end()
-            chance = random.Random(f"{said.seed}/{what}/{number}")
-            trial = Trial(work, f"{what}-{number}", kind[0], cached=kind[1])
+            chance = random.Random(f"{options.seed}/{disturbance}/{number}")
+            trial = Trial(work, f"{disturbance}-{number}", kind[0], cached=kind[1])
             started = time.monotonic()
             try:
-                if what == "kills":
+                if disturbance == "kills":
                     fine, text = killed(trial, chance, undisturbed[kind])
-                elif what == "terms":
+                elif disturbance == "terms":
                     fine, text = termed(trial, chance, number)
-                elif what == "lost":
+                elif disturbance == "lost":
                     fine, text = lost(trial, number)
                 else:
                     fine, text = starved(trial, chance, undisturbed[kind])
             except (RuntimeError, UserError, ValueError, subprocess.TimeoutExpired) as error:
                 fine, text = False, f"{type(error).__name__}: {error}"
-            good[what] += fine
+            good[disturbance] += fine
             took = time.monotonic() - started
             verdict = "good" if fine else "BAD"
-            print(f"{what} {number + 1}/{count} | {name(kind)} | {verdict} | {text} | {took:.0f} s")
+            print(
+                f"{disturbance} {number + 1}/{count} | {name(kind)} | {verdict} | {text} | "
+                f"{took:.0f} s"
+            )
             sys.stdout.flush()
             if fine:
                 shutil.rmtree(trial.folder)
-    print(", ".join(f"{what}: {good[what]} of {count} good" for what, count in wanted.items()))
-    return good == wanted
+    print(
+        ", ".join(
+            f"{disturbance}: {good[disturbance]} of {count} good"
+            for disturbance, count in counts.items()
+        )
+    )
+    return good == counts
 
 
 if __name__ == "__main__":

@@ -44,22 +44,27 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    said = parser.parse_args()
+    options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    architecture = get_architecture(said.model)
+    architecture = get_architecture(options.model)
     assert isinstance(architecture, LastV2Architecture)
     with tempfile.TemporaryDirectory() as folder:
-        store = made_up_store(Path(folder) / "store", said.batch_size)
-        views = Views(store, view_settings(said.frames), device)
-        batch = Batch.of(np.arange(said.batch_size), views, views.draw(0, 1), device)
+        store = made_up_store(Path(folder) / "store", options.batch_size)
+        views = Views(store, view_settings(options.frames), device)
+        batch = Batch.of(np.arange(options.batch_size), views, views.draw(0, 1), device)
     torch.manual_seed(0)
     models = {}
     for average in ("all", "present"):
-        own = architecture.model_copy(update={"body_average": average})
-        models[average] = build_model(own, store.num_classes).to(device).train()
+        averaged = architecture.model_copy(update={"body_average": average})
+        models[average] = build_model(averaged, store.num_classes).to(device).train()
         step_s(models[average], batch)
-    rounds = [{a: step_s(model, batch) for a, model in models.items()} for _ in range(said.rounds)]
-    print(f"{said.model}, {said.batch_size} clips of {said.frames} frames on {device_name(device)}")
+    rounds = [
+        {a: step_s(model, batch) for a, model in models.items()} for _ in range(options.rounds)
+    ]
+    print(
+        f"{options.model}, {options.batch_size} clips of {options.frames} frames "
+        f"on {device_name(device)}"
+    )
     for average in models:
         print(f"  {average:7} {statistics.median(r[average] for r in rounds):.3f} s a step")
     ratio = statistics.median(r["present"] / r["all"] for r in rounds)

@@ -48,8 +48,8 @@ def hold_norms(model: nn.Module) -> None:
 def worker(work: Path, folder: Path, batch_size: int, norms: str) -> None:
     """One rank: trains, and leaves a digest of its own parameters."""
     accelerator = make_accelerator()
-    given = {"variant": "nano", "batch_size": batch_size, "dropout": 0.0, "lr": 0.02}
-    settings = resolve(DistillSettings, COMMON | given | {"reference_batch": 32})
+    options = {"variant": "nano", "batch_size": batch_size, "dropout": 0.0, "lr": 0.02}
+    settings = resolve(DistillSettings, COMMON | options | {"reference_batch": 32})
     store = ClipStore.open(work / "store")
     teacher = work / "teacher" / "last.safetensors"
     soft_labels = open_soft_labels([settings], store, teacher, accelerator)
@@ -88,9 +88,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--batch-size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--norms", help=argparse.SUPPRESS)
-    said = parser.parse_args()
-    if said.worker:
-        worker(said.work, said.worker, said.batch_size, said.norms)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.work, options.worker, options.batch_size, options.norms)
         return
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
