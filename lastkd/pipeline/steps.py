@@ -127,14 +127,31 @@ class TeacherStep(TrainingStep):
         return Command("lastkd.train", arguments, budgeted=True, folders=tuple(self.folders))
 
 
-class StandaloneStep(TrainingStep):
+class StudentsStep(TrainingStep):
+    """Trains the students of one seed together.
+
+    Args:
+        part: `standalone` or `distilled`.
+        parent: of the students' run folders.
+    """
+
+    def __init__(self, sequence: SequenceSettings, part: str, seed: int, parent: Path) -> None:
+        folders = [parent / short_name(variant) for variant in sequence.variant]
+        names = ", ".join(map(short_name, sequence.variant))
+        super().__init__(sequence, f"{names} {part}, seed {seed}", part, seed, folders)
+        self.parent = parent
+
+    @property
+    def run_option(self) -> Path:
+        """The value of `--run`: the run folder of one student, or the parent of several."""
+        return self.folders[0] if len(self.folders) == 1 else self.parent
+
+
+class StandaloneStep(StudentsStep):
     """Trains the students of one seed without a teacher, on one pass of the views."""
 
     def __init__(self, sequence: SequenceSettings, seed: int) -> None:
-        above = sequence.standalone_folder(seed)
-        folders = [above / short_name(variant) for variant in sequence.variant]
-        names = ", ".join(map(short_name, sequence.variant))
-        super().__init__(sequence, f"{names} standalone, seed {seed}", "standalone", seed, folders)
+        super().__init__(sequence, "standalone", seed, sequence.standalone_folder(seed))
 
     def settings(self) -> list[RunSettings]:
         return [
@@ -143,39 +160,30 @@ class StandaloneStep(TrainingStep):
         ]
 
     def command(self) -> Command:
-        # --run is the run folder of one model, and the parent of several
-        sequence, folders = self.sequence, tuple(self.folders)
-        folder = folders[0] if len(folders) == 1 else sequence.standalone_folder(self.seed)
-        options = sequence.train_options(sequence.variant, self.seed, folder, teacher=False)
+        options = self.sequence.train_options(
+            self.sequence.variant, self.seed, self.run_option, teacher=False
+        )
         arguments = tuple(command_line(options))
-        return Command("lastkd.train", arguments, budgeted=True, folders=folders)
+        return Command("lastkd.train", arguments, budgeted=True, folders=tuple(self.folders))
 
 
-class DistillationStep(TrainingStep):
+class DistillationStep(StudentsStep):
     """Distils the students of one seed, on one pass of the teacher."""
 
     def __init__(self, sequence: SequenceSettings, seed: int) -> None:
-        above = sequence.distilled_folder(seed)
-        folders = [above / short_name(variant) for variant in sequence.variant]
-        names = ", ".join(map(short_name, sequence.variant))
-        super().__init__(sequence, f"{names} distilled, seed {seed}", "distilled", seed, folders)
+        super().__init__(sequence, "distilled", seed, sequence.distilled_folder(seed))
 
     def settings(self) -> list[RunSettings]:
-        above = self.sequence.distilled_folder(self.seed)
-        options = self.sequence.distill_options(self.sequence.variant, self.seed, above)
+        options = self.sequence.distill_options(self.sequence.variant, self.seed, self.parent)
         return [*resolve_all(options, None, echo=lambda text: None)]
 
     def likely_settings(self) -> RunSettings:
         return self.sequence.likely_distill(self.sequence.variant[0])
 
     def command(self) -> Command:
-        sequence = self.sequence
-        # --run is the run folder of one student, and the parent of several
-        several = len(self.folders) > 1
-        folder = sequence.distilled_folder(self.seed) if several else self.folders[0]
-        arguments = command_line(sequence.distill_options(sequence.variant, self.seed, folder))
-        folders = tuple(self.folders)
-        return Command("lastkd.distill", tuple(arguments), budgeted=True, folders=folders)
+        options = self.sequence.distill_options(self.sequence.variant, self.seed, self.run_option)
+        arguments = tuple(command_line(options))
+        return Command("lastkd.distill", arguments, budgeted=True, folders=tuple(self.folders))
 
 
 class EvaluationStep(SequenceStep):
