@@ -118,8 +118,8 @@ def machines(kaggle: FakeKaggle, folder: Path, layouts: Sequence[str]) -> Callab
     return run
 
 
-def said(version: Version) -> list[str]:
-    """What a version printed, without its events."""
+def printed(version: Version) -> list[str]:
+    """The lines that a version printed, without its events."""
     lines = "".join(version.pieces).splitlines()
     return [line for line in lines if not line.startswith("@lastkd ")]
 
@@ -131,6 +131,6 @@ def job_file(version: Version) -> dict[str, object]:
 
 def unpacked_code(lines: Sequence[str]) -> Path:
     """Where the script had unpacked lastkd."""
-    found = re.match(r"lastkd \S+ from (.+)", lines[0])
-    assert found is not None, lines[:3]
-    return Path(found[1])
+    match = re.match(r"lastkd \S+ from (.+)", lines[0])
+    assert match is not None, lines[:3]
+    return Path(match[1])

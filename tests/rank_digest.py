@@ -15,8 +15,8 @@ from lastkd.training.loop import TrainingRun
 
 def main(store: Path, folder: Path) -> None:
     accelerator = make_accelerator()
-    given = {"model": "last_e_nano", "epochs": 2, "frames": 8, "batch_size": 8}
-    settings = resolve(TrainSettings, given)
+    options = {"model": "last_e_nano", "epochs": 2, "frames": 8, "batch_size": 8}
+    settings = resolve(TrainSettings, options)
     run = TrainingRun([settings], ClipStore.open(store), None, accelerator, [folder])
     run.run()
     digest = hashlib.sha256()

@@ -14,22 +14,22 @@ SMALL = ("--teacher", "last_v2_tiny", "--frames", "8", "--batch-size", "4", "--r
 def test_every_part_is_timed_and_compared() -> None:
     result = CliRunner().invoke(cli, ["bench", *SMALL, "--variant", "nano,small", "--json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.stdout)
-    assert said.keys() >= {
+    report = json.loads(result.stdout)
+    assert report.keys() >= {
         "device", "ratios", "views_clips_per_s", "largest_difference", "cache_mb",
     }  # fmt: skip
-    assert said["ratios"].keys() == {"lean_teacher", "together", "nano", "small"}
+    assert report["ratios"].keys() == {"lean_teacher", "together", "nano", "small"}
     for variant in ("nano", "small"):
-        assert said["ratios"][variant].keys() == {"replay", "live"}
+        assert report["ratios"][variant].keys() == {"replay", "live"}
         # the teacher's part can't be free, and reading it back is cheaper than computing it
-        assert said["ratios"][variant]["live"] > said["ratios"][variant]["replay"] > 0
+        assert report["ratios"][variant]["live"] > report["ratios"][variant]["replay"] > 0
     parts = {"plain teacher", "lean teacher", "together"}
     parts |= {f"{v} {kind}" for v in ("nano", "small") for kind in ("alone", "replay", "live")}
-    assert said["ms"].keys() == parts
-    assert all(ms > 0 for ms in said["ms"].values())
-    assert 0 < said["largest_difference"] < 1e-5
-    assert 336 < said["cache_mb"] < 340
-    assert said["views_clips_per_s"] > 0
+    assert report["ms"].keys() == parts
+    assert all(ms > 0 for ms in report["ms"].values())
+    assert 0 < report["largest_difference"] < 1e-5
+    assert 336 < report["cache_mb"] < 340
+    assert report["views_clips_per_s"] > 0
 
 
 def test_a_variant_that_is_unknown_is_named() -> None:

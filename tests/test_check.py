@@ -30,11 +30,11 @@ def findings(*options: str) -> dict[str, dict[str, Any]]:
     result = run("--json", *options)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     report = json.loads(result.stdout)
-    found = {finding["name"]: finding for finding in report["findings"]}
-    failed = any(finding["state"] == "failed" for finding in found.values())
+    by_name = {finding["name"]: finding for finding in report["findings"]}
+    failed = any(finding["state"] == "failed" for finding in by_name.values())
     assert report["ok"] is not failed
     assert result.exit_code == int(failed)
-    return found
+    return by_name
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ def test_a_teacher_without_finite_logits_is_refused_by_the_clips_name(
 ) -> None:
     cache = tmp_path / "cache"
     teacher = Path("own_models:overflowing")
-    given = SMALL | {"variant": "nano"} | ({"teacher_cache": cache} if cached else {})
+    options = SMALL | {"variant": "nano"} | ({"teacher_cache": cache} if cached else {})
     with pytest.raises(UserError, match="are not finite numbers; look at the clip") as error:
         train(
-            resolve(DistillSettings, given),
+            resolve(DistillSettings, options),
             data=store_path,
             teacher=teacher,
             folder=tmp_path / "run",
@@ -100,8 +100,8 @@ def test_the_one_gpu_config_grows_to_several_as_its_comment_says(
     config = LAUNCH_CONFIGS / "gpu.yaml"
     one = launched("--config_file", str(config))
     assert (one.num_processes, one.multi_gpu, one.mixed_precision) == (1, False, "fp16")
-    said = config.read_text(encoding="utf-8").splitlines()[0]
-    assert said.endswith("--multi_gpu --num_processes 4")
+    first_line = config.read_text(encoding="utf-8").splitlines()[0]
+    assert first_line.endswith("--multi_gpu --num_processes 4")
     four = launched("--config_file", str(config), "--multi_gpu", "--num_processes", "4")
     assert (four.num_processes, four.multi_gpu, four.gpu_ids) == (4, True, "all")
 

@@ -45,13 +45,13 @@ def train(version: Version) -> str:
     known = 0 if job.attempt == 1 else len(events(job.attempt - 1))
     version.print("lastkd 0.1.0\n")
     for number in range(known, len(log)):
-        told = {"run": RUN, "line": number, "event": json.loads(log[number])}
-        version.print(MARK + json.dumps(told) + "\n")
+        event_line = {"run": RUN, "line": number, "event": json.loads(log[number])}
+        version.print(MARK + json.dumps(event_line) + "\n")
     version.print(f"attempt {job.attempt} ends")
     state = "done" if job.attempt == 3 else "more"
-    said = {"id": job.id, "attempt": job.attempt, "state": state, "reason": ""}
+    job_content = {"id": job.id, "attempt": job.attempt, "state": state, "reason": ""}
     version.outputs = {
-        JOB_FILE: json.dumps(said).encode(),
+        JOB_FILE: json.dumps(job_content).encode(),
         f"{RUN}/events.jsonl": b"".join(log),
         f"{RUN}/best.safetensors": os.urandom(100_000),
         f"{RUN}/checkpoints/step-1/state.json": b"{}",
@@ -148,8 +148,8 @@ def test_an_upload_outlasts_broken_connections_and_misses_no_file(
     assert version.files["clips.safetensors"] == (store_path / "clips.safetensors").read_bytes()
     # the client says so from 2.2.5 on; before, it left the file out without a word
     kaggle.faults = {"refuse upload": 1}
-    said = refused("upload", "store", *QUICK)
-    assert re.search(r"Upload unsuccessful: \w+|\w+\.\w+ has not arrived whole", said), said
+    output = refused("upload", "store", *QUICK)
+    assert re.search(r"Upload unsuccessful: \w+|\w+\.\w+ has not arrived whole", output), output
 
 
 def test_what_can_not_be_uploaded(kaggle: FakeKaggle, tmp_path: Path) -> None:
@@ -163,16 +163,16 @@ def test_what_can_not_be_uploaded(kaggle: FakeKaggle, tmp_path: Path) -> None:
 
 def test_status_shows_version_steps_and_progress(pushed: FakeKaggle) -> None:
     assert lastkd("fetch").exit_code == 0
-    said = lastkd("status").output
-    assert f"{KERNEL}: version 1 is COMPLETE" in said
-    assert "lastkd train --model last_v2_base --data {data} --split xsub" in said
-    assert "step 2 of 6, epoch 1" in said
+    output = lastkd("status").output
+    assert f"{KERNEL}: version 1 is COMPLETE" in output
+    assert "lastkd train --model last_v2_base --data {data} --split xsub" in output
+    assert "step 2 of 6, epoch 1" in output
     assert "may see" in refused("status", "someone/no-such-kernel")
 
 
 def test_a_log_is_printed_without_its_events(pushed: FakeKaggle) -> None:
-    said = lastkd("logs").output
-    assert said.splitlines() == ["lastkd 0.1.0", "attempt 1 ends"]
+    output = lastkd("logs").output
+    assert output.splitlines() == ["lastkd 0.1.0", "attempt 1 ends"]
 
 
 def test_a_live_log_becomes_an_event_log_and_a_broken_stream_repeats_nothing(
@@ -360,37 +360,37 @@ def test_printed_events_come_back_as_the_same_log(
     printer.start()
     log.write("step", step=1, ce=float("nan"))
     printer.stop()
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     follower = EventFollower(tmp_path / "local")
-    assert all(follower.take(line) for line in said.splitlines())
+    assert all(follower.take(line) for line in output.splitlines())
     copy = tmp_path / "local" / "a" / "events.jsonl"
     assert copy.read_bytes() == log.path.read_bytes()
     again = EventFollower(tmp_path / "local")
-    assert all(again.take(line) for line in said.splitlines())
+    assert all(again.take(line) for line in output.splitlines())
     assert copy.read_bytes() == log.path.read_bytes()
 
 
 def test_pieces_of_a_log_become_lines() -> None:
-    told = MARK + json.dumps({"run": "a", "line": 0, "event": {"event": "end"}})
+    event_line = MARK + json.dumps({"run": "a", "line": 0, "event": {"event": "end"}})
     assembler = LineAssembler()
-    pieces = ["one\ntwo\n", "three", told[:20], told[20:] + "\n", "four\n"]
+    pieces = ["one\ntwo\n", "three", event_line[:20], event_line[20:] + "\n", "four\n"]
     lines = [line for piece in pieces for line in assembler.lines(piece)]
-    assert lines == ["one", "two", "three", told, "four"]
+    assert lines == ["one", "two", "three", event_line, "four"]
 
 
 def test_lost_lines_leave_gaps_and_a_half_written_one_is_mended(tmp_path: Path) -> None:
-    def told(line: int) -> str:
+    def event_line(line: int) -> str:
         return MARK + json.dumps(
             {"run": "a", "line": line, "event": {"event": "step", "step": line}}
         )
 
     log = tmp_path / "a" / "events.jsonl"
-    EventFollower(tmp_path).take(told(0))
-    EventFollower(tmp_path).take(told(3))
+    EventFollower(tmp_path).take(event_line(0))
+    EventFollower(tmp_path).take(event_line(3))
     assert [event["event"] for event in read_events(log)] == ["step", "gap", "gap", "step"]
     with log.open("a") as file:
         file.write('{"event": "st')
-    EventFollower(tmp_path).take(told(4))
+    EventFollower(tmp_path).take(event_line(4))
     assert [event.get("step") for event in read_events(log)] == [0, None, None, 3, 4]
-    assert EventFollower(tmp_path).take(told(0).replace('"a"', '"../b"'))
+    assert EventFollower(tmp_path).take(event_line(0).replace('"a"', '"../b"'))
     assert not (tmp_path.parent / "b").exists()

@@ -14,7 +14,7 @@ import pytest
 from checkpoints import untrained
 from fake_kaggle import USER, FakeKaggle
 from kaggle_home import kaggle, lastkd
-from kaggle_machine import job_file, machines, mount, run_script, said, unpacked_code
+from kaggle_machine import job_file, machines, mount, printed, run_script, unpacked_code
 from run_logs import Log
 
 from lastkd.distributed.launch import environment_alone
@@ -48,7 +48,7 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
     assert lastkd("push", "prepare", "synthetic", *size).exit_code == 0
     prepared = f"{USER}/lastkd-prepare-synthetic"
     version = kaggle.wait(prepared)
-    assert said(version)[-1] == "lastkd: done", said(version)
+    assert printed(version)[-1] == "lastkd: done", printed(version)
     assert lastkd("fetch", "--all", "--out", "home").exit_code == 0
     store = tmp_path / "home" / "store"
     teacher = untrained(tmp_path / "teacher.safetensors", store, settings={"frames": 8})
@@ -60,17 +60,17 @@ def test_a_distillation_over_three_versions_equals_one_at_home(
     )
     assert pushed.exit_code == 0, repr(pushed.exception)
     first = kaggle.wait(STUDENT)
-    assert (first.status, job_file(first)["state"]) == ("COMPLETE", "more"), said(first)
-    assert said(first)[-1].startswith("lastkd: stopped (time budget); go on with")
-    code = unpacked_code(said(first))
+    assert (first.status, job_file(first)["state"]) == ("COMPLETE", "more"), printed(first)
+    assert printed(first)[-1].startswith("lastkd: stopped (time budget); go on with")
+    code = unpacked_code(printed(first))
     assert code.is_relative_to(tmp_path / "there" / "machine1" / "tmp")
     assert lastkd("resume", "--time-budget", "1s", "--poll", 0.05).exit_code == 0
     second = kaggle.wait(STUDENT)
-    assert job_file(second)["state"] == "more", said(second)
+    assert job_file(second)["state"] == "more", printed(second)
     result = lastkd("resume", "--time-budget", "10m", "--until-done", "--poll", 0.05)
     assert result.exit_code == 0, result.output + repr(result.exception)
     third = kaggle.wait(STUDENT)
-    assert said(third)[-1] == "lastkd: done", said(third)
+    assert printed(third)[-1] == "lastkd: done", printed(third)
     assert third.number == 3
 
     config = str(LAUNCH_CONFIGS / "cpu.yaml")
@@ -182,9 +182,9 @@ def test_a_job_on_gpus_checks_them_first(
         *("--gpus", "2", "--launch-config", "kaggle_t4x2"),
     ]
     assert len(children.commands) == len(codes)
-    said = capsys.readouterr().out.splitlines()
-    assert "check: line of 1" in said
-    assert last in said[-1]
+    lines = capsys.readouterr().out.splitlines()
+    assert "check: line of 1" in lines
+    assert last in lines[-1]
 
 
 def test_the_check_alone_is_the_whole_job(

@@ -232,8 +232,8 @@ def test_errors_that_the_client_passes_over_are_seen(kaggle: FakeKaggle, inputs:
     assert "Maximum batch GPU session count" in refused(*DISTILL)
     kaggle.push_error = ""
     kaggle.refused = {f"{USER}/last-v2-base"}
-    said = refused(*DISTILL)
-    assert "version 1 without someone/last-v2-base" in said
+    output = refused(*DISTILL)
+    assert "version 1 without someone/last-v2-base" in output
 
 
 def test_a_used_up_quota_is_seen_before(kaggle: FakeKaggle, inputs: None) -> None:
@@ -275,9 +275,9 @@ def test_without_credentials_one_sentence_says_where_to_get_them(
     kaggle: FakeKaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KAGGLE_KEY")
-    said = refused("quota")
-    assert "no Kaggle credentials found" in said
-    assert "https://www.kaggle.com/settings" in said
+    output = refused("quota")
+    assert "no Kaggle credentials found" in output
+    assert "https://www.kaggle.com/settings" in output
     assert kaggle.asked == []
 
 
@@ -317,10 +317,10 @@ def test_credentials_of_a_fresh_process_are_found_and_never_shown(
     )
     assert done.returncode == 0, done.stderr
     assert "29.0 left" in done.stdout
-    said = done.stdout + done.stderr
-    assert KEY not in said
-    assert TOKEN not in said
-    assert base64.b64encode(f"{USER}:{KEY}".encode()).decode() not in said
+    output = done.stdout + done.stderr
+    assert KEY not in output
+    assert TOKEN not in output
+    assert base64.b64encode(f"{USER}:{KEY}".encode()).decode() not in output
 
 
 def test_no_secret_gets_into_a_kernel(

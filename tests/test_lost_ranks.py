@@ -52,8 +52,8 @@ def started(command: list[str], folder: Path, **environment: str) -> subprocess.
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     path = folder / "events.jsonl"
-    found = list(read_events(path)) if path.exists() else []
-    return [event for event in found if event["event"] == kind]
+    recorded = list(read_events(path)) if path.exists() else []
+    return [event for event in recorded if event["event"] == kind]
 
 
 def wait_for(true: Callable[[], Any]) -> None:

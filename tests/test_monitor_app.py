@@ -537,13 +537,13 @@ async def test_a_new_alert_is_shown_once_with_its_reason(tmp_path: Path) -> None
     log = Log(tmp_path / "nano", began=time.time() - 4).run([50.0], until=40)
     async with opened(tmp_path) as pilot:
         app = app_of(pilot)
-        told: list[str] = []
-        app.notify = lambda message, **_: told.append(message)  # type: ignore[method-assign]
+        notified: list[str] = []
+        app.notify = lambda message, **_: notified.append(message)  # type: ignore[method-assign]
         log.step(41, ce=None, total=None, not_finite=["total"])
         for _ in range(12):
             app.tick()
         await pilot.pause()
-        assert told == ["total not finite at step 41; try a smaller learning rate"]
+        assert notified == ["total not finite at step 41; try a smaller learning rate"]
         assert "total not finite at step 41" in screen(pilot)
 
 

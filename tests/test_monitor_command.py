@@ -44,13 +44,13 @@ def test_once_in_ascii(runs: Path) -> None:
 
 
 def test_json_for_scripts(runs: Path) -> None:
-    told = json.loads(monitor("--json").output)
-    assert [(run["run"], run["state"]) for run in told["runs"]] == [
+    report = json.loads(monitor("--json").output)
+    assert [(run["run"], run["state"]) for run in report["runs"]] == [
         ("teacher", "finished"),
         ("alone", "finished"),
         ("distilled", "finished"),
     ]
-    assert told["runs"][2]["gain"] == 4.0
+    assert report["runs"][2]["gain"] == 4.0
 
 
 def test_json_of_nothing_is_empty(tmp_path: Path) -> None:

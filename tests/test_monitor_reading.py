@@ -649,9 +649,9 @@ def test_a_root_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_facts_are_plain_and_complete(tmp_path: Path) -> None:
-    told = to_dict(watch(three_runs(tmp_path)))
-    assert json.loads(json.dumps(told, allow_nan=False)) == json.loads(json.dumps(told))
-    distilled = told["runs"][2]
+    report = to_dict(watch(three_runs(tmp_path)))
+    assert json.loads(json.dumps(report, allow_nan=False)) == json.loads(json.dumps(report))
+    distilled = report["runs"][2]
     assert distilled["run"] == "distilled"
     assert distilled["gain"] == 4.0
     assert distilled["standalone"]["best"] == {"epoch": 4, "top1": 72.5}

@@ -69,22 +69,22 @@ def test_a_sweep_is_one_teacher_pass_and_each_point_an_ordinary_run(
     )
     assert of_grid == by_itself
 
-    said = json.loads((tmp_path / "grid" / "sweep.json").read_text())
-    assert [(point["alpha"], point["tau"]) for point in said["points"]] == [
+    saved = json.loads((tmp_path / "grid" / "sweep.json").read_text())
+    assert [(point["alpha"], point["tau"]) for point in saved["points"]] == [
         (0.3, 2),
         (0.3, 6),
         (0.7, 2),
         (0.7, 6),
     ]
-    assert (said["epoch"], said["loss"], said["epochs"]) == ("last", "kd", 1)
-    best = max(point["top1"] for point in said["points"])
-    assert said["best"]["nano"]["top1"] == best
+    assert (saved["epoch"], saved["loss"], saved["epochs"]) == ("last", "kd", 1)
+    best = max(point["top1"] for point in saved["points"])
+    assert saved["best"]["nano"]["top1"] == best
     with (tmp_path / "grid" / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["top1"]) for row in rows] == [point["top1"] for point in said["points"]]
+    assert [float(row["top1"]) for row in rows] == [point["top1"] for point in saved["points"]]
     for run in read_runs(tmp_path / "grid"):
         assert run.last is not None
-        (point,) = [point for point in said["points"] if point["run"] == str(run.folder)]
+        (point,) = [point for point in saved["points"] if point["run"] == str(run.folder)]
         assert point["top1"] == run.last["top1"]
         assert run.start["settings"]["alpha"] == point["alpha"]
         # its own time, not that of all points together
