@@ -19,7 +19,7 @@ from lastkd.settings.views import ViewSettings
 
 
 class ExampleClips:
-    """Clips to check on and to take ranges from: a store's, or made up."""
+    """Clips to check on and to take ranges from: those of a store, or generated ones."""
 
     def __init__(
         self, layout: Layout, settings: ViewSettings, store: ClipStore | None, split: str
@@ -62,7 +62,7 @@ class ExampleClips:
         return self.views.evaluation(clip), self.views.bodies(clip)
 
     def label(self, number: int, count: int) -> int:
-        """Its class; -1 where clips are made up."""
+        """Its class; -1 for a generated clip."""
         return int(self.store.labels[_spread(self._test, number, count)]) if self.store else -1
 
     def _joints(self, clips: NDArray[np.int64], number: int, count: int) -> Tensor:
