@@ -36,8 +36,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import fuzz_poses
 import numpy as np
+import pose_files
 from mutations import NAMES, TRACE, bomb, evil_pickles, mutated
 
 from lastkd.errors import UserError
@@ -353,24 +353,24 @@ READERS: dict[str, Reader] = {
         name: Reader(valid, read_source("set", table="labels.csv"), targets)
         for name, (valid, targets) in {
             "openpose": (
-                fuzz_poses.openpose,
+                pose_files.openpose,
                 tuple(f"set/a/a_{frame:012}_keypoints.json" for frame in range(3)),
             ),
-            "alphapose": (fuzz_poses.alphapose, ("set/a.json",)),
-            "mmpose": (fuzz_poses.mmpose, ("set/a.json",)),
-            "ultralytics": (fuzz_poses.ultralytics, ("set/a.json",)),
-            "ultralytics-txt": (fuzz_poses.ultralytics_txt, ("set/a_0.txt", "set/a_1.txt")),
-            "mediapipe": (fuzz_poses.mediapipe, ("set/a.jsonl",)),
-            "mediapipe-npy": (fuzz_poses.mediapipe_npy, ("set/a.npy",)),
-            "table": (fuzz_poses.csv_table, ("labels.csv",)),
+            "alphapose": (pose_files.alphapose, ("set/a.json",)),
+            "mmpose": (pose_files.mmpose, ("set/a.json",)),
+            "ultralytics": (pose_files.ultralytics, ("set/a.json",)),
+            "ultralytics-txt": (pose_files.ultralytics_txt, ("set/a_0.txt", "set/a_1.txt")),
+            "mediapipe": (pose_files.mediapipe, ("set/a.jsonl",)),
+            "mediapipe-npy": (pose_files.mediapipe_npy, ("set/a.npy",)),
+            "table": (pose_files.csv_table, ("labels.csv",)),
         }.items()
     },
-    "nw-ucla": Reader(fuzz_poses.nw_ucla, read_source("set"), ("set/a01_s01_e00_v01.json",)),
+    "nw-ucla": Reader(pose_files.nw_ucla, read_source("set"), ("set/a01_s01_e00_v01.json",)),
     "st-gcn": Reader(
         st_gcn_arrays, read_source("xsub"), ("xsub/train_data.npy", "xsub/train_label.pkl")
     ),
-    "lists": Reader(fuzz_poses.lists, read_lists, ("train.txt", "test.txt")),
-    "array": Reader(fuzz_poses.loose_array, read_array, ("clip.npy",)),
+    "lists": Reader(pose_files.lists, read_lists, ("train.txt", "test.txt")),
+    "array": Reader(pose_files.loose_array, read_array, ("clip.npy",)),
     "store": Reader(store, read_store, ("s/clips.safetensors", "s/store.json", "s/details.jsonl")),
     "checkpoint": Reader(checkpoint, read_checkpoint, ("best.safetensors",)),
     "pth": Reader(public_checkpoint, convert_checkpoint, ("public.pth",)),

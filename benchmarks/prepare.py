@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pose_files
 
 from lastkd.data.clip import Clip
 from lastkd.data.formats.base import Source
@@ -103,7 +104,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def write_arrays(clips: list[Clip], folder: Path) -> dict[str, Path]:
-    """The same clips as a pyskl pickle and as CTR-GCN's npz, plain and compressed."""
+    """The same clips as a pyskl pickle, as CTR-GCN's npz, plain and compressed, and as arrays."""
     annotations = [
         {
             "frame_dir": clip.name,
@@ -124,8 +125,50 @@ def write_arrays(clips: list[Clip], folder: Path) -> dict[str, Path]:
     arrays = {"x_train": padded[:half].reshape(half, 300, 150), "y_train": one_hot[:half]}
     arrays |= {"x_test": padded[half:].reshape(-1, 300, 150), "y_test": one_hot[half:]}
     np.savez(paths["npz"], **arrays)
+    paths["arrays"] = folder / "xsub"
+    paths["arrays"].mkdir(exist_ok=True)
+    for part, some in (("train", slice(0, half)), ("val", slice(half, None))):
+        rows = np.ascontiguousarray(padded[some].transpose(0, 4, 1, 3, 2))
+        np.save(paths["arrays"] / f"{part}_joint.npy", rows)
+        labels = [clip.label for clip in clips[some]]
+        (paths["arrays"] / f"{part}_label.pkl").write_bytes(pickle.dumps(labels))
     np.savez_compressed(paths["npz, compressed"], **arrays)
     return paths
+
+
+POSES: dict[str, Callable[[list[str], int], pose_files.Files]] = {
+    "OpenPose": pose_files.openpose,
+    "AlphaPose": pose_files.alphapose,
+    "MMPose": pose_files.mmpose,
+    "Ultralytics": pose_files.ultralytics,
+    "Ultralytics, txt": pose_files.ultralytics_txt,
+    "MediaPipe": pose_files.mediapipe,
+    "MediaPipe, npy": pose_files.mediapipe_npy,
+    "NW-UCLA": pose_files.nw_ucla,
+}
+POSE_FRAMES = 40
+
+
+def measure_poses(work: Path, count: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Clips a second of each estimator's files, of 40 frames and mostly one person."""
+    result = {}
+    for name, write in POSES.items():
+        folder = work / "poses" / name
+        clips = [f"clip-{at:04}" for at in range(count)]
+        if name == "NW-UCLA":
+            clips = [f"a01_s{at // 30:02}_e{at % 30:02}_v01" for at in range(count)]
+        for path, content in write(clips, POSE_FRAMES).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        table = None if name == "NW-UCLA" else folder / "labels.csv"
+        source = open_source(str(folder / "set"), labels=table)
+        taken = [timed(lambda source=source: read_all(source)) for _ in range(rounds)]
+        median, busy = (statistics.median(one[at] for one in taken) for at in (0, 1))
+        result[name] = {
+            "clips_s": round(count / median, 1),
+            "cpu_clips_s": round(count / busy, 1),
+        }
+    return result
 
 
 def open_store(folder: Path, count: int) -> dict[str, float]:
@@ -206,7 +249,7 @@ def measure(work: Path, files: int, rounds: int) -> dict[str, dict[str, float]]:
         count, size = (
             (len(sample), sample_mb) if name == "line by line" else (len(clips), megabytes)
         )
-        result[name] = {"clips_s": round(count / median, 1)}
+        result[name] = {"clips_s": round(count / median, 1), "cpu_clips_s": round(count / busy, 1)}
         if name not in arrays:
             result[name]["mb_s"] = round(size / median, 1)
             result[name]["cpu_mb_s"] = round(size / busy, 1)
@@ -218,6 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pose-clips", type=int, default=200)
     parser.add_argument("--store-clips", type=int, default=40_000)
     parser.add_argument("--keep", type=Path, help="folder for the generated files, used again")
     parser.add_argument("--json", action="store_true")
@@ -226,6 +270,7 @@ def main() -> None:
         work = options.keep or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
         result = measure(work, options.files, options.rounds)
+        result |= measure_poses(Path(scratch), options.pose_clips, options.rounds)
         result["store"] = open_store(Path(scratch), options.store_clips)
     if options.json:
         json.dump(result, sys.stdout, indent=1)

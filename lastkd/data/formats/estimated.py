@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ from lastkd.data.formats.base import UNLABELLED, Reading, Source, SourceOptions
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles
 from lastkd.data.frames import Frame
 from lastkd.data.layouts import Layout, get_layout, layout_hint
+from lastkd.data.manifest import ManifestRow
 from lastkd.data.splits import check_against, only_known, paired_splits
-from lastkd.data.tracking import Tracker
+from lastkd.data.tracking import REACH, Tracker
 from lastkd.data.unseen import mark_unseen
 from lastkd.errors import UserError
 
@@ -178,11 +180,15 @@ class EstimatedClips(Source):
         who = (row.performer, row.camera, row.setup) if row is not None else (-1, -1, -1)
         sample = Sample(clip.name, label, f"{self._root}: clip {clip.name!r}", *who)
         try:
-            frames = self.frames(clip)
-            scale = self._scale(frames, row.size if row is not None else None)
-            bodies = followed(frames, self.layout, scale, row.fps if row is not None else None)
+            return self.assemble(clip, sample, row)
         except (BadClipError, OSError) as error:
             return fault(sample, str(error))
+
+    def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
+        """A clip from its frames; errors as in `frames`."""
+        frames = self.frames(clip)
+        scale = self._scale(frames, row.size if row is not None else None)
+        bodies = followed(frames, self.layout, scale, row.fps if row is not None else None)
         tracks = [
             body_track(places, joints, name, self.layout)
             for name, (places, joints) in bodies.items()
@@ -198,7 +204,12 @@ class EstimatedClips(Source):
         Raises:
             BadClipError: they are shares of an image whose size nobody says.
         """
-        if self.layout.dimensions == 3 or not _are_shares(frames):
+        largest = max((_largest(f.joints) for _, f in frames if f.joints is not None), default=0.0)
+        return self.scale_of(largest, size)
+
+    def scale_of(self, largest: float, size: tuple[float, float] | None) -> tuple[float, float]:
+        """The same by the largest coordinate."""
+        if self.layout.dimensions == 3 or not 0 < largest < _LARGEST_SHARE:
             return (1.0, 1.0)
         size = size or self._options.image_size
         if size is None:
@@ -220,13 +231,9 @@ class EstimatedClips(Source):
         return only_known(self._splits, (clip.name for clip in clips))
 
 
-def _are_shares(frames: Sequence[tuple[int, Frame]]) -> bool:
-    """Whether coordinates are shares of the image's width and height, and no pixels."""
-    largest = max(
-        (np.nanmax(f.joints[..., :2], initial=0.0) for _, f in frames if f.joints is not None),
-        default=0.0,
-    )
-    return bool(0 < largest < _LARGEST_SHARE)
+def _largest(joints: NDArray[np.floating]) -> float:
+    largest = float(joints[..., :2].max(initial=0.0))
+    return float(np.nanmax(joints[..., :2], initial=0.0)) if math.isnan(largest) else largest
 
 
 Followed = dict[str, tuple[NDArray[np.intp], FloatArray]]
@@ -306,10 +313,28 @@ def _names(
         return np.concatenate(ids)
     if max(counts) == 1:
         return np.zeros(len(marked), np.int64)
-    tracker, names, start = Tracker(), np.zeros(len(marked), np.int64), 0
-    for count in counts:
-        rows = slice(start, start + count)
-        if count:
-            names[rows] = tracker.assign(marked[rows], float(times[start]))
-        start += count
+    tracker, names = Tracker(), np.zeros(len(marked), np.int64)
+    starts = np.cumsum([0, *counts])
+    near = _near_the_one_before(marked)
+    for at, count in enumerate(counts):
+        rows = slice(starts[at], starts[at + 1])
+        # somebody who is alone for a while needs no search, but at its ends
+        alone = 0 < at < len(counts) - 1 and counts[at - 1] == count == counts[at + 1] == 1
+        if alone and near[rows.start]:
+            names[rows] = names[rows.start - 1]
+        elif count:
+            names[rows] = tracker.assign(marked[rows], float(times[rows.start]))
     return names
+
+
+def _near_the_one_before(marked: FloatArray) -> NDArray[np.bool_]:
+    """`(N,)`: whether a skeleton's middle lies within reach of the one's in the row before."""
+    x, y = np.moveaxis(marked[..., :2], -1, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a skeleton of which nothing was seen
+        middles = np.stack((np.nanmean(x, axis=1), np.nanmean(y, axis=1)), axis=1)
+        heights = np.nanmax(y, axis=1) - np.nanmin(y, axis=1)
+    moved = np.linalg.norm(np.diff(middles, axis=0), axis=1)
+    near = np.zeros(len(marked), bool)
+    near[1:] = moved < REACH * np.minimum(heights[1:], heights[:-1])
+    return near

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lastkd.data.clip import FloatArray
+from lastkd.data.formats.assemble import Sample, reading_of_slots
+from lastkd.data.formats.base import Reading
 from lastkd.data.formats.clip_files import (
     BadClipError,
     ClipFiles,
@@ -29,6 +30,7 @@ from lastkd.data.formats.estimated import EstimatedClips
 from lastkd.data.formats.npy import open_npy
 from lastkd.data.frames import Frame
 from lastkd.data.layouts import get_layout
+from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
 
 LANDMARKS = 33
@@ -61,7 +63,7 @@ class MediaPipeLandmarks(EstimatedClips):
     def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
         (file,) = clip.files
         if file.suffix == ".npy":
-            return self._of_array(file)
+            return [(number, self._frame(poses)) for number, poses in enumerate(_array(file)[:20])]
         frames = []
         for number, line in enumerate(read_limited(file).split(b"\n")):
             if line.strip():
@@ -95,17 +97,18 @@ class MediaPipeLandmarks(EstimatedClips):
             return Frame(poses[..., :3] * _TURNED, scores=scores)
         return Frame(poses[..., :2] * np.array(size, np.float32), scores=scores)
 
-    def _of_array(self, file: Path) -> list[tuple[int, Frame]]:
-        try:
-            rows = open_npy(file)
-            array = rows.read(0, len(rows)).astype(np.float32)
-        except UserError as error:
-            raise BadClipError(f"can't be read: {error}") from None
-        if array.ndim == 3:
-            array = array[:, None]
-        if array.ndim != 4 or array.shape[2] != LANDMARKS or not 3 <= array.shape[3] <= 5:
-            raise BadClipError(f"has an array of shape {array.shape}, not (frames, 33, 3 to 5)")
-        return [(number, _present(self._frame(poses))) for number, poses in enumerate(array)]
+    def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
+        if clip.files[0].suffix != ".npy":
+            return super().assemble(clip, sample, row)
+        poses = _array(clip.files[0])
+        scores = poses[..., 3] if poses.shape[-1] > 3 else None
+        if self.layout.dimensions == 3:
+            joints = poses[..., :3] * _TURNED
+        else:
+            largest = float(np.nanmax(poses[..., :2], initial=0.0))
+            size = self.scale_of(largest, row.size if row is not None else None)
+            joints = poses[..., :2] * np.array(size, np.float32)
+        return reading_of_slots(sample, joints, self.layout, scores=scores)
 
 
 def _poses(landmarks: Any) -> FloatArray:
@@ -135,15 +138,22 @@ def _poses(landmarks: Any) -> FloatArray:
     return array
 
 
-def _present(frame: Frame) -> Frame:
-    """A frame without the bodies of zeros or NaN that an array has where nobody was found."""
-    joints = frame.joints
-    if joints is None:
-        return frame
-    here: NDArray[np.bool_] = np.any(np.nan_to_num(joints), axis=(1, 2))
-    if not here.any():
-        return Frame()
-    return Frame(joints[here], scores=None if frame.scores is None else frame.scores[here])
+def _array(file: Path) -> FloatArray:
+    """A file's landmarks `(T, M, 33, 3 to 5)`.
+
+    Raises:
+        BadClipError: the file is damaged or holds something else.
+    """
+    try:
+        rows = open_npy(file)
+        array = rows.read(0, len(rows)).astype(np.float32)
+    except UserError as error:
+        raise BadClipError(f"can't be read: {error}") from None
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[2] != LANDMARKS or not 3 <= array.shape[3] <= 5:
+        raise BadClipError(f"has an array of shape {array.shape}, not (frames, 33, 3 to 5)")
+    return array
 
 
 def _is_line(head: bytes) -> bool:

@@ -7,11 +7,14 @@ a file, or a list of those of a whole video: `keypoints` with lists `x`, `y` and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lastkd.data.clip import FloatArray
 from lastkd.data.formats.clip_files import (
     BadClipError,
     ClipFiles,
@@ -54,15 +57,10 @@ class UltralyticsPoses(EstimatedClips):
             if not isinstance(content, list):
                 raise BadClipError("has a file that isn't a list of frames")
             return [(number, _json_frame(frame)) for number, frame in enumerate(content)]
-        parse = _text_frame if clip.files[0].suffix == ".txt" else _parsed_json
-        return [
-            (number, parse(read_limited(file)))
-            for number, file in zip(clip.numbers, clip.files, strict=True)
-        ]
-
-
-def _parsed_json(text: bytes) -> Frame:
-    return _json_frame(decode(text))
+        texts = [read_limited(file) for file in clip.files]
+        if clip.files[0].suffix == ".txt":
+            return list(zip(clip.numbers, _text_frames(texts), strict=True))
+        return [(n, _json_frame(decode(text))) for n, text in zip(clip.numbers, texts, strict=True)]
 
 
 def _json_frame(people: Any) -> Frame:
@@ -91,18 +89,43 @@ def _widths(joints: int) -> tuple[int, ...]:
     return tuple(joints * channels + more for channels in (3, 2) for more in (0, 1, 2))
 
 
-def _text_frame(text: bytes) -> Frame:
+def _text_frames(texts: Sequence[bytes]) -> list[Frame]:
+    """The frame of each text; all numbers are read at once where every line has as many."""
+    lines = [[line for line in text.splitlines() if line.strip()] for text in texts]
+    joined = [line for of_text in lines for line in of_text]
+    if not joined:
+        return [Frame() for _ in texts]
     try:
-        rows = [
-            [float(word) for word in line.split()] for line in text.splitlines() if line.strip()
-        ]
+        numbers = [float(word) for word in b" ".join(joined).split()]
     except ValueError:
         raise BadClipError("has a line that isn't numbers") from None
-    if not rows:
-        return Frame()
-    width = len(rows[0]) - _BEFORE
-    if any(len(row) - _BEFORE != width for row in rows):
-        raise BadClipError("has lines of different lengths in one frame")
+    width = len(joined[0].split())
+    if width * len(joined) != len(numbers) or any(len(one.split()) != width for one in joined):
+        raise BadClipError("has lines of different lengths")
+    rows = np.array(numbers).reshape(len(joined), width)
+    points, scores, ids = _columns(rows)
+    ends = np.cumsum([len(of_text) for of_text in lines])
+    return [
+        Frame(
+            points[end - len(of_text) : end],
+            scores=None if scores is None else scores[end - len(of_text) : end],
+            ids=None if ids is None else ids[end - len(of_text) : end],
+        )
+        if of_text
+        else Frame()
+        for of_text, end in zip(lines, ends, strict=True)
+    ]
+
+
+def _columns(
+    values: NDArray[np.float64],
+) -> tuple[FloatArray, FloatArray | None, NDArray[np.int64] | None]:
+    """Points `(N, V, 2)`, scores `(N, V)` and ids `(N,)` of lines of equally many values.
+
+    Raises:
+        BadClipError: they are of no known skeleton.
+    """
+    width = values.shape[1] - _BEFORE
     fitting = [
         (joints, channels)
         for joints in _JOINTS
@@ -112,12 +135,12 @@ def _text_frame(text: bytes) -> Frame:
     if not fitting:
         raise BadClipError(f"has lines of {width + _BEFORE} values, which are no known skeleton")
     joints, channels = fitting[0]
-    values = np.array(rows, np.float64)
-    points = values[:, _BEFORE : _BEFORE + joints * channels].reshape(len(rows), joints, channels)
+    points = values[:, _BEFORE : _BEFORE + joints * channels].reshape(-1, joints, channels)
     last = values[:, -1]
-    tracked = width > joints * channels and bool((last == np.floor(last)).all()) and last.min() >= 1
-    return Frame(
+    whole = bool((np.isfinite(last) & (last == np.floor(last)) & (abs(last) < 1e9)).all())
+    tracked = width > joints * channels and whole and last.min() >= 1
+    return (
         points[..., :2].astype(np.float32),
-        scores=points[..., 2].astype(np.float32) if channels == 3 else None,
-        ids=last.astype(np.int64) if tracked else None,
+        points[..., 2].astype(np.float32) if channels == 3 else None,
+        last.astype(np.int64) if tracked else None,
     )

@@ -1,0 +1,134 @@
+"""Estimators' files and tables of made-up clips: small for `fuzz.py`, many for `prepare.py`."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+Files = dict[str, bytes]
+"""An input: relative path -> content."""
+CLIPS, FRAMES = ("a", "b"), 4
+UCLA_CLIPS = ("a01_s01_e00_v01", "a02_s01_e00_v03")
+
+
+def labels(clips: Sequence[str] = CLIPS) -> bytes:
+    """A table: every second clip tests."""
+    lines = ["file,label,performer,split,width,height"]
+    for at, clip in enumerate(clips):
+        lines.append(f"{clip},{at % 2},{1 + at % 2},{'test' if at % 2 else 'train'},640,480")
+    return "\n".join(lines).encode()
+
+
+def rows(joints: int, seed: int) -> list[list[float]]:
+    """x, y and a score of each joint."""
+    rng = random.Random(seed)
+    return [
+        [round(rng.uniform(100, 300), 2), round(rng.uniform(50, 400), 2), 0.8]
+        for _ in range(joints)
+    ]
+
+
+def flat(joints: int, seed: int) -> list[float]:
+    return [number for row in rows(joints, seed) for number in row]
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def openpose(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    files = {"labels.csv": labels(clips)}
+    for clip in clips:
+        for frame in range(frames):
+            person = {"person_id": [-1], "pose_keypoints_2d": flat(25, frame)}
+            content = {"version": 1.3, "people": [person, person][: 1 + (frame == 1)]}
+            files[f"set/{clip}/{clip}_{frame:012}_keypoints.json"] = _dump(content)
+    return files
+
+
+def alphapose(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    entries = [
+        {"image_id": f"{frame}.jpg", "category_id": 1, "keypoints": flat(17, frame),
+         "score": 2.5, "idx": 1}
+        for frame in range(frames)
+    ]  # fmt: skip
+    return {"labels.csv": labels(clips), **{f"set/{clip}.json": _dump(entries) for clip in clips}}
+
+
+def mmpose(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    entries = []
+    for frame in range(frames):
+        points = rows(17, frame)
+        one = {"keypoints": [p[:2] for p in points], "keypoint_scores": [p[2] for p in points]}
+        entries.append({"frame_id": frame, "instances": [one]})
+    content = _dump({"meta_info": {}, "instance_info": entries})
+    return {"labels.csv": labels(clips), **{f"set/{clip}.json": content for clip in clips}}
+
+
+def ultralytics(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    results = []
+    for frame in range(frames):
+        x, y, visible = map(list, zip(*rows(17, frame), strict=True))
+        keypoints = {"x": x, "y": y, "visible": visible}
+        results.append([{"name": "person", "class": 0, "track_id": 1, "keypoints": keypoints}])
+    content = _dump(results)
+    return {"labels.csv": labels(clips), **{f"set/{clip}.json": content for clip in clips}}
+
+
+def ultralytics_txt(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    files = {"labels.csv": labels(clips)}
+    for clip in clips:
+        for frame in range(frames):
+            values = [0, 0.5, 0.5, 0.2, 0.4]
+            for x, y, score in rows(17, frame):
+                values += [x / 640, y / 480, score]
+            line = " ".join(f"{value:.5g}" for value in values) + " 1\n"
+            files[f"set/{clip}_{frame}.txt"] = (line * (1 + (frame == 1))).encode()
+    return files
+
+
+def mediapipe(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    lines = []
+    for frame in range(frames):
+        points = [
+            {"x": x / 640, "y": y / 480, "z": 0.1, "visibility": score}
+            for x, y, score in rows(33, frame)
+        ]
+        lines.append(_dump({"pose_landmarks": points, "width": 640, "height": 480}))
+    content = b"\n".join(lines)
+    return {"labels.csv": labels(clips), **{f"set/{clip}.jsonl": content for clip in clips}}
+
+
+def mediapipe_npy(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    packed = io.BytesIO()
+    array = np.random.default_rng(0).normal(size=(frames, 33, 4)).astype(np.float32)
+    array[:, 23:25, :3], array[..., 3] = 0.01, 0.9
+    np.save(packed, array)
+    content = packed.getvalue()
+    return {"labels.csv": labels(clips), **{f"set/{clip}.npy": content for clip in clips}}
+
+
+def nw_ucla(names: Sequence[str] = UCLA_CLIPS, frames: int = FRAMES) -> Files:
+    joints = np.random.default_rng(0).normal(size=(frames, 20, 3)).tolist()
+    return {
+        f"set/{name}.json": _dump({"file_name": name, "skeletons": joints, "label": 1})
+        for name in names
+    }
+
+
+def csv_table() -> Files:
+    return alphapose()
+
+
+def lists() -> Files:
+    return {"train.txt": b"a 0\nb 1\n", "test.txt": b"videos/c.avi 2\n"}
+
+
+def loose_array() -> Files:
+    packed = io.BytesIO()
+    np.save(packed, np.random.default_rng(0).normal(size=(6, 2, 25, 3)).astype(np.float32))
+    return {"clip.npy": packed.getvalue()}
