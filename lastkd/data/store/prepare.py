@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,7 +149,8 @@ def _packed(source: Source, start: int, workers: int) -> Iterator[Packed]:
     waiting: deque[Future[Packed]] = deque()
     try:
         for first, stop in ranges:
-            waiting.append(pool.submit(_read, first, stop))
+            with _sigint_held_back():
+                waiting.append(pool.submit(_read, first, stop))
             # so many are under way or done and waiting for their turn: what bounds the memory
             if len(waiting) > 2 * workers + 2:
                 yield waiting.popleft().result()
@@ -161,6 +163,22 @@ def _packed(source: Source, start: int, workers: int) -> Iterator[Packed]:
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Ctrl-C waits, here and for good in processes that start meanwhile.
+
+    A reading process that is still importing would answer it with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _source: Source | None = None
