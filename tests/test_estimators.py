@@ -240,7 +240,10 @@ def test_clips_whose_labels_nobody_says_are_a_mistake(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (b"{", "isn't JSON"),
-        (b'{"version": 1, "people": [{"pose_keypoints_2d": [1, 2]}]}', "different skeletons"),
+        (
+            b'{"version": 1, "people": [{"pose_keypoints_2d": [1, 2]}]}',
+            "aren't x, y and a score each",
+        ),
         (
             b'{"version": 1, "people": [{"pose_keypoints_2d": [1, 2, 3]}]}',
             "where the others have 25",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +79,8 @@ def clips_of_path(
         )
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    # numpy reads the header of an old file by Python's tokenizer, and lets its errors out
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: can't be read as an array ({reason})") from None
     if not isinstance(array, np.ndarray):

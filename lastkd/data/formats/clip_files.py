@@ -9,9 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
-from lastkd.files.json_text import parse_json
+from pydantic_core import from_json
 
 LARGEST_FILE = 2**28
 """Bytes; an hour of one person in JSON has less."""
@@ -124,18 +122,13 @@ def heads(path: Path, suffix: str) -> Iterator[bytes]:
 
 
 def decode(text: bytes) -> Any:
-    """What JSON says, in a third of the usual time.
+    """What JSON says, in a third of the time of Python's own parser; NaN and Infinity included.
 
     Raises:
         BadClipError: it isn't JSON.
     """
     try:
-        return msgspec.json.decode(text)
-    # NaN and Infinity, which Python writes, are for Python's own parser
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        try:
-            return parse_json(text)
-        except ValueError as error:
-            raise BadClipError(
-                f"has a file that isn't JSON ({' '.join(str(error).split())[:100]})"
-            ) from None
+        return from_json(text)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:100]
+        raise BadClipError(f"has a file that isn't JSON ({reason})") from None

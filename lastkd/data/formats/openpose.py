@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from lastkd.data.formats.clip_files import (
@@ -21,18 +20,6 @@ from lastkd.data.formats.clip_files import (
 )
 from lastkd.data.formats.estimated import EstimatedClips
 from lastkd.data.frames import Frame
-
-
-class _Person(msgspec.Struct):
-    pose_keypoints_2d: list[float]
-    person_id: list[int] | int = -1
-
-
-class _File(msgspec.Struct):
-    people: list[_Person]
-
-
-_DECODER = msgspec.json.Decoder(_File)
 
 
 class OpenPoseJson(EstimatedClips):
@@ -59,21 +46,29 @@ class OpenPoseJson(EstimatedClips):
 
 
 def _frame(text: bytes) -> Frame:
-    try:
-        people = _DECODER.decode(text).people
-    except (msgspec.DecodeError, ValueError):
-        try:
-            people = msgspec.convert(decode(text), _File, strict=False).people
-        except msgspec.ValidationError as error:
-            raise BadClipError(f"has a file that isn't OpenPose's ({error})") from None
-    people = [person for person in people if person.pose_keypoints_2d]
+    content = decode(text)
+    people = content.get("people") if isinstance(content, dict) else None
+    if not isinstance(people, list) or not all(
+        isinstance(person, dict) and isinstance(person.get("pose_keypoints_2d"), list)
+        for person in people
+    ):
+        raise BadClipError("has a file that isn't OpenPose's (it has no people with keypoints)")
+    people = [person for person in people if person["pose_keypoints_2d"]]
     if not people:
         return Frame()
+    keypoints = [person["pose_keypoints_2d"] for person in people]
+    if len({len(one) for one in keypoints}) > 1:
+        raise BadClipError("has people of different skeletons in one frame")
     try:
-        rows = np.array([person.pose_keypoints_2d for person in people], np.float32)
-        rows = rows.reshape(len(people), -1, 3)
-    except (ValueError, OverflowError):
-        raise BadClipError("has people of different skeletons in one frame") from None
-    ids = [p.person_id[0] if isinstance(p.person_id, list) else p.person_id for p in people]
-    known = np.array(ids) if min(ids) >= 0 else None
+        rows = np.array(keypoints, np.float32).reshape(len(people), -1, 3)
+    except (TypeError, ValueError, OverflowError):
+        raise BadClipError(
+            "has a file that isn't OpenPose's (its keypoints aren't x, y and a score each)"
+        ) from None
+    try:
+        ids = np.array([person.get("person_id", -1) for person in people], np.int64)
+        ids = ids.reshape(len(people))
+    except (TypeError, ValueError, OverflowError):
+        raise BadClipError("has a person_id that isn't a number") from None
+    known = ids if ids.min() >= 0 else None
     return Frame(rows[..., :2], scores=rows[..., 2], ids=known)
