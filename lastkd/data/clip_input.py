@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +80,8 @@ def clips_of_path(
         )
     try:
         array = np.load(path, allow_pickle=False)
-    # numpy reads the header of an old file by Python's tokenizer, and lets its errors out
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
+    # numpy lets the errors of zipfile and of Python's tokenizer out, by which it reads headers
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: can't be read as an array ({reason})") from None
     if not isinstance(array, np.ndarray):
