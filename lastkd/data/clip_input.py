@@ -21,6 +21,8 @@ from lastkd.data.layouts import Layout
 from lastkd.data.open_source import format_of, open_source
 from lastkd.errors import UserError
 
+_NUMPY_ERRORS = (OSError, ValueError, EOFError, MemoryError, OverflowError)
+
 
 class RawClip(NamedTuple):
     """A clip as it was recorded: `joints` `(T, M, V, 3)`, actor 1 first, not yet centred."""
@@ -80,9 +82,10 @@ def clips_of_path(
         )
     try:
         array = np.load(path, allow_pickle=False)
-    # numpy lets the errors of zipfile and of Python's tokenizer out, by which it reads headers
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
-        reason = " ".join(str(error).split())
+    # numpy lets the errors of zipfile and of Python's tokenizer out, by which it reads headers, and
+    # believes a header that claims terabytes
+    except (*_NUMPY_ERRORS, SyntaxError, TokenError, BadZipFile) as error:
+        reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: can't be read as an array ({reason})") from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: holds several arrays; give one clip's joints")
