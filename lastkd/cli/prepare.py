@@ -45,17 +45,18 @@ class PrepareCommand(click.Command):
 @click.option(
     "--dataset",
     type=click.Choice(["ntu60", "ntu120"]),
-    help="Whose classes and splits are meant, where the names leave it open.",
+    help="Benchmark whose classes and splits to use, where the names leave it open.",
 )
 @click.option(
     "--layout",
-    help="Of the skeletons where they aren't NTU's: uiprmd22, ... or a .yaml file of your own.",
+    help="Layout of the skeletons, where the format leaves it open: kinect20, ... or a .yaml file "
+    "of your own  [default: ntu25].",
 )
 @click.option(
     "--class-names",
     type=PATH,
-    help="Text file with the classes' names, a line each from label 0 on, where the source only "
-    "numbers them.",
+    help="Text file with a class name per line, that of label 0 first, for a source that only "
+    "numbers its classes.",
 )
 @click.option(
     "--labels",
@@ -91,9 +92,11 @@ class PrepareCommand(click.Command):
 @click.option("--strict", is_flag=True, help="Stop at a bad file instead of leaving it out.")
 @click.option("--subjects", type=click.IntRange(2, 999), help="Subjects of the synthetic set.")
 @click.option(
-    "--repetitions", type=click.IntRange(1, 999), help="Clips a subject and action, synthetic set."
+    "--repetitions",
+    type=click.IntRange(1, 999),
+    help="Clips per subject and action of the synthetic set.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Of the synthetic set.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the synthetic set.")
 @click.option(
     "--as-skeleton-files",
     is_flag=True,

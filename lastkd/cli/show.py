@@ -101,7 +101,8 @@ def show(
         "camera": shown.clip.camera,
         "setup": shown.clip.setup,
     }
-    parts = [f"{field} {number}" for field, number in recorded.items() if number >= 0]
+    parts = [shown.dataset] if shown.dataset else []
+    parts += [f"{field} {number}" for field, number in recorded.items() if number >= 0]
     parts += [f"{len(shown.clip.joints)} frames", f"layout {shown.layout.name}"]
     if view == "train":
         parts.append(f"training view of epoch {epoch}, seed {seed}")

@@ -21,7 +21,7 @@ class Clip:
         label: class index from 0.
         joints: `(T, M, V, C)` float32; metres for 3-D sets, pixels and a score for 2-D ones. A body
             that is absent in a frame is all zeros there; actor 1 is body 0.
-        performer, camera, setup: as the name tells them, -1 where it doesn't.
+        performer, camera, setup: numbers from the clip's name or a table; -1 if unknown.
     """
 
     name: str

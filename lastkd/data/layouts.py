@@ -85,7 +85,7 @@ class Layout(BaseModel):
 
     @cached_property
     def rulers(self) -> tuple[tuple[int, int, float], ...]:
-        """`(joint, joint, length)` of the body's parts that the layout's joint names tell.
+        """`(joint, joint, length)` of the body's parts that the layout's joint names identify.
 
         The length is an adult's in torso lengths (`PROPORTIONS`): what measures a clip whose torso
         is never seen whole.
@@ -151,7 +151,7 @@ def _from_file(path: Path) -> Layout:
 
 
 def get_layout(layout: str | Layout) -> Layout:
-    """A layout by its name (`ntu25`, ...) or from a YAML file of one's own.
+    """A layout by its name (`ntu25`, ...) or from a YAML file.
 
     Raises:
         UserError: there is neither such a name nor such a file, or the file doesn't hold a layout.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -125,7 +126,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def _columns(heading: Sequence[str], path: Path) -> dict[str, int]:
     """Our name of each column that is there -> its place."""
-    words = [cell.strip().lower().replace(" ", "_") for cell in heading]
+    words = ["_".join(cell.lower().split()) for cell in heading]
     found: dict[str, int] = {}
     for ours, known in _COLUMNS.items():
         at = next((words.index(word) for word in known if word in words), None)
@@ -140,7 +141,7 @@ def _columns(heading: Sequence[str], path: Path) -> dict[str, int]:
             )
     for at, word in enumerate(words):
         if word == "split" or word.startswith(("split:", "split_")):
-            found[f"split:{heading[at].strip()[6:]}"] = at
+            found[f"split:{' '.join(heading[at].split())[6:]}"] = at
     return found
 
 
@@ -154,7 +155,9 @@ def _row(
         except ValueError:
             value = -1.0
         if value is not None and not 0 < value < 1e6:
-            raise UserError(f"{path}: line {number} has {text!r} for {name}; give a number above 0")
+            raise UserError(
+                f"{path}: line {number} has {reprlib.repr(text)} for {name}; give a number above 0"
+            )
         return value
 
     def index(name: str) -> int:
@@ -182,7 +185,8 @@ def _add(rows: dict[str, ManifestRow], path: Path, row: ManifestRow) -> None:
     known = rows.get(row.name)
     if known is not None and known.name == row.name:
         raise UserError(
-            f"{path}: lines {known.line} and {row.line} both name {row.name!r}; keep one"
+            f"{path}: lines {known.line} and {row.line} both name {reprlib.repr(row.name)}; keep "
+            "one"
         )
     rows[row.name] = row
     for short in (str(where.with_suffix("")) if row.name else "", where.name, where.stem):

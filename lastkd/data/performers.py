@@ -1,4 +1,4 @@
-"""Who performs a clip, as its name tells it."""
+"""Performers from the names of clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PERFORMER = re.compile(
 def performers_in_names(names: Sequence[str]) -> NDArray[np.str_] | None:
     """Each clip's performer by names such as `a1_s2_t3` (s, p, subject, ... and a number).
 
-    Several performers of one clip are joined by `+`. None where a name doesn't tell.
+    Several performers of one clip are joined by `+`. None if a name has no performer.
     """
     found = [_PERFORMER.findall(name) for name in names]
     return join_performers(found) if all(found) else None

@@ -57,11 +57,11 @@ class SingleClip(nn.Module):
         present = seen.any(dim=-1)  # (T, M)
         actor = _first(present.any(dim=0))
         points = joints[..., :D]
-        own = points.index_select(1, actor).squeeze(1)  # (T, V, D)
-        own_seen = seen.index_select(1, actor).squeeze(1)
-        first = _first(own_seen.any(dim=-1))
-        start = own.index_select(0, first).squeeze(0)
-        start_seen = own_seen.index_select(0, first).squeeze(0).to(joints.dtype)
+        body = points.index_select(1, actor).squeeze(1)  # (T, V, D)
+        body_seen = seen.index_select(1, actor).squeeze(1)
+        first = _first(body_seen.any(dim=-1))
+        start = body.index_select(0, first).squeeze(0)
+        start_seen = body_seen.index_select(0, first).squeeze(0).to(joints.dtype)
 
         origin = _mean(start[list(layout.origin)], start_seen[list(layout.origin)])
         anywhere = start_seen[list(layout.origin)].sum() > 0
@@ -69,7 +69,7 @@ class SingleClip(nn.Module):
         if D == 3 and layout.across is not None:
             left, right = layout.across
             moved = _turned(moved, start[right] - start[left])
-        moved = moved / self.unit_of_length(own, own_seen)
+        moved = moved / self.unit_of_length(body, body_seen)
         moved = moved * seen.unsqueeze(-1).to(joints.dtype)
         return moved if D == 3 else torch.cat((moved, joints[..., D:]), dim=-1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -51,12 +52,12 @@ class SplitRule:
         name, equals, rest = text.partition("=")
         words = (rest if equals else text).replace(":", " ", 1).split()
         kind, arguments = (words[0].lower(), words[1:]) if words else ("", [])
-        said = name.strip() if equals else ""
+        given = name.strip() if equals else ""
         if kind in _GROUPS:
             numbers = frozenset(",".join(arguments).split(",")) - {""}
-            return cls(said or _GROUPS[kind], kind, text, frozenset(map(_plain_number, numbers)))
+            return cls(given or _GROUPS[kind], kind, text, frozenset(map(_plain_number, numbers)))
         if kind == "share":
-            return cls(said or "share", kind, text, share=_share(arguments, text))
+            return cls(given or "share", kind, text, share=_share(arguments, text))
         if kind == "list":
             files = [word for argument in arguments for word in argument.split(",") if word]
             if len(files) != 2:
@@ -65,7 +66,7 @@ class SplitRule:
                     "test.txt'"
                 )
             lists = tuple(tuple(_read_list(Path(file))) for file in files)
-            return cls(said or "list", kind, text, lists=lists)
+            return cls(given or "list", kind, text, lists=lists)
         raise UserError(f"--split-by {text}: is no rule; give {_FORMS}")
 
     def check(self, names: Sequence[str]) -> None:
@@ -110,14 +111,14 @@ class SplitRule:
         numbers = [str(getattr(clip, self.kind)) for clip in clips]
         if "-1" in numbers:
             names = [clip.name for clip in clips]
-            told = performers_in_names(names) if self.kind == "performer" else None
-            if told is None:
+            performers = performers_in_names(names) if self.kind == "performer" else None
+            if performers is None:
                 unknown = clips[numbers.index("-1")].name
                 raise UserError(
                     f"--split-by {self.text}: nobody knows the {self.kind} of {unknown!r}; give a "
                     f"--labels file with a column {self.kind}, or use 'share 0.8'"
                 )
-            numbers = [_plain_number(text) for text in told]
+            numbers = [_plain_number(text) for text in performers]
         groups = sorted(set(numbers), key=lambda text: (len(text), text))
         train = self.train or set(groups[::2])
         strange = sorted(train - set(groups))
@@ -140,12 +141,14 @@ class SplitRule:
             if not parts[part]:
                 raise UserError(
                     f"--split-by {self.text}: no clip of the {part} list is there: it names "
-                    f"{listed[0]!r}, and clips are called {names[0]!r}; make the names the same"
+                    f"{reprlib.repr(listed[0])}, and clips are called {reprlib.repr(names[0])}; "
+                    "make the names the same"
                 )
         twice = set(parts["train"]) & set(parts["test"])
         if twice:
             raise UserError(
-                f"--split-by {self.text}: {min(twice)!r} is in both lists; take it out of one"
+                f"--split-by {self.text}: {reprlib.repr(min(twice))} is in both lists; take it "
+                "out of one"
             )
         return parts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -40,7 +41,8 @@ def paired_splits(
         match = _KEY.fullmatch(key)
         if match is None:
             raise UserError(
-                f"{where}: split {key!r} ends neither in _train nor in _val or _test; rename it"
+                f"{where}: split {reprlib.repr(key)} ends neither in _train nor in _val or _test; "
+                "rename it"
             )
         fold = match["fold"] and f"fold {match['fold']}"
         title = " ".join(part for part in (match["name"], fold) if part) or "default"
@@ -63,8 +65,8 @@ def paired_splits(
         both = next((a & b for a, b in combinations(map(set, members), 2) if a & b), None)
         if both:
             raise UserError(
-                f"{where}: split {title!r} has {min(both)!r} in both of its parts; take it out of "
-                "one"
+                f"{where}: split {title!r} has {reprlib.repr(min(both))} in both of its parts; "
+                "take it out of one"
             )
     return paired
 
@@ -117,5 +119,6 @@ def check_against(splits: Splits, clips: Mapping[str, Any], where: str) -> None:
         hint = f"the names in it should be like {stem!r}"
     raise UserError(
         f"{where}: no clip has a name of the {part} part of split {title!r}: it names "
-        f"{names[0]!r}, and clips are called {clip!r}; {hint}, or make other splits by --split-by"
+        f"{reprlib.repr(names[0])}, and clips are called {clip!r}; {hint}, or make other splits by "
+        "--split-by"
     )

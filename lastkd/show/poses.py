@@ -34,6 +34,7 @@ class ShownClip:
         clip: centred and scaled.
         index: its place among the `count` clips of the source, which decides how an epoch of
             training augments it.
+        dataset: name of the set.
     """
 
     clip: Clip
@@ -41,6 +42,7 @@ class ShownClip:
     class_name: str
     index: int
     count: int
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
         label = int(store.labels[index])
         origin = (store.performers[index], store.cameras[index], store.setups[index])
         clip = Clip(store.names[index], label, store.clip(index), *map(int, origin))
-        return ShownClip(clip, store.layout, store.class_names[label], index, len(store))
+        class_name = store.class_names[label]
+        return ShownClip(clip, store.layout, class_name, index, len(store), store.name)
     reader = open_source(source, layout=layout, labelled=False)
     index = _index(source, reader.names(), name)
     reading = next(reader.read(index, index + 1))
@@ -88,7 +91,8 @@ def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
     clip = reading.clip
     joints = centre_and_scale(clip.joints, reader.layout)
     normalised = Clip(clip.name, clip.label, joints, clip.performer, clip.camera, clip.setup)
-    return ShownClip(normalised, reader.layout, reader.class_names[clip.label], index, len(reader))
+    class_name = reader.class_names[clip.label]
+    return ShownClip(normalised, reader.layout, class_name, index, len(reader), reader.name)
 
 
 def _index(source: str, names: Sequence[str], name: str | None) -> int:

@@ -1,6 +1,6 @@
-"""Where raw `.skeleton` texts lie: in a folder at any depth, in a zip as it was published, alone.
+"""Raw `.skeleton` texts in a folder at any depth, in a zip as it was published, or in one file.
 
-Nothing of a zip is ever written to the disk: a text goes from the archive into the memory.
+Nothing from a zip is written to disk: a text goes from the archive straight into memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BadSampleError(Exception):
 
 
 class Archive(Protocol):
-    """Named texts; other processes get a copy by pickling."""
+    """Named texts. Worker processes receive a copy by pickling."""
 
     def texts(self) -> Sequence[tuple[str, str]]:
         """`(stem, where)` of each text; `where` is what `read` takes and errors show."""
@@ -41,7 +41,7 @@ class Archive(Protocol):
         """
 
     def identity(self) -> Iterator[str]:
-        """Words that differ where the texts do."""
+        """Strings that change when a text changes."""
 
 
 class SkeletonFolder:
@@ -207,7 +207,7 @@ def unpacked(file: IO[bytes], member: zipfile.ZipInfo) -> bytes:
 
 
 def digest(words: Iterator[str]) -> str:
-    """One word for many."""
+    """One hash of many strings."""
     hashed = hashlib.sha256()
     for word in words:
         hashed.update(f"{word}\n".encode(errors="surrogateescape"))

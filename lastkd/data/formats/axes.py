@@ -89,8 +89,8 @@ def arrange(
 ) -> NDArray[Any]:
     """An array as `(T, M, V, C)`.
 
-    The joints' and channels' axes are told by their sizes; what is left are frames and bodies. The
-    usual order holds where it reads as a clip; another only if no second one does too.
+    The axes of joints and channels are recognised by their sizes; the others are frames and bodies.
+    The usual order is taken if it makes sense, another one only if it is the only one that does.
 
     Args:
         array: `(T, M, V, C)` in any order, or without M, or `(T, M * V * C)`.

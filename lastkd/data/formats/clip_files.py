@@ -15,7 +15,7 @@ LARGEST_FILE = 2**28
 """Bytes; an hour of one person in JSON has less."""
 _HEAD = 1 << 16
 _LOOKED_AT = 8
-"""Files of a folder by which its format is told."""
+"""Files of a folder that are looked at to recognise its format."""
 
 
 class ClipFiles(NamedTuple):

@@ -35,8 +35,8 @@ _LABELS_AT_A_TIME = 4096
 class CtrGcnNpz(Source):
     """Clips of one file, the training part first, named `train-00000` and so on.
 
-    Which split it is, the file's name or the numbers of its clips tell; else it is `default`. With
-    60 or 120 classes of 25 joints the classes are NTU's.
+    The split is known from the file's name or from the numbers of its clips; otherwise it is
+    `default`. With 60 or 120 classes of 25 joints the classes are NTU's.
 
     Raises:
         UserError: on construction where the file is damaged or not of this form.
@@ -135,8 +135,8 @@ class CtrGcnNpz(Source):
     def _tell_classes(self, dataset: str | None) -> None:
         classes = max(labels.classes for labels in self._labels.values())
         is_ntu = self.layout.name == "ntu25"
-        told = {one.num_classes: one for one in DATASETS.values()} if is_ntu else {}
-        self.benchmark: Benchmark | None = told.get(classes)
+        by_classes = {one.num_classes: one for one in DATASETS.values()} if is_ntu else {}
+        self.benchmark: Benchmark | None = by_classes.get(classes)
         if dataset is not None and self.benchmark is not DATASETS[dataset]:
             raise UserError(
                 f"{self._path}: has {classes} classes of {self.layout.num_joints} joints, which "

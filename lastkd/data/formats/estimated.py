@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import reprlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -131,8 +132,8 @@ class EstimatedClips(Source):
             if not any(row is not None for row in found.values()):
                 raise UserError(
                     f"{manifest.path}: has no line for any clip: it names "
-                    f"{next(iter(manifest.rows))!r}, and clips are called {names[0]!r}; make the "
-                    "names the same"
+                    f"{reprlib.repr(next(iter(manifest.rows)))}, and clips are called "
+                    f"{reprlib.repr(names[0])}; make the names the same"
                 )
             self._rows = found
             self._labels = {
@@ -147,11 +148,11 @@ class EstimatedClips(Source):
             return
         self._rows = dict.fromkeys(names)
         classes = sorted({clip.group.split("/")[0] for clip in self._clips})
-        told = "" not in classes and len(classes) > 1
-        if not told and not self._options.labelled:
+        by_folder = "" not in classes and len(classes) > 1
+        if not by_folder and not self._options.labelled:
             self._labels = dict.fromkeys(names, 0)
             self.class_names = ("",)
-        elif not told:
+        elif not by_folder:
             raise UserError(
                 f"{self._root}: nobody says the classes of its clips, such as {names[0]!r}; give a "
                 "table by --labels labels.csv (file,label,performer,split), or put the clips of "

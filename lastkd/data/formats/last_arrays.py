@@ -34,7 +34,7 @@ class LastArrays(Source):
     """Clips of one folder, the training part first.
 
     Clips have the names that the labels give, else `train-00000` and so on. Where all names are
-    NTU's, they tell performers, cameras, setups, classes and which split it is; else the folder's
+    NTU's, they give performers, cameras, setups, classes and which split it is; else the folder's
     name may be that of the split, and the classes are NTU's where there are exactly 60 or 120.
 
     Raises:
@@ -132,20 +132,20 @@ class LastArrays(Source):
         ntu = [name for name in parsed if name is not None]
         named = len(ntu) == len(parsed) and [name.label for name in ntu] == self._labels
         classes = 1 + max(self._labels, default=0)
-        told: Benchmark | None = None
+        benchmark: Benchmark | None = None
         if named:
-            told = benchmark_of(ntu)
+            benchmark = benchmark_of(ntu)
         elif self.layout.name == "ntu25":
-            told = {one.num_classes: one for one in DATASETS.values()}.get(classes)
+            benchmark = {one.num_classes: one for one in DATASETS.values()}.get(classes)
         if dataset is not None:
             wanted = DATASETS[dataset]
             if classes > wanted.num_classes or self.layout.name != "ntu25":
                 raise UserError(f"{self._path}: isn't of {wanted.title}; leave out --dataset")
-            told = wanted
-        self.benchmark: Benchmark | None = told
+            benchmark = wanted
+        self.benchmark: Benchmark | None = benchmark
         self._ntu = ntu if named else None
-        self.kind = f"{self.origin} arrays" + (f" of {told.title}" if told else "")
-        self.class_names = told.class_names if told else numbered_classes(classes)
+        self.kind = f"{self.origin} arrays" + (f" of {benchmark.title}" if benchmark else "")
+        self.class_names = benchmark.class_names if benchmark else numbered_classes(classes)
         self._split = self._told_split()
 
     def _told_split(self) -> str:
@@ -199,7 +199,7 @@ class LastArrays(Source):
 class StGcnArrays(LastArrays):
     """Clips of a folder of ST-GCN's or 2s-AGCN's arrays.
 
-    The layout is told by the number of joints: NTU's 25, or OpenPose's 18 of Kinetics-Skeleton,
+    The layout is known by the number of joints: NTU's 25, or OpenPose's 18 of Kinetics-Skeleton,
     whose third channel is a score.
     """
 

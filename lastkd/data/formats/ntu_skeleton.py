@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,8 +40,8 @@ class NtuSkeletons(Source):
 
     Args:
         places: folders and zips; a sample may be in one of them alone.
-        benchmark: whose splits and classes are meant; told by the names where it is left out.
-            Samples that it doesn't have are left out and counted.
+        benchmark: decides splits and classes; by default the one that the names belong to. Samples
+            that it doesn't have are left out and counted.
         layout: of the texts; by default the one of the first text's number of joints.
         labels: a table of the texts, whose names then needn't be NTU's.
 
@@ -143,7 +144,8 @@ class NtuSkeletons(Source):
     def _check_labels(self, labels: Manifest) -> None:
         if not any(labels.find(stem) for stem, _, _ in self._samples):
             raise UserError(
-                f"{labels.path}: has no line for any clip: it names {next(iter(labels.rows))!r}, "
+                f"{labels.path}: has no line for any clip: it names "
+                f"{reprlib.repr(next(iter(labels.rows)))}, "
                 f"and clips are called {self._samples[0][0]!r}; make the names the same"
             )
 

@@ -1,6 +1,6 @@
 """NW-UCLA's skeletons as CTR-GCN publishes them: a folder of `a01_s01_e00_v01.json`, a clip each.
 
-`skeletons` is `(T, 20, 3)`. The name tells the action (of 12, without 7 and 10), the performer and
+`skeletons` is `(T, 20, 3)`. The name gives the action (of 12, without 7 and 10), the performer and
 the view; views 1 and 2 train and view 3 tests (Wang et al., "Cross-view Action Modeling, Learning
 and Recognition", CVPR 2014).
 """

@@ -7,6 +7,7 @@ Each has `people`, and each of them `pose_keypoints_2d`: x, y and a score of 25 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,10 +66,14 @@ def _frame(text: bytes) -> Frame:
         raise BadClipError(
             "has a file that isn't OpenPose's (its keypoints aren't x, y and a score each)"
         ) from None
-    try:
-        ids = np.array([person.get("person_id", -1) for person in people], np.int64)
-        ids = ids.reshape(len(people))
-    except (TypeError, ValueError, OverflowError):
-        raise BadClipError("has a person_id that isn't a number") from None
+    ids = np.array([_id(person) for person in people])
     known = ids if ids.min() >= 0 else None
     return Frame(rows[..., :2], scores=rows[..., 2], ids=known)
+
+
+def _id(person: dict[str, Any]) -> int:
+    """-1 where people weren't tracked."""
+    number = person.get("person_id", -1)
+    if isinstance(number, list):
+        number = number[0] if len(number) == 1 else -1
+    return number if isinstance(number, int) and abs(number) < 2**62 else -1

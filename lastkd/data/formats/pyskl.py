@@ -187,10 +187,10 @@ class PysklPickle(Source):
         if all(
             text in self._ntu and self._ntu[text].label == label for text, label in labels.items()
         ):
-            told = benchmark_of(self._ntu.values())
-            self.benchmark = DATASETS[options.dataset] if options.dataset else told
-            if self.benchmark.num_classes < told.num_classes:
-                raise UserError(f"{where}: holds samples of {told.title}; leave out --dataset")
+            smallest = benchmark_of(self._ntu.values())
+            self.benchmark = DATASETS[options.dataset] if options.dataset else smallest
+            if self.benchmark.num_classes < smallest.num_classes:
+                raise UserError(f"{where}: holds samples of {smallest.title}; leave out --dataset")
             self.class_names = self.benchmark.class_names
         elif options.dataset:
             raise UserError(f"{where}: its names and labels aren't NTU's; leave out --dataset")
@@ -206,7 +206,7 @@ class PysklPickle(Source):
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         for at in range(start, stop):
             reading = self._read(at)
-            if at == 0 and self._unknown:  # said once for the whole file
+            if at == 0 and self._unknown:  # once for the whole file
                 reading = replace(reading, counts={**reading.counts, UNKNOWN: self._unknown})
             yield reading
 
@@ -228,7 +228,7 @@ class PysklPickle(Source):
         return name, None
 
     def _problem(self, annotation: Annotation) -> str | None:
-        """What is wrong with an annotation, as far as it can be told without reading its arrays."""
+        """What is wrong with an annotation, as far as that shows without reading its arrays."""
         if self._labelled and _label(annotation) is None:
             label = reprlib.repr(annotation.get("label"))
             return f"has the label {label}; use whole numbers from 0 to {LARGEST_LABEL}"
@@ -253,15 +253,15 @@ class PysklPickle(Source):
         if layout.num_joints not in shape or not set(fits) & set(shape):
             dimensions = 2 if channels == 2 else 3
             if joints != layout.num_joints:
-                said = (
+                problem = (
                     f"has {joints} joints, where the layout {layout.name} has {layout.num_joints}"
                 )
             else:
-                said = (
+                problem = (
                     f"has {channels} channels, where the layout {layout.name} has "
                     f"{layout.dimensions} dimensions"
                 )
-            return f"{said}; {layout_hint(joints, dimensions)}"
+            return f"{problem}; {layout_hint(joints, dimensions)}"
         return None
 
     def _read(self, at: int) -> Reading:

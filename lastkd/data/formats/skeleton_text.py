@@ -30,7 +30,7 @@ Words = NDArray[np.uint64]
 
 
 class MalformedError(ValueError):
-    """What is wrong with a text, said without its file's name."""
+    """What is wrong with a text, without its file's name."""
 
 
 class Recording(NamedTuple):
@@ -119,7 +119,7 @@ def _parse(lines: _Lines) -> Recording:
     ends = lines.breaks[first + np.arange(3)[:, None]]
     begins = np.stack([lines.starts[joint_lines], ends[0] + 1, ends[1] + 1])
     positions = _read_numbers(lines, begins.ravel(), ends.ravel()).reshape(3, -1)
-    with np.errstate(over="ignore"):  # what a float32 doesn't hold becomes infinite, and is told
+    with np.errstate(over="ignore"):  # what a float32 can't hold becomes infinite, and is reported
         joints: FloatArray = positions.T.astype(np.float32, order="C")
     if not np.isfinite(joints).all():
         row, axis = np.argwhere(~np.isfinite(joints))[0]
@@ -142,9 +142,9 @@ def _joint_count(lines: _Lines) -> int:
 
 
 def _regular_outline(lines: _Lines, total_frames: int, V: int) -> tuple[Indices, Indices] | None:
-    """Body lines and the frame of each, told by how many values the lines have.
+    """Body lines and the frame of each, found by how many values the lines have.
 
-    None where the counts don't bear it out; `_outline` then reads the counts one after the other.
+    None if the counts contradict it; `_outline` then reads the counts one after the other.
     """
     body_lines = np.flatnonzero(lines.values == BODY_VALUES)
     is_count = lines.values == 1

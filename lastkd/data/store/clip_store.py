@@ -106,14 +106,14 @@ class ClipStore:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such store; make one with lastkd prepare SOURCE --out")
         try:
-            said = (folder / ABOUT_FILE).read_bytes()
-            found = parse_json(said)["format"]
-            if found != FORMAT:
+            text = (folder / ABOUT_FILE).read_bytes()
+            version = parse_json(text)["format"]
+            if version != FORMAT:
                 raise UserError(
-                    f"{folder}: is a store of format {str(found)[:20]}, and this lastkd reads "
+                    f"{folder}: is a store of format {str(version)[:20]}, and this lastkd reads "
                     f"{FORMAT}; prepare it again"
                 )
-            about = StoreAbout.model_validate_json(said)
+            about = StoreAbout.model_validate_json(text)
             with safe_open(folder / CLIPS_FILE, "np") as file:
                 columns = {name: file.get_tensor(name) for name in COLUMNS}
                 splits: dict[str, dict[str, NDArray[np.int64]]] = {}
@@ -288,10 +288,10 @@ class ClipStore:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    said = _Detail.model_validate_json(line)
+                    detail = _Detail.model_validate_json(line)
                 except ValidationError:
                     raise UserError(f"{path}: line {number} is damaged; prepare it again") from None
-                yield said.model_dump(exclude_none=True)
+                yield detail.model_dump(exclude_none=True)
 
 
 class _Detail(BaseModel):

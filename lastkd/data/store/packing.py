@@ -117,7 +117,7 @@ def pack_readings(readings: Iterable[Reading], layout: Layout) -> Packed:
         samples += 1
         fault, clip = reading.fault, reading.clip
         if clip is not None:
-            with np.errstate(all="ignore"):  # what overflows is told below
+            with np.errstate(all="ignore"):  # overflow is reported below
                 joints = centre_and_scale(clip.joints, layout)
             if np.isfinite(joints).all():
                 clips.append(replace(clip, joints=joints))

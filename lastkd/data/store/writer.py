@@ -127,7 +127,7 @@ class StoreWriter:
         trace: TracebackType | None,
     ) -> None:
         for file in (self._file, self._journal):
-            with contextlib.suppress(OSError):  # a full disk was told by the write before
+            with contextlib.suppress(OSError):  # a full disk was reported by the write before
                 file.close()
         self._release()
         if not self._keep or not self._taken:
@@ -251,18 +251,18 @@ class StoreWriter:
 
     def _packed_of(self, line: bytes) -> Packed | None:
         """What a journal's line stands for; None where it or its rows aren't whole."""
-        said = _parsed(line)
-        if said is None:
+        entry = _parsed(line)
+        if entry is None:
             return None
-        clips = [ClipRow(*clip) for clip in said["clips"]]
+        clips = [ClipRow(*clip) for clip in entry["clips"]]
         shape = (sum(c.frames * c.bodies for c in clips), self.layout.num_joints, CHANNELS)
         data = self._file.read(4 * shape[0] * shape[1] * shape[2])
-        if zlib.crc32(data) != said["crc"]:
+        if zlib.crc32(data) != entry["crc"]:
             return None
         rows = np.frombuffer(data, "<f4").reshape(shape)
         return Packed(
-            said["samples"], clips, rows, presence(rows), Counter(said["counts"]),
-            Counter(said["bodies"]), said["details"], said["faults"],
+            entry["samples"], clips, rows, presence(rows), Counter(entry["counts"]),
+            Counter(entry["bodies"]), entry["details"], entry["faults"],
         )  # fmt: skip
 
     def finish(
@@ -368,7 +368,7 @@ class StoreWriter:
 
 
 def _journal_line(packed: Packed) -> bytes:
-    said = {
+    entry = {
         "samples": packed.samples,
         "clips": packed.clips,
         "crc": zlib.crc32(packed.rows.data),
@@ -377,12 +377,12 @@ def _journal_line(packed: Packed) -> bytes:
         "details": packed.details,
         "faults": packed.faults,
     }
-    return json.dumps(said).encode() + b"\n"
+    return json.dumps(entry).encode() + b"\n"
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        said = parse_json(line)
+        entry = parse_json(line)
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return entry if isinstance(entry, dict) else None
