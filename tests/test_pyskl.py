@@ -393,3 +393,11 @@ def test_real_pickle_is_read_whole() -> None:
         "test": 1000,
     }
     assert source.counts == {}
+
+
+def test_a_list_that_contains_itself_is_described_all_the_same(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    path = dump(tmp_path / "set.pkl", [endless])
+    with pytest.raises(UserError, match="is a list of 1, .* list of lists, no annotation"):
+        PysklPickle.open([path], SourceOptions())

@@ -13,6 +13,8 @@ from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 
 _MOST_FILES = 2000
+_DEEPEST = 2
+"""Lists in lists that are described."""
 _HEAD = 1 << 16
 """Bytes that are looked at of a file."""
 _LARGEST_JSON = 1 << 22
@@ -36,7 +38,7 @@ def describe_path(path: Path) -> str:
     return _text(path, head)
 
 
-def describe_value(value: Any) -> str:
+def describe_value(value: Any, depth: int = 0) -> str:
     """The form of what a JSON file or a pickle holds: `a list of 3 objects with name, box`."""
     if isinstance(value, dict):
         keys = [str(key)[:30] for key in itertools.islice(value, 6)]
@@ -45,7 +47,9 @@ def describe_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         if not value:
             return "an empty list"
-        inside = describe_value(value[0]).removeprefix("an ").removeprefix("a ")
+        if depth == _DEEPEST:
+            return "a list of lists"
+        inside = describe_value(value[0], depth + 1).removeprefix("an ").removeprefix("a ")
         return f"a list of {len(value):,}, the first of them: {inside}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"an array of {value.dtype} of shape {tuple(value.shape)}"
