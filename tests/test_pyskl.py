@@ -399,5 +399,5 @@ def test_a_list_that_contains_itself_is_described_all_the_same(tmp_path: Path) -
     endless: list[Any] = []
     endless.append(endless)
     path = dump(tmp_path / "set.pkl", [endless])
-    with pytest.raises(UserError, match="is a list of 1, .* list of lists, no annotation"):
+    with pytest.raises(UserError, match=r"is a list of 1, .* list of lists, no annotation"):
         PysklPickle.open([path], SourceOptions())
