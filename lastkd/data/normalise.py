@@ -41,10 +41,14 @@ def centre_and_scale(joints: FloatArray, layout: Layout) -> FloatArray:
         layout: of these joints; `origin`, `across`, `torso` and `dimensions` count here.
     """
     D = layout.dimensions
-    seen: Seen = np.any(joints, axis=-1)
+    seen: Seen
+    present: Seen
     if D == 3:  # a joint may well lie at the origin; only a whole body is absent
-        seen = np.broadcast_to(np.any(seen, axis=-1, keepdims=True), seen.shape)
-    present: Seen = np.any(seen, axis=-1)
+        present = np.any(joints, axis=(2, 3))
+        seen = np.broadcast_to(present[..., None], joints.shape[:3])
+    else:
+        seen = np.any(joints, axis=-1)
+        present = np.any(seen, axis=-1)
     if not present.any():
         return np.array(joints)
 
@@ -63,7 +67,7 @@ def centre_and_scale(joints: FloatArray, layout: Layout) -> FloatArray:
     moved /= _unit_of_length(points[:, actor], seen[:, actor], layout)
 
     out: FloatArray = np.array(joints)
-    out[..., :D] = np.where(seen[..., None], moved, 0)
+    out[..., :D] = moved if seen.all() else np.where(seen[..., None], moved, 0)
     return out
 
 

@@ -24,6 +24,9 @@ KNOWN_JOINTS = (25, 20, 32)
 BODY_VALUES, JOINT_VALUES = 10, 12
 
 _POWERS_OF_TEN = 10.0 ** np.arange(17)
+_BITS_BEFORE = np.array([63, 56, 48, 40, 32, 24, 16, 8, *[0] * 9], np.uint64)
+"""What a word of eight characters is shifted by so that its last 0 to 8 are left (or all of them,
+of more)."""
 
 Indices = NDArray[np.intp]
 Words = NDArray[np.uint64]
@@ -69,11 +72,18 @@ class _Lines:
     """
 
     def __init__(self, text: bytes) -> None:
-        self.text = text.rstrip() + b"\n"
+        ends_well = text[-1:] == b"\n" and not text[-2:-1].isspace()
+        self.text = text if ends_well else text.rstrip() + b"\n"
         self.chars = np.frombuffer(self.text, np.uint8)
-        is_newline = self.chars == ord("\n")
-        self.breaks = np.flatnonzero(is_newline | (self.chars == ord(" ")))
-        newlines = np.flatnonzero(is_newline[self.breaks])
+        # one comparison of all characters, and the others of the few that are left
+        breaks = np.flatnonzero(self.chars <= ord(" "))
+        which = self.chars[breaks]
+        is_newline = which == ord("\n")
+        is_break = is_newline | (which == ord(" "))
+        if not is_break.all():  # tabs and carriage returns belong to the values
+            breaks, is_newline = breaks[is_break], is_newline[is_break]
+        self.breaks = breaks
+        newlines = np.flatnonzero(is_newline)
         self.ends = self.breaks[newlines]
         self.starts = np.concatenate([[0], self.ends[:-1] + 1])
         self.first = np.concatenate([[0], newlines[:-1] + 1])
@@ -132,9 +142,10 @@ def _parse(lines: _Lines) -> Recording:
 
 def _joint_count(lines: _Lines) -> int:
     """How many joints the first body has; the usual number where there is none to see."""
-    bodies = np.flatnonzero(lines.values == BODY_VALUES)
-    if len(bodies) and bodies[0] + 1 < len(lines):
-        word = lines[int(bodies[0]) + 1].strip()
+    is_body = lines.values == BODY_VALUES
+    body = int(is_body.argmax())
+    if is_body[body] and body + 1 < len(lines):
+        word = lines[body + 1].strip()
         for count in KNOWN_JOINTS:
             if word == b"%d" % count:
                 return count
@@ -222,14 +233,15 @@ def _read_numbers(lines: _Lines, begins: Indices, ends: Indices) -> NDArray[np.f
 
     # every number has 20 and more characters before it: its body's line and the joint count
     words = np.ndarray((len(chars) - 7,), "<u8", lines.text, strides=(1,))
-    value, are_digits = _eight_digits(words[ends - 8], np.minimum(decimals, 8))
+    decimals = np.minimum(np.maximum(decimals, 0), 16)
+    value, are_digits = _eight_digits(words[ends - 8], decimals)
     plain &= are_digits
     long = np.flatnonzero(plain & (decimals > 8))
     if len(long):
         high, are_digits = _eight_digits(words[ends[long] - 16], decimals[long] - 8)
         value[long] += high * 1e8
         plain[long] &= are_digits
-    numbers: NDArray[np.float64] = value / _POWERS_OF_TEN[np.clip(decimals, 0, 16)] + whole
+    numbers: NDArray[np.float64] = value / _POWERS_OF_TEN[decimals] + whole
     np.negative(numbers, out=numbers, where=minus)
 
     for at in np.flatnonzero(~plain):  # 0, 12.5, 5e-05 and what is no number at all
@@ -238,10 +250,11 @@ def _read_numbers(lines: _Lines, begins: Indices, ends: Indices) -> NDArray[np.f
 
 
 def _eight_digits(words: Words, length: Indices) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The number that the last `length` (0 to 8) of eight characters spell, and whether all of
-    these are digits. `words` are little-endian: the last character is the highest byte."""
+    """The number that the last `length` (at most 8, though 16 may be given) of eight characters
+    spell, and whether all of these are digits. `words` are little-endian: the last character is the
+    highest byte."""
     u = np.uint64
-    before = np.clip(8 * (8 - length), 0, 63).astype(u)
+    before = _BITS_BEFORE[length]
     w = ((words ^ u(0x3030303030303030)) >> before) << before
     are_digits = ((w + u(0x7676767676767676)) | w) & u(0x8080808080808080) == 0
     # neighbours join to 2, then 4, then 8 digits, all of a word at once
