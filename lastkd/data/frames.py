@@ -65,11 +65,11 @@ def parse_frame(value: Any, *, dimensions: int) -> Frame:
     """
     if isinstance(value, list):
         if value and isinstance(value[0], Mapping):
-            return _people([_detection(person) for person in value], _time(value[0]))
+            return _people([_detection(person) for person in value], time_of(value[0]))
         return Frame(_array(value) if value else None)
     if not isinstance(value, Mapping):
         raise ValueError("neither a list nor a mapping")
-    time = _time(value)
+    time = time_of(value)
     if "people" in value:
         people = [_openpose(person) for person in value["people"]]
     elif "instances" in value:
@@ -172,7 +172,8 @@ def _array(value: Any) -> NDArray[np.float32]:
     return array
 
 
-def _time(value: Mapping[str, Any]) -> float | None:
+def time_of(value: Mapping[str, Any]) -> float | None:
+    """The moment of a frame in seconds, by `time`, `timestamp` or `timestamp_ms`; else None."""
     if value.get("time") is not None:
         return float(value["time"])
     if value.get("timestamp") is not None:

@@ -22,10 +22,11 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.estimated import EstimatedClips
+from lastkd.data.formats.people import People, people_of_frames
 from lastkd.data.frames import Frame
 
 RESULTS = "alphapose-results.json"
-_DIGITS = re.compile(r"(\d+)\D*$")
+_DIGITS = re.compile(r"(\d{1,18})\D*$")
 
 
 class AlphaPoseJson(EstimatedClips):
@@ -45,7 +46,7 @@ class AlphaPoseJson(EstimatedClips):
     def find(cls, root: Path) -> list[ClipFiles]:
         return clip_a_file(root, ".json", (RESULTS,))
 
-    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
+    def people(self, clip: ClipFiles) -> People:
         entries = decode(read_limited(clip.files[0]))
         if not isinstance(entries, list):
             raise BadClipError("has a file that isn't a list of AlphaPose's results")
@@ -59,7 +60,7 @@ class AlphaPoseJson(EstimatedClips):
                 digits = _DIGITS.search(image.rsplit(".", 1)[0])
                 places[image] = int(digits[1]) if digits else len(places)
             people.setdefault(places[image], []).append(entry)
-        return [(number, _frame(people[number])) for number in sorted(people)]
+        return people_of_frames([(number, _frame(people[number])) for number in sorted(people)])
 
 
 def _frame(people: list[Mapping[str, Any]]) -> Frame:

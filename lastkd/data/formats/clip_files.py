@@ -14,6 +14,7 @@ from pydantic_core import from_json
 LARGEST_FILE = 2**28
 """Bytes; an hour of one person in JSON has less."""
 _HEAD = 1 << 16
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _LOOKED_AT = 8
 """Files of a folder that are looked at to recognise its format."""
 
@@ -29,7 +30,7 @@ class ClipFiles(NamedTuple):
 
     name: str
     group: str
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     numbers: tuple[int, ...] = ()
 
 
@@ -37,31 +38,37 @@ class BadClipError(ValueError):
     """What is wrong with a clip's files, in words that follow its name."""
 
 
-_NUMBERED = re.compile(r"(?P<clip>.*?)[_\-. ]?(?P<frame>\d+)(?:_keypoints)?")
+_NUMBERED = re.compile(r"(?P<clip>.*?)[_\-. ]?(?P<frame>\d{1,18})(?:_keypoints)?")
 
 
-def files_below(root: Path, suffix: str) -> list[tuple[str, list[Path]]]:
-    """The folders at or below `root` that have files of a suffix: `(relative name, files)`."""
+def files_below(root: Path, suffix: str) -> Iterator[tuple[str, list[str]]]:
+    """The folders at or below `root` that have files of a suffix: `(relative name, paths)`."""
     if root.is_file():
-        return [("", [root])] if root.suffix == suffix else []
-    found = []
+        if root.suffix == suffix:
+            yield "", [str(root)]
+        return
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = sorted(name for name in files if name.endswith(suffix) and name[0] != ".")
         if here:
             relative = Path(folder).relative_to(root).as_posix()
-            found.append(("" if relative == "." else relative, [Path(folder, n) for n in here]))
-    return found
+            yield "" if relative == "." else relative, [f"{folder}{os.sep}{name}" for name in here]
+
+
+def _name_of(file: str) -> str:
+    """A file's name without its folder: a `Path` for each would take as long as its reading."""
+    return file.rpartition(os.sep)[2]
 
 
 def clip_a_folder(root: Path, suffix: str) -> list[ClipFiles]:
     """Clips with a file a frame: a folder a clip, or files whose names begin alike."""
     clips = []
     for relative, files in files_below(root, suffix):
-        groups: dict[str, list[tuple[int, Path]]] = {}
+        groups: dict[str, list[tuple[int, str]]] = {}
         for at, file in enumerate(files):
-            match = _NUMBERED.fullmatch(file.stem)
-            prefix = match["clip"] if match else file.stem.removesuffix("_keypoints")
+            stem = _name_of(file).removesuffix(suffix)
+            match = _NUMBERED.fullmatch(stem)
+            prefix = match["clip"] if match else stem.removesuffix("_keypoints")
             groups.setdefault(prefix, []).append((int(match["frame"]) if match else at, file))
         group, _, folder = relative.rpartition("/")
         for prefix, numbered in groups.items():
@@ -79,11 +86,11 @@ def clip_a_file(root: Path, suffix: str, usual: Container[str] = ()) -> list[Cli
     clips = []
     for relative, files in files_below(root, suffix):
         for file in files:
-            if file.name in usual and root.is_dir():
+            if _name_of(file) in usual and root.is_dir():
                 group, _, folder = relative.rpartition("/")
                 clips.append(ClipFiles(folder or root.name, group, (file,)))
             else:
-                clips.append(ClipFiles(file.stem, relative, (file,)))
+                clips.append(ClipFiles(_name_of(file).removesuffix(suffix), relative, (file,)))
     return unique_names(clips)
 
 
@@ -98,16 +105,24 @@ def unique_names(clips: Sequence[ClipFiles]) -> list[ClipFiles]:
     ]
 
 
-def read_limited(path: Path) -> bytes:
+def read_limited(path: str) -> bytes:
     """
     Raises:
         BadClipError: the file is larger than anything that an estimator writes of a clip.
         OSError: it can't be read.
     """
-    with path.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
-            raise BadClipError(f"has a file of more than {LARGEST_FILE >> 20} MB, {path.name}")
-        return file.read()
+    # a file a frame makes many thousands; open() asks the system twice as often
+    file = os.open(path, _READ)
+    try:
+        size = os.fstat(file).st_size
+        if size > LARGEST_FILE:
+            raise BadClipError(f"has a file of more than {LARGEST_FILE >> 20} MB, {_name_of(path)}")
+        text = os.read(file, size)
+        while len(text) < size and (more := os.read(file, size - len(text))):
+            text += more
+        return text
+    finally:
+        os.close(file)
 
 
 def heads(path: Path, suffix: str) -> Iterator[bytes]:
@@ -115,7 +130,7 @@ def heads(path: Path, suffix: str) -> Iterator[bytes]:
     files = (file for _, group in files_below(path, suffix) for file in group[:_LOOKED_AT])
     for file, _ in zip(files, range(_LOOKED_AT), strict=False):
         try:
-            with file.open("rb") as opened:
+            with Path(file).open("rb") as opened:
                 yield opened.read(_HEAD)
         except OSError:
             continue

@@ -8,7 +8,7 @@ camera's back: both are turned round. Those in the image are shares of its width
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from lastkd.data.formats.clip_files import (
     ClipFiles,
     clip_a_file,
     decode,
+    files_below,
     heads,
     read_limited,
     unique_names,
 )
 from lastkd.data.formats.estimated import EstimatedClips
 from lastkd.data.formats.npy import open_npy
-from lastkd.data.frames import Frame
+from lastkd.data.formats.people import People, people_of_frames
+from lastkd.data.frames import Frame, time_of
 from lastkd.data.layouts import get_layout
 from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
@@ -53,22 +55,23 @@ class MediaPipeLandmarks(EstimatedClips):
             return True
         if path.is_file() and path.suffix != ".npy":
             return False
-        return _is_array(next(iter(_arrays(path)), None))
+        return _is_array(next(_arrays(path), None))
 
     @classmethod
     def find(cls, root: Path) -> list[ClipFiles]:
         lines = clip_a_file(root, ".jsonl")
         return unique_names([*lines, *clip_a_file(root, ".npy")])
 
-    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
+    def people(self, clip: ClipFiles) -> People:
         (file,) = clip.files
-        if file.suffix == ".npy":
-            return [(number, self._frame(poses)) for number, poses in enumerate(_array(file)[:20])]
+        if file.endswith(".npy"):
+            poses = _array(file)[:20]  # assembled whole below; these tell the layout
+            return people_of_frames([(at, self._frame(pose)) for at, pose in enumerate(poses)])
         frames = []
         for number, line in enumerate(read_limited(file).split(b"\n")):
             if line.strip():
                 frames.append((number, self._of_line(decode(line))))
-        return frames
+        return people_of_frames(frames)
 
     def _dimensions(self) -> int | None:
         """Those that were asked for by --layout."""
@@ -76,29 +79,35 @@ class MediaPipeLandmarks(EstimatedClips):
         return get_layout(asked).dimensions if asked is not None else None
 
     def _of_line(self, value: Any) -> Frame:
-        width, height, landmarks = 1.0, 1.0, value
+        width, height, time, landmarks = 1.0, 1.0, None, value
         if isinstance(value, Mapping):
             dimensions = self._dimensions()
             order = (_IMAGE, _WORLD) if dimensions == 2 else (_WORLD, _IMAGE)
             landmarks = next((value[key] for key in order if value.get(key)), None)
             try:
                 width, height = float(value.get("width", 1)), float(value.get("height", 1))
-            except (TypeError, ValueError):
-                raise BadClipError("has a width or height that is no number") from None
+                time = time_of(value)
+            except (TypeError, ValueError, OverflowError):
+                raise BadClipError("has a width, height or time that is no number") from None
         if not landmarks:
             return Frame()
-        return self._frame(_poses(landmarks), (width, height))
+        return self._frame(_poses(landmarks), (width, height), time)
 
-    def _frame(self, poses: FloatArray, size: tuple[float, float] = (1.0, 1.0)) -> Frame:
+    def _frame(
+        self,
+        poses: FloatArray,
+        size: tuple[float, float] = (1.0, 1.0),
+        time: float | None = None,
+    ) -> Frame:
         """A frame of poses `(bodies, 33, 3 to 5)`."""
         scores = poses[..., 3] if poses.shape[-1] > 3 else None
         hips = np.abs(poses[:, _HIPS, :3].mean(axis=1)).max()
         if hips < _CENTRED and self._dimensions() != 2:
-            return Frame(poses[..., :3] * _TURNED, scores=scores)
-        return Frame(poses[..., :2] * np.array(size, np.float32), scores=scores)
+            return Frame(poses[..., :3] * _TURNED, time, scores)
+        return Frame(poses[..., :2] * np.array(size, np.float32), time, scores)
 
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
-        if clip.files[0].suffix != ".npy":
+        if not clip.files[0].endswith(".npy"):
             return super().assemble(clip, sample, row)
         poses = _array(clip.files[0])
         scores = poses[..., 3] if poses.shape[-1] > 3 else None
@@ -138,14 +147,14 @@ def _poses(landmarks: Any) -> FloatArray:
     return array
 
 
-def _array(file: Path) -> FloatArray:
+def _array(file: str) -> FloatArray:
     """A file's landmarks `(T, M, 33, 3 to 5)`.
 
     Raises:
         BadClipError: the file is damaged or holds something else.
     """
     try:
-        rows = open_npy(file)
+        rows = open_npy(Path(file))
         array = rows.read(0, len(rows)).astype(np.float32)
     except UserError as error:
         raise BadClipError(f"can't be read: {error}") from None
@@ -168,15 +177,15 @@ def _is_line(head: bytes) -> bool:
     return False
 
 
-def _arrays(path: Path) -> list[Path]:
-    return [clip.files[0] for clip in clip_a_file(path, ".npy")]
+def _arrays(path: Path) -> Iterator[str]:
+    return (file for _, files in files_below(path, ".npy") for file in files)
 
 
-def _is_array(file: Path | None) -> bool:
+def _is_array(file: str | None) -> bool:
     if file is None:
         return False
     try:
-        shape = open_npy(file).shape
+        shape = open_npy(Path(file)).shape
     except UserError:
         return False
     return len(shape) in (3, 4) and shape[-2] == LANDMARKS and 3 <= shape[-1] <= 5

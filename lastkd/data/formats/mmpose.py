@@ -23,7 +23,10 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.estimated import EstimatedClips
+from lastkd.data.formats.people import People, people_of_frames
 from lastkd.data.frames import Frame
+
+_LARGEST_NUMBER = 10**18
 
 
 class MMPoseJson(EstimatedClips):
@@ -42,12 +45,14 @@ class MMPoseJson(EstimatedClips):
         images = not any(b'"instances"' in head for head in heads(root, ".json"))
         return clip_a_folder(root, ".json") if images else clip_a_file(root, ".json")
 
-    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
+    def people(self, clip: ClipFiles) -> People:
         if clip.numbers:
-            return [
-                (number, _frame(decode(read_limited(file))))
-                for number, file in zip(clip.numbers, clip.files, strict=True)
-            ]
+            return people_of_frames(
+                [
+                    (number, _frame(decode(read_limited(file))))
+                    for number, file in zip(clip.numbers, clip.files, strict=True)
+                ]
+            )
         content = decode(read_limited(clip.files[0]))
         if isinstance(content, dict):
             content = content.get("instance_info")
@@ -57,11 +62,11 @@ class MMPoseJson(EstimatedClips):
             (_number(entry.get("frame_id", at)), _frame(entry.get("instances", [])))
             for at, entry in enumerate(content)
         ]
-        return sorted(numbered, key=lambda pair: pair[0])
+        return people_of_frames(sorted(numbered, key=lambda pair: pair[0]))
 
 
 def _number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST_NUMBER:
         raise BadClipError(f"has {str(value)[:20]!r} for a frame_id")
     return value
 

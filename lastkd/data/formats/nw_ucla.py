@@ -48,7 +48,7 @@ class NwUclaJson(Source):
     def recognises(cls, path: Path) -> bool:
         if path.is_file():
             return path.suffix == ".json" and _NAME.fullmatch(path.stem) is not None
-        names = (file.stem for _, files in files_below(path, ".json") for file in files[:3])
+        names = (Path(f).stem for _, files in files_below(path, ".json") for f in files[:3])
         return any(_NAME.fullmatch(name) for name in names)
 
     @classmethod
@@ -61,7 +61,7 @@ class NwUclaJson(Source):
         self.counts: dict[str, int] = {}
         self._keep_bodies = options.keep_bodies
         self._files = sorted(
-            (file for _, files in files_below(root, ".json") for file in files),
+            (Path(file) for _, files in files_below(root, ".json") for file in files),
             key=lambda file: file.stem,
         )
         names = [file.stem for file in self._files]
@@ -90,7 +90,7 @@ class NwUclaJson(Source):
         who = (int(match["performer"]), int(match["view"]))
         sample = Sample(file.stem, label, str(file), *who)
         try:
-            content = decode(read_limited(file))
+            content = decode(read_limited(str(file)))
             skeletons = content.get("skeletons") if isinstance(content, dict) else content
             joints = arrange(dense(skeletons), self.layout)
         except (BadClipError, AxesError, ValueError, OSError) as error:

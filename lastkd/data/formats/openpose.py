@@ -20,7 +20,7 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.estimated import EstimatedClips
-from lastkd.data.frames import Frame
+from lastkd.data.formats.people import NOBODY, People, check_alike
 
 
 class OpenPoseJson(EstimatedClips):
@@ -39,36 +39,39 @@ class OpenPoseJson(EstimatedClips):
     def find(cls, root: Path) -> list[ClipFiles]:
         return clip_a_folder(root, ".json")
 
-    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
-        return [
-            (number, _frame(read_limited(file)))
-            for number, file in zip(clip.numbers, clip.files, strict=True)
-        ]
+    def people(self, clip: ClipFiles) -> People:
+        shown = [_people(decode(read_limited(file))) for file in clip.files]
+        people = [person for frame in shown for person in frame]
+        if not people:
+            return NOBODY
+        keypoints = [person["pose_keypoints_2d"] for person in people]
+        check_alike([(len(one) // 3, 2) for one in keypoints if len(one) % 3 == 0])
+        try:
+            rows = np.array(keypoints, np.float32).reshape(len(people), -1, 3)
+        except (TypeError, ValueError, OverflowError):
+            raise BadClipError(
+                "has a file that isn't OpenPose's (its keypoints aren't x, y and a score each)"
+            ) from None
+        ids = np.array([_id(person) for person in people], np.int64)
+        counts = np.array([len(frame) for frame in shown], np.int64)
+        return People(
+            np.array(clip.numbers, np.int64)[counts > 0],
+            counts[counts > 0],
+            rows[..., :2],
+            rows[..., 2],
+            ids if ids.min() >= 0 else None,
+        )
 
 
-def _frame(text: bytes) -> Frame:
-    content = decode(text)
+def _people(content: Any) -> list[dict[str, Any]]:
+    """Those of a frame of whom anything was found."""
     people = content.get("people") if isinstance(content, dict) else None
     if not isinstance(people, list) or not all(
         isinstance(person, dict) and isinstance(person.get("pose_keypoints_2d"), list)
         for person in people
     ):
         raise BadClipError("has a file that isn't OpenPose's (it has no people with keypoints)")
-    people = [person for person in people if person["pose_keypoints_2d"]]
-    if not people:
-        return Frame()
-    keypoints = [person["pose_keypoints_2d"] for person in people]
-    if len({len(one) for one in keypoints}) > 1:
-        raise BadClipError("has people of different skeletons in one frame")
-    try:
-        rows = np.array(keypoints, np.float32).reshape(len(people), -1, 3)
-    except (TypeError, ValueError, OverflowError):
-        raise BadClipError(
-            "has a file that isn't OpenPose's (its keypoints aren't x, y and a score each)"
-        ) from None
-    ids = np.array([_id(person) for person in people])
-    known = ids if ids.min() >= 0 else None
-    return Frame(rows[..., :2], scores=rows[..., 2], ids=known)
+    return [person for person in people if person["pose_keypoints_2d"]]
 
 
 def _id(person: dict[str, Any]) -> int:

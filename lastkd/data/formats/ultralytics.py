@@ -25,6 +25,7 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.estimated import EstimatedClips
+from lastkd.data.formats.people import NOBODY, People, people_of_frames
 from lastkd.data.frames import Frame, parse_frame
 
 _BEFORE = 5  # class and box
@@ -51,16 +52,17 @@ class UltralyticsPoses(EstimatedClips):
         nested = any(head.lstrip()[1:].lstrip()[:1] == b"[" for head in heads(root, ".json"))
         return clip_a_file(root, ".json") if nested else clip_a_folder(root, ".json")
 
-    def frames(self, clip: ClipFiles) -> list[tuple[int, Frame]]:
+    def people(self, clip: ClipFiles) -> People:
         if not clip.numbers:
             content = decode(read_limited(clip.files[0]))
             if not isinstance(content, list):
                 raise BadClipError("has a file that isn't a list of frames")
-            return [(number, _json_frame(frame)) for number, frame in enumerate(content)]
+            return people_of_frames([(at, _json_frame(frame)) for at, frame in enumerate(content)])
         texts = [read_limited(file) for file in clip.files]
-        if clip.files[0].suffix == ".txt":
-            return list(zip(clip.numbers, _text_frames(texts), strict=True))
-        return [(n, _json_frame(decode(text))) for n, text in zip(clip.numbers, texts, strict=True)]
+        if clip.files[0].endswith(".txt"):
+            return _of_texts(clip.numbers, texts)
+        frames = [_json_frame(decode(text)) for text in texts]
+        return people_of_frames(list(zip(clip.numbers, frames, strict=True)))
 
 
 def _json_frame(people: Any) -> Frame:
@@ -89,32 +91,27 @@ def _widths(joints: int) -> tuple[int, ...]:
     return tuple(joints * channels + more for channels in (3, 2) for more in (0, 1, 2))
 
 
-def _text_frames(texts: Sequence[bytes]) -> list[Frame]:
-    """The frame of each text; all numbers are read at once where every line has as many."""
-    lines = [[line for line in text.splitlines() if line.strip()] for text in texts]
-    joined = [line for of_text in lines for line in of_text]
-    if not joined:
-        return [Frame() for _ in texts]
+def _of_texts(numbers: Sequence[int], texts: Sequence[bytes]) -> People:
+    """The people of a text a frame, all numbers of which are read at once."""
+    counts = np.zeros(len(texts), np.int64)
+    lines: list[bytes] = []
+    for at, text in enumerate(texts):
+        before = len(lines)
+        lines += [line for line in text.splitlines() if line.strip()]
+        counts[at] = len(lines) - before
+    if not lines:
+        return NOBODY
+    words = [line.split() for line in lines]
+    width = len(words[0])
+    if any(len(one) != width for one in words):
+        raise BadClipError("has lines of different lengths")
     try:
-        numbers = [float(word) for word in b" ".join(joined).split()]
+        values = np.array([float(word) for line in words for word in line]).reshape(-1, width)
     except ValueError:
         raise BadClipError("has a line that isn't numbers") from None
-    width = len(joined[0].split())
-    if width * len(joined) != len(numbers) or any(len(one.split()) != width for one in joined):
-        raise BadClipError("has lines of different lengths")
-    rows = np.array(numbers).reshape(len(joined), width)
-    points, scores, ids = _columns(rows)
-    ends = np.cumsum([len(of_text) for of_text in lines])
-    return [
-        Frame(
-            points[end - len(of_text) : end],
-            scores=None if scores is None else scores[end - len(of_text) : end],
-            ids=None if ids is None else ids[end - len(of_text) : end],
-        )
-        if of_text
-        else Frame()
-        for of_text, end in zip(lines, ends, strict=True)
-    ]
+    points, scores, ids = _columns(values)
+    shown = counts > 0
+    return People(np.array(numbers, np.int64)[shown], counts[shown], points, scores, ids)
 
 
 def _columns(
