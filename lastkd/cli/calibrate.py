@@ -23,14 +23,12 @@ from lastkd.terminal import Progress
 @click.option(
     "--fps",
     type=click.FloatRange(0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Frames per second of the store's clips.",
+    help="Frames per second of the store's clips [default: as the store says, else 30].",
 )
 @click.option("--model", help="package.module:factory of a model that isn't part of lastkd.")
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON.")
 def calibrate(
-    model_file: Path, data: Path, split: str, fps: float, model: str | None, as_json: bool
+    model_file: Path, data: Path, split: str, fps: float | None, model: str | None, as_json: bool
 ) -> None:
     """Fits MODEL's probabilities to what it gets right, and stores that in its file.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lastkd.data.clip import USUAL_FPS
 from lastkd.entry_point import PATH
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def _print_facts(console: Console, store: Path, about: dict[str, Any]) -> None:
     if who:
         console.print(f"  {', '.join(who)}")
     console.print(f"  frames: {frames['min']} to {frames['max']}, median {frames['median']:g}")
+    console.print(f"  frames per second: {_frame_rate(about['frames_per_second'])}")
     console.print(f"  two bodies: {100 * about['two_body_share']:.1f} % of the clips")
     for name, parts in about["splits"].items():
         console.print(
@@ -84,6 +86,14 @@ def _print_facts(console: Console, store: Path, about: dict[str, Any]) -> None:
     if about["equal_clips"]:
         console.print(f"  clips that equal an earlier one: {about['equal_clips']:,}")
     console.print(f"  content hash: {about['content_hash']}")
+
+
+def _frame_rate(fps: dict[str, float | None]) -> str:
+    if fps["min"] is None:
+        return f"not known, taken for {USUAL_FPS:g}; lastkd prepare --fps says it"
+    spread = "" if fps["min"] == fps["max"] else f" to {fps['max']:g}"
+    rest = f"; not known of {fps['unknown']:,} clips" if fps["unknown"] else ""
+    return f"{fps['min']:g}{spread}{rest}"
 
 
 def _list(store: ClipStore) -> None:

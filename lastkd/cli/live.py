@@ -49,7 +49,8 @@ class Speed(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--fps",
     type=click.FloatRange(0, min_open=True),
-    help="Frames per second of a source that doesn't say it [default: the training clips'].",
+    help="Frames per second of frames without a time [default: the store's, else the training "
+    "clips'].",
 )
 @click.option("--wait", type=click.FloatRange(0), help="A folder ends after so many idle seconds.")
 @click.option("--window", type=float, help="Seconds classified at once [default: the model's].")
@@ -112,7 +113,7 @@ def live(
     elif source == "-":
         frames = _stdin(facts, as_json)
     else:
-        frames = _played(source, clip, facts, fps or facts.calibration.rate, wait)
+        frames = _played(source, clip, facts, fps, wait)
     predictor = StreamPredictor(
         classifier,
         window=window,
@@ -143,7 +144,7 @@ def _stdin(facts: ModelFacts, as_json: bool) -> FrameSource:
 
 
 def _played(
-    source: str, clip: str | None, facts: ModelFacts, rate: float, wait: float | None
+    source: str, clip: str | None, facts: ModelFacts, rate: float | None, wait: float | None
 ) -> FrameSource:
     from lastkd.live.open_source import open_frames
 

@@ -69,6 +69,12 @@ class PrepareCommand(click.Command):
     metavar="WIDTHxHEIGHT",
     help="Of the videos, where coordinates are shares of it and nobody says it.",
 )
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, 1000, min_open=True),
+    help="Frames per second, where neither --labels nor the files say it [default: a Kinect's 30 "
+    "for its formats, else unknown].",
+)
 @click.option("--name", help="What the set is called [default: the benchmark's or file's name].")
 @click.option(
     "--split-by",
@@ -111,6 +117,7 @@ def prepare(
     class_names: Path | None,
     labels: Path | None,
     image_size: str | None,
+    fps: float | None,
     name: str | None,
     split_by: tuple[str, ...],
     drop_duplicates: bool,
@@ -167,6 +174,7 @@ def prepare(
         replaces_splits=bool(rules),
         labels=labels,
         image_size=parse_size(image_size) if image_size is not None else None,
+        fps=fps,
         synthetic=synthetic,
     )
     if class_names:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lastkd.data.clip import USUAL_FPS
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
 
@@ -49,7 +50,7 @@ from lastkd.errors import UserError
     default=1.0,
     type=click.FloatRange(0.05, 10),
     show_default=True,
-    help="1 is 30 frames a second.",
+    help="1 is as recorded; 30 frames per second where the set doesn't say.",
 )
 @click.option("--rounds", type=click.IntRange(1), help="Times to play [default: until Ctrl-C].")
 @click.option("--layout", help="Layout of skeletons other than NTU's: a name or a .yaml file.")
@@ -103,21 +104,25 @@ def show(
     }
     parts = [shown.dataset] if shown.dataset else []
     parts += [f"{field} {number}" for field, number in recorded.items() if number >= 0]
-    parts += [f"{len(shown.clip.joints)} frames", f"layout {shown.layout.name}"]
+    frames = f"{len(shown.clip.joints)} frames"
+    if shown.clip.fps:
+        frames += f" at {shown.clip.fps:g} a second"
+    parts += [frames, f"layout {shown.layout.name}"]
     if view == "train":
         parts.append(f"training view of epoch {epoch}, seed {seed}")
     elif view == "test":
         parts.append("test view")
     subtitle = " · ".join(parts)
+    fps = USUAL_FPS if view is not None else shown.clip.fps or USUAL_FPS
     if out is not None:
         from lastkd.show.picture import write_animation, write_strip
 
         texts = {"title": title, "subtitle": subtitle}
         if out.suffix.lower() == ".png":
-            timed = view is None  # the frames of a view aren't 1/30 s apart
-            write_strip(out, drawn, shown.layout, **texts, poses=poses, turn=turn, seconds=timed)
+            timed = fps if view is None else None  # a view's frames aren't the recording's
+            write_strip(out, drawn, shown.layout, **texts, poses=poses, turn=turn, fps=timed)
         else:
-            write_animation(out, drawn, shown.layout, **texts, speed=speed, turn=turn)
+            write_animation(out, drawn, shown.layout, **texts, speed=speed, turn=turn, fps=fps)
         click.echo(f"{out}: {title}")
         return
     from lastkd.show.terminal import play, print_strip
@@ -137,7 +142,7 @@ def show(
     try:
         play(
             console, drawn, shown.layout, title=title, subtitle=subtitle, speed=speed, turn=turn,
-            rounds=rounds,
+            fps=fps, rounds=rounds,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise click.exceptions.Exit(0) from None

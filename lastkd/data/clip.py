@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
+USUAL_FPS = 30.0
+"""Frames per second of clips of which nobody says it."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -22,6 +25,7 @@ class Clip:
         joints: `(T, M, V, C)` float32; metres for 3-D sets, pixels and a score for 2-D ones. A body
             that is absent in a frame is all zeros there; actor 1 is body 0.
         performer, camera, setup: numbers from the clip's name or a table; -1 if unknown.
+        fps: frames per second; 0 if unknown.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Clip:
     performer: int = -1
     camera: int = -1
     setup: int = -1
+    fps: float = 0.0
 
 
 Part = Literal["train", "validation", "test"]

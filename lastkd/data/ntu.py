@@ -14,6 +14,9 @@ from pathlib import Path
 
 from lastkd.data.clip import Clip, Part, Splits
 
+KINECT_FPS = 30.0
+"""Frames per second of a Kinect."""
+
 _TEXTS = Path(__file__).resolve().parent
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 

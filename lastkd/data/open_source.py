@@ -10,7 +10,7 @@ from lastkd.data.contents import describe_path
 from lastkd.data.formats.base import Source, SourceOptions
 from lastkd.data.layouts import Layout
 from lastkd.data.manifest import read_manifest
-from lastkd.data.ntu import DATASETS
+from lastkd.data.ntu import DATASETS, KINECT_FPS
 from lastkd.data.synthetic.settings import SyntheticSettings
 from lastkd.errors import UserError, nearest
 from lastkd.plugins import import_object, is_import_path
@@ -83,6 +83,7 @@ def open_source(
     replaces_splits: bool = False,
     labels: str | Path | None = None,
     image_size: tuple[float, float] | None = None,
+    fps: float | None = None,
     labelled: bool = True,
     synthetic: SyntheticSettings | None = None,
 ) -> Source:
@@ -97,6 +98,7 @@ def open_source(
         replaces_splits: the source's own splits aren't wanted.
         labels: a CSV table of clips (see `read_manifest`).
         image_size: width and height in pixels, where coordinates are shares of them.
+        fps: frames per second, where neither the table nor the files say it.
         labelled: clips need labels; without, as for predictions, those unknown are 0.
         synthetic: size and difficulty of the synthetic set.
 
@@ -129,12 +131,17 @@ def open_source(
         replaces_splits=replaces_splits,
         labels=read_manifest(Path(labels)) if labels is not None else None,
         image_size=image_size,
+        fps=fps,
         labelled=labelled,
         synthetic=synthetic,
     )
     opened = reader.open(paths, options)
     opened.name = paths[0].resolve().stem
     opened.choices = options.identity()
+    if fps is not None:
+        opened.fps = fps
+    elif opened.benchmark is not None:
+        opened.fps = KINECT_FPS
     return opened
 
 

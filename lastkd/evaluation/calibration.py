@@ -90,15 +90,23 @@ class Calibration:
             raise ValueError("a number is out of range")
         return read
 
-    def with_clips(self, frames: NDArray[np.integer], rate: float) -> Calibration:
-        """The same with window, step and rate as training clips of these lengths suggest."""
-        shortest = float(np.percentile(frames, 10))
+    def with_clips(
+        self, frames: NDArray[np.integer], rate: float | NDArray[np.floating]
+    ) -> Calibration:
+        """The same with window, step and rate as training clips of these lengths suggest.
+
+        Args:
+            frames: of each clip, `(N,)`.
+            rate: frames per second, of all or of each `(N,)`; of these the median counts.
+        """
+        seconds = frames / rate
+        shortest, usual = float(np.percentile(seconds, 10)), float(np.median(rate))
         return replace(
             self,
-            window_s=round(float(np.median(frames)) / rate, 4),
-            shortest_s=round(shortest / rate, 4),
-            step_s=round(max(shortest / 10, 1.0) / rate, 4),
-            rate=rate,
+            window_s=round(float(np.median(seconds)), 4),
+            shortest_s=round(shortest, 4),
+            step_s=round(max(shortest / 10, 1 / usual), 4),
+            rate=usual,
         )
 
 

@@ -44,7 +44,7 @@ def calibrate_model(
     data: str | Path,
     split: str = AUTO_SPLIT,
     *,
-    rate: float = 30.0,
+    rate: float | None = None,
     factory: str | None = None,
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Calibration:
@@ -57,7 +57,7 @@ def calibrate_model(
     Args:
         model: a checkpoint or an exported ONNX file, which is rewritten.
         split: of the store; `auto` is the one that the model was trained on.
-        rate: frames per second of the store's clips.
+        rate: frames per second of the store's clips; by default as the store says.
         factory: `package.module:factory`, where the model isn't one of lastkd's.
         on_progress: called with what is being done, how far it is and of how many.
 
@@ -80,8 +80,11 @@ def calibrate_model(
         data_hash=store.content_hash,
         ece_before=round(calibration_error(softmax(logits), labels), 3),
         ece=round(calibration_error(softmax(logits, temperature), labels), 3),
-    ).with_clips(store.frames[training], rate)
-    fitted = _fit_to_streams(classifier, fitted, store, test, on_progress)
+    )
+    rates = store.frames_per_second(training) if rate is None else rate
+    fitted = fitted.with_clips(store.frames[training], rates)
+    own = store.frames_per_second(test) if rate is None else np.full(len(test), rate)
+    fitted = _fit_to_streams(classifier, fitted, store, test, own, on_progress)
     if path.suffix == ".onnx":
         store_in_onnx(path, fitted)
     else:
@@ -131,17 +134,23 @@ def _fit_to_streams(
     known: Calibration,
     store: ClipStore,
     clips: NDArray[np.int64],
+    rates: NDArray[np.float64],
     on_progress: Callable[[str, int, int], None],
 ) -> Calibration:
-    """The same with the window and the threshold that answer best."""
+    """The same with the window and the threshold that answer best.
+
+    Args:
+        clips: of the store `(N,)`, with their frames per second `rates` `(N,)`.
+    """
     drawn = np.sort(rng.permutation(STREAM_SEED, "stream clips", count=len(clips))[:MOST_STREAMED])
+    chosen, own = clips[drawn], rates[drawn]
     best, best_accuracy, done = known, -1.0, 0
     for share in WINDOWS:
         window = round(share * known.window_s, 4)
         tried = replace(known, window_s=window, shortest_s=min(known.shortest_s, window))
         classifier.facts = replace(classifier.facts, calibration=tried)
         truths, labels, confidences = [], [], []
-        for stream in join_clips(store, clips[drawn], rate=known.rate, seed=STREAM_SEED):
+        for stream in join_clips(store, chosen, rate=known.rate, seed=STREAM_SEED, rates=own):
             shown, confidence, _ = stream_answers(classifier, stream, known.rate, threshold=0.0)
             truths.append(truth_of(stream.actions, len(shown)))
             labels.append(shown)

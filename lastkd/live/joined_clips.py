@@ -35,7 +35,12 @@ class JoinedClips:
 
 
 def join_clips(
-    store: ClipStore, clips: NDArray[np.int64], *, rate: float, seed: int
+    store: ClipStore,
+    clips: NDArray[np.int64],
+    *,
+    rate: float,
+    seed: int,
+    rates: NDArray[np.float64] | None = None,
 ) -> Iterator[JoinedClips]:
     """Streams of up to `CLIPS_PER_STREAM` clips of one performer each, in a drawn order.
 
@@ -44,27 +49,41 @@ def join_clips(
 
     Args:
         clips: indices of the store.
-        rate: frames per second.
+        rate: frames per second of the stream.
         seed: of order, pauses, pace and noise.
+        rates: frames per second of each clip; by default the store's, or else the stream's.
     """
+    if rates is None:
+        rates = store.frames_per_second(clips, otherwise=rate)
     for performer in np.unique(store.performers[clips]).tolist():
-        own = clips[store.performers[clips] == performer]
+        own = np.flatnonzero(store.performers[clips] == performer)
         order = own[rng.permutation(seed, "stream order", performer, count=len(own))]
         for start in range(0, len(order), CLIPS_PER_STREAM):
-            yield _joined(store, order[start : start + CLIPS_PER_STREAM], rate, seed)
+            some = order[start : start + CLIPS_PER_STREAM]
+            yield _joined(store, clips[some], rates[some] / rate, rate, seed)
 
 
-def _joined(store: ClipStore, clips: NDArray[np.int64], rate: float, seed: int) -> JoinedClips:
+def _joined(
+    store: ClipStore,
+    clips: NDArray[np.int64],
+    frames_each: NDArray[np.float64],
+    rate: float,
+    seed: int,
+) -> JoinedClips:
+    """
+    Args:
+        frames_each: of a clip, for each frame of the stream.
+    """
     M = max(int(store.bodies[clip]) for clip in clips)
     parts: list[NDArray[np.float32]] = []
     actions, at = [], 0
-    for clip in clips.tolist():
+    for clip, factor in zip(clips.tolist(), frames_each.tolist(), strict=True):
         pause, pace = rng.uniform(seed, "stream", clip, shape=(2,))
         joints = store.clip(clip)
         if joints.shape[1] < M:
             absent = np.zeros((len(joints), M - joints.shape[1], *joints.shape[2:]), np.float32)
             joints = np.concatenate((joints, absent), axis=1)
-        joints = _at_pace(joints, PACE[0] * (PACE[1] / PACE[0]) ** pace)
+        joints = _at_pace(joints, factor * PACE[0] * (PACE[1] / PACE[0]) ** pace)
         seconds = PAUSE_S[0] + (PAUSE_S[1] - PAUSE_S[0]) * pause
         before = parts[-1][-1] if parts else joints[0]
         held = _held(before, joints[0], round(seconds * rate), seed, clip)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lastkd.data.clip_input import clips_of_path
 from lastkd.data.formats.ntu_skeleton import read_skeleton
 from lastkd.data.formats.skeleton_text import Recording
+from lastkd.data.ntu import KINECT_FPS
 from lastkd.data.open_source import format_of
 from lastkd.data.open_source import open_source as open_dataset
 from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
@@ -30,7 +31,7 @@ def open_frames(
     clip: str | None,
     facts: ModelFacts,
     *,
-    rate: float,
+    rate: float | None = None,
     wait_s: float | None = None,
 ) -> FrameSource:
     """A source of frames for a model.
@@ -38,7 +39,8 @@ def open_frames(
     Args:
         source: a store, a recorded clip, a set of clips, a folder of JSON files or a `.jsonl` file.
         clip: of a store or a set: its name or number; the first where it is left out.
-        rate: frames per second of what doesn't say it.
+        rate: frames per second of frames without a time; by default those that the store or the
+            set says, else those of the model's training clips.
         wait_s: a folder ends when nothing new came for so long.
 
     Raises:
@@ -48,28 +50,30 @@ def open_frames(
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give a clip, a folder, or - for stdin")
     if (path / ABOUT_FILE).is_file():
-        return _from_store(path, clip, rate)
+        return _from_store(path, clip, facts, rate)
     if path.suffix == ".skeleton":
-        return _from_recording(path.name, read_skeleton(path), rate)
+        return _from_recording(path.name, read_skeleton(path), rate or KINECT_FPS)
+    usual = rate or facts.calibration.rate
     if path.suffix in (".jsonl", ".ndjson"):
-        return JsonLines(path.name, path.open("rb"), facts.dimensions, rate)
+        return JsonLines(path.name, path.open("rb"), facts.dimensions, usual)
     if path.is_dir() and (any(path.glob("*.json")) or not any(path.iterdir())):
-        return GrowingFolder(path, rate, facts.dimensions, wait_s)  # a file a frame
+        return GrowingFolder(path, usual, facts.dimensions, wait_s)  # a file a frame
     if format_of(path) is not None:
         return _from_dataset(source, clip, facts, rate)
     if path.suffix == ".npy":
         (only,) = clips_of_path(path, layout_of(facts))
-        return RecordedClip(only.name, only.joints, rate)
+        return RecordedClip(only.name, only.joints, usual)
     raise UserError(
         f"{path}: holds no frames that can be played; give a .skeleton, .npy or .jsonl file, a "
         "store, a set that lastkd prepare reads, or a folder of an estimator's .json files"
     )
 
 
-def _from_store(path: Path, clip: str | None, rate: float) -> FrameSource:
+def _from_store(path: Path, clip: str | None, facts: ModelFacts, rate: float | None) -> FrameSource:
     store = ClipStore.open(path)
     index = _index(str(path), store.names, clip)
     label = store.class_names[int(store.labels[index])]
+    rate = rate or float(store.fps[index]) or facts.calibration.rate
     return RecordedClip(f"{store.names[index]} ({label})", store.clip(index), rate)
 
 
@@ -86,13 +90,16 @@ def _from_recording(name: str, recording: Recording, rate: float) -> FrameSource
     )
 
 
-def _from_dataset(source: str, clip: str | None, facts: ModelFacts, rate: float) -> FrameSource:
+def _from_dataset(
+    source: str, clip: str | None, facts: ModelFacts, rate: float | None
+) -> FrameSource:
     reader = open_dataset(source, layout=layout_of(facts), labelled=False)
     index = _index(source, tuple(reader.names()), clip)
     reading = next(reader.read(index, index + 1))
     if reading.clip is None:
         reason = reading.fault or f"{source}: {reading.name} shows nobody"
         raise UserError(reason)
+    rate = rate or reading.clip.fps or reader.fps or facts.calibration.rate
     return RecordedClip(reading.name, reading.clip.joints, rate)
 
 

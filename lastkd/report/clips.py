@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.clip import USUAL_FPS
 from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
@@ -21,7 +22,6 @@ MAX_CLIPS = 4
 """Of each kind, for each student."""
 MAX_FRAMES = 60
 """Frames of a clip on the page; longer clips are thinned out."""
-FRAMES_PER_SECOND = 30
 UNIT = 4000
 """Coordinates are stored as 16-bit integers, this many to a unit of length."""
 ABSENT = -32768
@@ -118,7 +118,9 @@ class ClipShelf:
     def _card(self, clip: JudgedClip) -> dict[str, Any]:
         names = self.store.class_names
         if clip.name not in self.skeletons:
-            self.skeletons[clip.name] = encode(self.store.clip(self._test[clip.name]))
+            index = self._test[clip.name]
+            (fps,) = self.store.frames_per_second(np.array([index]))
+            self.skeletons[clip.name] = encode(self.store.clip(index), float(fps))
         return {
             "clip": clip.name,
             "label": names[clip.label],
@@ -157,11 +159,12 @@ def open_shelves(sections: Sequence[Section], stores: Sequence[Path]) -> dict[st
     return shelves
 
 
-def encode(joints: NDArray[np.float32]) -> dict[str, Any]:
+def encode(joints: NDArray[np.float32], fps: float = USUAL_FPS) -> dict[str, Any]:
     """A clip for the page's player.
 
     Args:
         joints: `(T, M, V, C)`, centred; zeros where a body is absent.
+        fps: frames per second.
 
     Returns:
         `shape` (frames, bodies, joints), `seconds`, and `data`: base64 of `(T, M, V, 3)` 16-bit
@@ -179,7 +182,7 @@ def encode(joints: NDArray[np.float32]) -> dict[str, Any]:
     coordinates[~present] = ABSENT
     return {
         "shape": list(coordinates.shape[:3]),
-        "seconds": round(T / FRAMES_PER_SECOND, 2),
+        "seconds": round(T / fps, 2),
         "unit": unit,
         "data": base64.b64encode(coordinates.tobytes()).decode(),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from lastkd.data.clip import USUAL_FPS
 from lastkd.data.layouts import Layout
 from lastkd.files.atomic import replacing
 from lastkd.show.limbs import (
@@ -25,11 +27,11 @@ from lastkd.show.limbs import (
 from lastkd.show.poses import PoseSequence
 from lastkd.show.projection import Projected, Vectors, evenly_spaced, project
 
-FRAMES_PER_SECOND = 30
 _FINER = 3  # images are drawn this much larger and then reduced, for smooth lines
 _POSE_HEIGHT, _POSE_MARGIN, _TITLE, _CAPTION = 300, 14, 46, 22
 _LINE, _JOINT, _HEAD = 4.5, 3.2, 9
 _LARGEST_SIDE = 12_000
+_SHORTEST_STEP_S = 0.02
 
 
 class Canvas:
@@ -149,14 +151,14 @@ def write_strip(
     subtitle: str,
     poses: int,
     turn: float,
-    seconds: bool,
+    fps: float | None,
 ) -> None:
     """Writes a PNG of poses side by side, a row for each sequence, with frame numbers below.
 
     Args:
         poses: how many, spread evenly over the clip.
         turn: degrees about the vertical axis to look from.
-        seconds: write the time beside the frame number.
+        fps: frames per second, to write the time beside the frame number; None for no time.
     """
     canvases = [Canvas(sequence, layout, turn, _POSE_HEIGHT) for sequence in sequences]
     frames = evenly_spaced(len(sequences[0].joints), poses)
@@ -178,8 +180,8 @@ def write_strip(
             image.paste(canvas.pose(frame), (left, top))
     for number, frame in enumerate(frames):
         text = f"frame {frame}"
-        if seconds and column > 110:
-            text += f" · {frame / FRAMES_PER_SECOND:.1f} s"
+        if fps is not None and column > 110:
+            text += f" · {frame / fps:.1f} s"
         place = (margin + number * column + column // 2, height - _CAPTION)
         draw.text(place, text, fill=FAINT, font=small, anchor="ma")
     if shrink < 1:
@@ -197,11 +199,12 @@ def write_animation(
     subtitle: str,
     speed: float,
     turn: float,
+    fps: float = USUAL_FPS,
 ) -> None:
-    """Writes a GIF that plays all frames in a loop, the sequences side by side.
+    """Writes a GIF that plays the clip in a loop, the sequences side by side.
 
     Args:
-        speed: 1 is 30 frames a second.
+        speed: 1 is `fps` frames per second.
         turn: degrees about the vertical axis to look from.
     """
     canvases = [Canvas(sequence, layout, turn, round(1.3 * _POSE_HEIGHT)) for sequence in sequences]
@@ -214,7 +217,9 @@ def write_animation(
     spare = (width - sum(canvas.width for canvas in canvases)) // 2
     images = []
     total = len(sequences[0].joints)
-    for frame in range(total):
+    # GIF counts hundredths of a second, and viewers slow down animations faster than two of them
+    every = math.ceil(_SHORTEST_STEP_S * fps * speed - 1e-9)
+    for frame in range(0, total, every):
         image = empty.copy()
         draw = ImageDraw.Draw(image)
         left = spare
@@ -229,8 +234,7 @@ def write_animation(
     # one palette for all frames, because colours would flicker
     palette = images[0].quantize(128, method=Image.Quantize.MEDIANCUT)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    # GIF counts hundredths of a second, and viewers slow down animations faster than two of them
-    step = max(20, 10 * round(100 / (FRAMES_PER_SECOND * speed)))
+    step = 10 * round(100 * every / (fps * speed))
     with replacing(path) as part:
         flat[0].save(
             part, "GIF", save_all=True, append_images=flat[1:], duration=step, loop=0, disposal=1

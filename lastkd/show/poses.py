@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class ShownClip:
     """A clip and where it comes from.
 
     Attributes:
-        clip: centred and scaled.
+        clip: centred and scaled; its `fps` is 0 where it isn't known.
         index: its place among the `count` clips of the source, which decides how an epoch of
             training augments it.
         dataset: name of the set.
@@ -77,8 +77,15 @@ def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
         store = ClipStore.open(source)
         index = _index(source, store.names, name)
         label = int(store.labels[index])
-        origin = (store.performers[index], store.cameras[index], store.setups[index])
-        clip = Clip(store.names[index], label, store.clip(index), *map(int, origin))
+        clip = Clip(
+            store.names[index],
+            label,
+            store.clip(index),
+            int(store.performers[index]),
+            int(store.cameras[index]),
+            int(store.setups[index]),
+            float(store.fps[index]),
+        )
         class_name = store.class_names[label]
         return ShownClip(clip, store.layout, class_name, index, len(store), store.name)
     reader = open_source(source, layout=layout, labelled=False)
@@ -88,11 +95,10 @@ def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
         raise UserError(reading.fault)
     if reading.clip is None:
         raise UserError(f"{source}: {reading.name} shows nobody ({', '.join(reading.counts)})")
-    clip = reading.clip
-    joints = centre_and_scale(clip.joints, reader.layout)
-    normalised = Clip(clip.name, clip.label, joints, clip.performer, clip.camera, clip.setup)
+    joints = centre_and_scale(reading.clip.joints, reader.layout)
+    clip = replace(reading.clip, joints=joints, fps=reading.clip.fps or reader.fps)
     class_name = reader.class_names[clip.label]
-    return ShownClip(normalised, reader.layout, class_name, index, len(reader), reader.name)
+    return ShownClip(clip, reader.layout, class_name, index, len(reader), reader.name)
 
 
 def _index(source: str, names: Sequence[str], name: str | None) -> int:

@@ -11,12 +11,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from lastkd.data.clip import USUAL_FPS
 from lastkd.data.layouts import Layout
 from lastkd.show.limbs import FAINT, FLOOR_EDGE, Colour, colour_of, lighter, limbs
 from lastkd.show.poses import PoseSequence
 from lastkd.show.projection import Vectors, evenly_spaced, project
 
-FRAMES_PER_SECOND = 30
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _ON_DARK = 0.25  # share of white added, because the colours are made for white paper
 
@@ -134,9 +134,14 @@ def play(
     subtitle: str,
     speed: float,
     turn: float,
+    fps: float = USUAL_FPS,
     rounds: int | None,
 ) -> None:
-    """Plays the clip on the whole screen, `rounds` times or until Ctrl-C."""
+    """Plays the clip on the whole screen, `rounds` times or until Ctrl-C.
+
+    Args:
+        speed: 1 is `fps` frames per second.
+    """
     total = len(sequences[0].joints)
     columns = (console.width - 2 * len(sequences)) // len(sequences)
     drawn = [TerminalCanvas(one, layout, turn, columns, console.height - 4) for one in sequences]
@@ -144,7 +149,7 @@ def play(
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while rounds is None or done < rounds:
             for frame in range(total):
-                due = time.monotonic() + 1 / (FRAMES_PER_SECOND * speed)
+                due = time.monotonic() + 1 / (fps * speed)
                 lines = []
                 for parts in zip(*(one.frame(frame) for one in drawn), strict=True):
                     lines.append(Text("  ", no_wrap=True).join(parts))

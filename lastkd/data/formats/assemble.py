@@ -31,6 +31,7 @@ class Sample(NamedTuple):
     Attributes:
         where: the file and the clip's place in it, as a fault names them.
         performer, camera, setup: -1 where unknown.
+        fps: frames per second, 0 where unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Sample(NamedTuple):
     performer: int = -1
     camera: int = -1
     setup: int = -1
+    fps: float = 0.0
 
 
 def reading_of_slots(
@@ -142,8 +144,8 @@ def settled(
     counts.update(done.counts)
     if done.joints is None:
         return Reading(sample.name, counts=done.counts, fates=fates)
-    who = (sample.performer, sample.camera, sample.setup)
-    return Reading(sample.name, Clip(sample.name, sample.label, done.joints, *who), counts, fates)
+    about = (sample.performer, sample.camera, sample.setup, sample.fps)
+    return Reading(sample.name, Clip(sample.name, sample.label, done.joints, *about), counts, fates)
 
 
 def fault(sample: Sample, what: str) -> Reading:

@@ -56,6 +56,7 @@ class SourceOptions:
         replaces_splits: the source's own splits aren't wanted, and their faults don't matter.
         labels: a table that says the labels, performers and splits of clips.
         image_size: width and height in pixels, where coordinates are shares of them.
+        fps: frames per second, where neither the table nor the files say it.
         labelled: clips need labels; without, as for predictions, those unknown are 0.
         synthetic: size and difficulty of the synthetic set.
     """
@@ -66,6 +67,7 @@ class SourceOptions:
     replaces_splits: bool = False
     labels: Manifest | None = None
     image_size: tuple[float, float] | None = None
+    fps: float | None = None
     labelled: bool = True
     synthetic: SyntheticSettings | None = None
 
@@ -73,7 +75,7 @@ class SourceOptions:
         """The options that decide what is read."""
         table = self.labels.digest if self.labels is not None else ""
         layout = self.layout.name if isinstance(self.layout, Layout) else self.layout
-        return f"{layout} {self.dataset} {self.keep_bodies} {table} {self.image_size}"
+        return f"{layout} {self.dataset} {self.keep_bodies} {table} {self.image_size} {self.fps}"
 
 
 class Source(ABC):
@@ -94,6 +96,7 @@ class Source(ABC):
         benchmark: whose samples these are, where the names or the file say so.
         unit: what its samples are, in words.
         sequential: a range is best read right after the one before it, in one process.
+        fps: frames per second of the clips that don't say their own; 0 where nobody knows it.
         name: what people may call the set: by default the name of its file or folder.
         choices: the options that decide what is read, beside what `identity` says.
     """
@@ -108,6 +111,7 @@ class Source(ABC):
     benchmark: Benchmark | None = None
     unit: str = "clips"
     sequential: bool = False
+    fps: float = 0.0
     name: str = ""
     choices: str = ""
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from lastkd.data.bodies import ANY_ORDER
-from lastkd.data.clip import Clip, Splits
+from lastkd.data.clip import USUAL_FPS, Clip, Splits
 from lastkd.data.formats.assemble import Sample, body_track, fault, reading_of_tracks
 from lastkd.data.formats.base import UNLABELLED, Reading, Source, SourceOptions
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles
-from lastkd.data.formats.people import BODY_OF, USUAL_FPS, People, followed
+from lastkd.data.formats.people import BODY_OF, People, followed
 from lastkd.data.layouts import Layout, get_layout, layout_hint
 from lastkd.data.manifest import ManifestRow
 from lastkd.data.splits import check_against, only_known, paired_splits
@@ -176,7 +176,9 @@ class EstimatedClips(Source):
         """A clip from its people; errors as in `people`."""
         people = self.people(clip)
         scale = self._scale(people, row.size if row is not None else None)
-        fps = (row.fps if row is not None else None) or people.fps
+        fps = self.fps_of(row) or people.fps or 0.0
+        if len(people.numbers):
+            sample = sample._replace(fps=fps / people.stride)
         bodies = followed(people, self.layout, scale, fps or USUAL_FPS)
         tracks = [
             body_track(places, joints, name, self.layout)
@@ -184,6 +186,10 @@ class EstimatedClips(Source):
         ]
         total = 1 + max((int(track.frames[-1]) for track in tracks), default=-1)
         return reading_of_tracks(sample, tracks, total, self.layout, rules=ANY_ORDER)
+
+    def fps_of(self, row: ManifestRow | None) -> float:
+        """Frames per second of a clip's video, by the table or for all; 0 where nobody says it."""
+        return (row.fps if row is not None else None) or self._options.fps or 0.0
 
     def _scale(self, people: People, size: tuple[float, float] | None) -> tuple[float, float]:
         """What coordinates are multiplied by, so that x and y have one unit.

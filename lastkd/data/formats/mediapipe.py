@@ -117,6 +117,7 @@ class MediaPipeLandmarks(EstimatedClips):
             largest = float(np.nanmax(poses[..., :2], initial=0.0))
             size = self.scale_of(largest, row.size if row is not None else None)
             joints = poses[..., :2] * np.array(size, np.float32)
+        sample = sample._replace(fps=self.fps_of(row))
         return reading_of_slots(sample, joints, self.layout, scores=scores)
 
 

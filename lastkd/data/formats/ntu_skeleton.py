@@ -22,7 +22,14 @@ from lastkd.data.formats.base import BAD, UNLABELLED, Reading, Source, SourceOpt
 from lastkd.data.formats.skeleton_text import NUM_JOINTS, MalformedError, Recording, parse_skeleton
 from lastkd.data.layouts import Layout, get_layout, layout_hint
 from lastkd.data.manifest import Manifest
-from lastkd.data.ntu import DATASETS, Benchmark, SampleName, benchmark_of, missing_samples
+from lastkd.data.ntu import (
+    DATASETS,
+    KINECT_FPS,
+    Benchmark,
+    SampleName,
+    benchmark_of,
+    missing_samples,
+)
 from lastkd.data.splits import paired_splits
 from lastkd.errors import UserError
 
@@ -53,6 +60,7 @@ class NtuSkeletons(Source):
     help = "NTU's raw .skeleton files (a folder at any depth, or the published zips as they are)"
     takes_several = True
     unit = "files"
+    fps = KINECT_FPS
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -168,7 +176,8 @@ class NtuSkeletons(Source):
             row = self._labels.find(stem)
             if row is None or row.label is None:
                 return Reading(stem, counts={UNLABELLED: 1})
-            return Sample(stem, row.label, where, row.performer, row.camera, row.setup)
+            who = (row.performer, row.camera, row.setup)
+            return Sample(stem, row.label, where, *who, row.fps or 0.0)
         name = SampleName.parse(stem)
         if not self._labelled:
             return Sample(stem, name.label if name is not None else 0, where)

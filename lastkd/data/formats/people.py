@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.data.clip import FloatArray
+from lastkd.data.clip import USUAL_FPS, FloatArray
 from lastkd.data.formats.clip_files import BadClipError
 from lastkd.data.frames import Frame
 from lastkd.data.layouts import Layout
@@ -19,7 +19,6 @@ from lastkd.data.unseen import mark_unseen
 
 MOST_FRAMES = 200_000
 """Between the first and the last frame of a clip: two hours at 30 frames/s."""
-USUAL_FPS = 30.0
 
 BODY_OF = {133: 17, 136: 26, 137: 25}
 """Joints of a whole body (COCO-WholeBody, Halpe, OpenPose) -> the body's, which come first."""

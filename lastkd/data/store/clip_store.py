@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from lastkd.data.clip import USUAL_FPS
 from lastkd.data.layouts import Layout
 from lastkd.data.ntu import DATASETS, Benchmark
 from lastkd.errors import UserError, nearest
@@ -32,6 +33,8 @@ DETAILS_FILE = "details.jsonl"
 CHANNELS = 3
 AUTO_SPLIT = "auto"
 """In place of a split's name: the only one, or the one that is meant."""
+FPS = "fps"
+"""The column of frame rates, in stores in which any is known."""
 COLUMNS = ("offsets", "frames", "bodies", "labels", "performers", "cameras", "setups")
 
 
@@ -73,7 +76,11 @@ class StoreAbout(BaseModel):
 
 @dataclass(frozen=True)
 class ClipStore:
-    """An opened store; `joints` stays on disk until it is read."""
+    """An opened store; `joints` stays on disk until it is read.
+
+    Attributes:
+        fps: each clip's frames per second, `(N,)` float64, 0 where it isn't known.
+    """
 
     path: Path
     layout: Layout
@@ -91,6 +98,7 @@ class ClipStore:
     performers: NDArray[np.int64]
     cameras: NDArray[np.int64]
     setups: NDArray[np.int64]
+    fps: NDArray[np.float64]
     splits: dict[str, dict[str, NDArray[np.int64]]]
     duplicates: dict[str, Duplicates] = field(default_factory=dict)
     equal_clips: int = 0
@@ -121,12 +129,16 @@ class ClipStore:
                     if key.startswith("split."):
                         _, split, part = key.split(".")
                         splits.setdefault(split, {})[part] = file.get_tensor(key)
+                fps = np.zeros(len(about.names))
+                if FPS in file.keys():  # noqa: SIM118 (a file, and no mapping)
+                    fps = file.get_tensor(FPS)
                 slices = {name: file.get_slice(name) for name in ("joints", "present")}
                 shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
                 kinds = {name: one.get_dtype() for name, one in slices.items()}
                 if kinds != {"joints": "F32", "present": "U8"}:
                     raise ValueError(f"its arrays are {kinds}")
             _check(about, columns, splits, shapes)
+            _check_fps(fps, len(about.names))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -143,6 +155,7 @@ class ClipStore:
             benchmark=titles.get(about.benchmark or ""),
             content_hash=about.content_hash,
             names=about.names,
+            fps=fps,
             splits=splits,
             duplicates=about.duplicates,
             equal_clips=about.equal_clips,
@@ -217,6 +230,13 @@ class ClipStore:
         joints: NDArray[np.float32] = rows.reshape(shape).swapaxes(0, 1)
         return joints
 
+    def frames_per_second(
+        self, clips: NDArray[np.int64], otherwise: float = USUAL_FPS
+    ) -> NDArray[np.float64]:
+        """The frame rates of clips `(N,)`, those that aren't known being `otherwise`."""
+        known: NDArray[np.float64] = self.fps[clips]
+        return np.where(known > 0, known, otherwise)
+
     def about(self) -> dict[str, Any]:
         """What the store holds, as plain values (the `--json` of `lastkd info`)."""
         lengths, edges = np.histogram(self.frames, bins=_bins(self.frames))
@@ -232,6 +252,7 @@ class ClipStore:
                 "median": float(np.median(self.frames)),
                 "max": int(self.frames.max()),
             },
+            "frames_per_second": self._frame_rates(),
             "frames_histogram": {"edges": edges.tolist(), "clips": lengths.tolist()},
             "clips_of_class": dict(zip(self.class_names, self._class_counts(), strict=True)),
             "two_body_share": round(float((self.bodies > 1).mean()), 4),
@@ -251,6 +272,12 @@ class ClipStore:
             },
             "content_hash": self.content_hash,
         }
+
+    def _frame_rates(self) -> dict[str, float | None]:
+        """The lowest and the highest known frame rate, and of how many clips none is."""
+        known = self.fps[self.fps > 0]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
+        return {"min": low, "max": high, "unknown": len(self) - len(known)}
 
     def _class_counts(self) -> list[int]:
         counts: list[int] = np.bincount(self.labels, minlength=self.num_classes).tolist()
@@ -355,3 +382,14 @@ def _check(
     for split, parts in splits.items():
         if parts.keys() - {"validation"} != {"train", "test"}:
             raise ValueError(f"split {split} has the parts {', '.join(parts)}")
+
+
+def _check_fps(fps: NDArray[np.float64], count: int) -> None:
+    """
+    Raises:
+        ValueError: the frame rates aren't those of so many clips.
+    """
+    if fps.dtype != np.float64 or fps.shape != (count,):
+        raise ValueError(f"fps is {fps.dtype} of shape {fps.shape}, for {count} clips")
+    if not (np.isfinite(fps).all() and (fps >= 0).all()):
+        raise ValueError("fps has a value that is no frame rate")

@@ -19,7 +19,7 @@ from lastkd.errors import UserError
 
 
 class ClipRow(NamedTuple):
-    """What the store knows of a clip beside its joints."""
+    """What the store knows of a clip beside its joints; `fps` is 0 where it isn't known."""
 
     name: str
     frames: int
@@ -28,6 +28,12 @@ class ClipRow(NamedTuple):
     performer: int
     camera: int
     setup: int
+    fps: float = 0.0
+
+    @property
+    def hashed(self) -> tuple[str | float, ...]:
+        """What the content's hash takes in: all but the frame rate, which no model sees."""
+        return self[:-1]
 
 
 @dataclass
@@ -75,7 +81,7 @@ def pack_clips(clips: Iterable[Clip], layout: Layout) -> Packed:
         joints = clip.joints[:, kept].swapaxes(0, 1)
         rows.append(joints.reshape(-1, V, CHANNELS).astype("<f4", copy=False))
         who = (clip.label, clip.performer, clip.camera, clip.setup)
-        about.append(ClipRow(clip.name, T, len(kept), *who))
+        about.append(ClipRow(clip.name, T, len(kept), *who, clip.fps))
     joined = np.concatenate(rows)
     return Packed(len(about), about, joined, presence(joined))
 

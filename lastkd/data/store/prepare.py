@@ -113,7 +113,7 @@ def prepare(
             writer.take(packed)
             on_progress(writer.samples)
         clips = [
-            Clip(one.name, one.label, _NO_JOINTS, one.performer, one.camera, one.setup)
+            Clip(one.name, one.label, _NO_JOINTS, one.performer, one.camera, one.setup, one.fps)
             for one in writer.clips
         ]
         benchmark = source.benchmark
@@ -124,6 +124,7 @@ def prepare(
             counts=writer.counts,
             benchmark=benchmark.title if benchmark else None,
             name=name or (benchmark.title if benchmark else source.name),
+            fps=source.fps,
         )
         store = ClipStore.open(out)
         return Prepared(store, writer.faults, store.differences(), warnings_of(store))
@@ -214,6 +215,7 @@ def prepare_store(
     split_by: str | Sequence[str] = (),
     name: str | None = None,
     drop_duplicates: bool = False,
+    fps: float | None = None,
 ) -> ClipStore:
     """Turns a source (as `lastkd prepare` takes it) into a packed store, and opens it.
 
@@ -224,6 +226,7 @@ def prepare_store(
         split_by: rules that make the splits, such as `performer` or `share 0.8`.
         name: of the set.
         drop_duplicates: clips that equal an earlier one in every number are left out.
+        fps: frames per second, where neither the table nor the files say it.
 
     Raises:
         UserError: the source is missing, of no known format or malformed, or `out` exists.
@@ -235,6 +238,7 @@ def prepare_store(
         [str(one) for one in sources],
         layout=layout,
         labels=labels,
+        fps=fps,
         replaces_splits=bool(rules),
         synthetic=builtin_set(),
     )

@@ -29,6 +29,7 @@ from lastkd.data.store.clip_store import (
     COLUMNS,
     DETAILS_FILE,
     FORMAT,
+    FPS,
 )
 from lastkd.data.store.duplicates import ContentIndex
 from lastkd.data.store.packing import ClipRow, Packed, pack_clips, presence
@@ -37,6 +38,7 @@ from lastkd.files.json_text import parse_json
 
 JOURNAL_FILE = "parts.jsonl"
 _LOCK_FILE = ".lock"
+_KINDS = {"u": "U8", "i": "I64", "f": "F64"}
 _HEADER_SPACE = 4096  # room for the header, which is known only after the last clip
 
 
@@ -180,7 +182,7 @@ class StoreWriter:
         for clip in packed.clips:
             stop = start + clip.frames * clip.bodies
             self._names[clip.name] = len(self._names)
-            self._digest.update(repr(tuple(clip)).encode())
+            self._digest.update(repr(clip.hashed).encode())
             self._digest.update(packed.rows[start:stop].data)
             self._contents.add(clip, packed.rows[start:stop])
             start = stop
@@ -274,6 +276,7 @@ class StoreWriter:
         counts: Mapping[str, int],
         benchmark: str | None = None,
         name: str = "",
+        fps: float = 0.0,
     ) -> None:
         """Puts the folder in its place.
 
@@ -284,6 +287,7 @@ class StoreWriter:
             counts: what was left out and why.
             benchmark: title of the benchmark whose samples these are.
             name: what people call the set.
+            fps: frames per second of the clips that don't say their own; 0 if unknown.
 
         Raises:
             UserError: there are no clips, or a label has no class name.
@@ -312,7 +316,7 @@ class StoreWriter:
             },
         }
         try:
-            self._write_columns(splits)
+            self._write_columns(splits, fps)
             about |= {"content_hash": self._digest.hexdigest(), "names": list(self._names)}
             with (self._folder / DETAILS_FILE).open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(one) + "\n" for one in self._details)
@@ -331,14 +335,17 @@ class StoreWriter:
         except OSError as error:
             self._failed(error)
 
-    def _write_columns(self, splits: Splits) -> None:
+    def _write_columns(self, splits: Splits, fps: float) -> None:
         sizes = np.array([clip.frames * clip.bodies for clip in self.clips], "<i8")
         columns = {"offsets": np.cumsum(sizes) - sizes}
-        fields = zip(*(clip[1:] for clip in self.clips), strict=True)
+        fields = zip(*(clip.hashed[1:] for clip in self.clips), strict=True)
         columns |= {
             name: np.array(values, "<i8") for name, values in zip(COLUMNS[1:], fields, strict=True)
         }
         tensors: dict[str, NDArray[Any]] = dict(columns)
+        rates = np.array([clip.fps or fps for clip in self.clips], "<f8")
+        if rates.any():
+            tensors[FPS] = rates
         for split, parts in splits.items():
             for part, names in parts.items():
                 found = [self._names[name] for name in names if name in self._names]
@@ -356,7 +363,7 @@ class StoreWriter:
         }
         for name, array in tensors.items():
             self._file.write(array.tobytes())
-            kind = "U8" if array.dtype == np.uint8 else "I64"
+            kind = _KINDS[array.dtype.kind]
             span = [end, end + array.nbytes]
             header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": span}
             end += array.nbytes

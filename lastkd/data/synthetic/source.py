@@ -17,6 +17,7 @@ import numpy as np
 from lastkd.data.clip import Clip, Splits
 from lastkd.data.formats.base import Reading, Source, SourceOptions
 from lastkd.data.layouts import get_layout
+from lastkd.data.ntu import KINECT_FPS
 from lastkd.data.synthetic.actions import ACTIONS, CLOCK_DRAWS, DISTRACTIONS, Action
 from lastkd.data.synthetic.body import (
     ARMS,
@@ -113,6 +114,7 @@ class SyntheticSource(Source):
     def __init__(self, settings: SyntheticSettings | None = None) -> None:
         self.settings = settings or SyntheticSettings()
         self.kind = "synthetic (procedural)"
+        self.fps = KINECT_FPS
         self.layout = get_layout("ntu25")
         self.class_names = tuple(action.name for action in ACTIONS)
         self.counts: dict[str, int] = {}
