@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from checkpoints import untrained
+from estimator_files import film, openpose
 from made_up_sets import annotations, lastkd, synthetic_clips, write_pickle
 from one_set import as_npz
 
@@ -16,7 +19,12 @@ from lastkd.data.clip import Clip
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distill import distill_model
 from lastkd.errors import UserError
-from lastkd.evaluation.checkpoint import evaluate_checkpoint
+from lastkd.evaluation.calibration import softmax
+from lastkd.evaluation.checkpoint import evaluate_checkpoint, view_settings
+from lastkd.evaluation.predict import Predictor
+from lastkd.export.graph import ClipClassifier
+from lastkd.models.checkpoint import read_checkpoint
+from lastkd.models.registry import build_model
 from lastkd.pipeline.settings import sequence_settings
 from lastkd.runs.events import read_events
 from lastkd.train import train_model
@@ -313,9 +321,9 @@ def test_a_store_has_a_name(tmp_path: Path, own: list, options: tuple, name: str
     assert shown.startswith(f"{tmp_path / 'store'}: {name} (pyskl pickle)")
 
 
-def hands(T: int = 30) -> dict[str, Any]:
+def hands(T: int = 30, seed: int = 0) -> dict[str, Any]:
     """A clip of a left hand that rests and a right one that moves; the left one comes late."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     keypoint = 0.1 * rng.normal(size=(2, 1, 21, 3)) + np.zeros((2, T, 21, 3))
     keypoint[1] += np.linspace(0, 2, T)[:, None, None]
     keypoint[0, :12] = 0
@@ -337,6 +345,60 @@ def test_keep_bodies_leaves_left_and_right_in_their_slots(tmp_path: Path) -> Non
     ranked = tmp_path / "moves-most-first"
     assert lastkd("prepare", source, "--out", ranked, "--layout", "hand21").exit_code == 0
     assert ClipStore.open(ranked).clip(0)[:12, 0].any(), "the hand that moves is actor 1"
+
+
+def hands_of_two_classes(share: float) -> list[dict[str, Any]]:
+    """Twenty clips; of a share of them the first hand is absent."""
+    clips = []
+    for at in range(20):
+        clip = hands(seed=at) | {"frame_dir": f"hands-{at}", "label": at % 2}
+        clip["keypoint"][0, : None if at < 20 * share else 12] = 0
+        clips.append(clip)
+    return clips
+
+
+@pytest.mark.parametrize(("share", "clips"), [(0.3, 6), (0.0, 0)])
+def test_a_first_slot_that_is_often_empty_is_said_since_a_student_sees_nothing_there(
+    tmp_path: Path, share: float, clips: int
+) -> None:
+    source = write_pickle(tmp_path / "set.pkl", hands_of_two_classes(share))
+    options = ("--layout", "hand21", "--keep-bodies", "--split-by", "share 0.5")
+    _, about = prepared(tmp_path, source, *options)
+    said = [warning for warning in about["warnings"] if "LAST-E" in warning]
+    assert len(said) == (1 if clips else 0)
+    if clips:
+        assert said[0].startswith(f"body 0 is absent from most of {clips} of 20 clips")
+
+
+def test_kept_slots_mean_the_same_in_evaluation_prediction_and_exported_files(
+    tmp_path: Path,
+) -> None:
+    source = write_pickle(tmp_path / "set.pkl", hands_of_two_classes(0.5))
+    options = ("--layout", "hand21", "--keep-bodies", "--split-by", "share 0.5")
+    prepared(tmp_path, source, *options)
+    store = ClipStore.open(tmp_path / "store")
+    tiny = build_model("last_v2_tiny", 2, store.layout).architecture.for_training()
+    path = untrained(tmp_path / "a.safetensors", store, tiny, keep_bodies=store.keeps_bodies)
+    _, test = store.split("share")
+    evaluated = evaluate_checkpoint(path, store.path).predictions.logits
+    predictor = Predictor(path)
+    exported = ClipClassifier(read_checkpoint(path).build(), view_settings(predictor.info))
+    for at, clip in enumerate(test.tolist()):
+        joints = store.clip(clip)
+        raw = hands_of_two_classes(0.5)[int(store.names[clip].split("-")[1])]["keypoint"]
+        named = Predictor(path, data=store.path)(store.names[clip])
+        new = predictor(raw.transpose(1, 0, 2, 3))
+        with torch.no_grad():
+            graph = exported(exported.fitted(torch.from_numpy(joints))).numpy()
+        np.testing.assert_allclose(graph[0], evaluated[at], atol=1e-4)
+        for prediction in (named, new):
+            np.testing.assert_allclose(prediction.probabilities, softmax(evaluated[at]), atol=1e-4)
+
+
+def test_formats_without_slots_have_none_to_keep(tmp_path: Path) -> None:
+    source = openpose([film("a", 25), film("b", 25)], tmp_path)
+    said = refused(tmp_path, source, "--keep-bodies")
+    assert "in no slots that could be kept; leave out --keep-bodies" in said
 
 
 # ------------------------------------------------------------------------ no command asks for xsub

@@ -35,9 +35,9 @@ def by_store(joints: FloatArray, layout: str, folder: Path) -> dict[str, torch.T
 
 def compare(joints: FloatArray, layout: str, folder: Path) -> None:
     expected = by_store(joints, layout, folder)
-    streams, there = SingleClip(get_layout(layout), SETTINGS)(torch.from_numpy(joints))
+    streams, bodies = SingleClip(get_layout(layout), SETTINGS)(torch.from_numpy(joints))
     M = expected["joint"].shape[-1]
-    assert there[0].tolist() == [True] * M + [False] * (joints.shape[1] - M)
+    assert bodies.tolist() == [M]
     for name, stream in streams.items():
         torch.testing.assert_close(stream[..., :M], expected[name], rtol=1e-4, atol=1e-5)
         assert not stream[..., M:].any()

@@ -31,7 +31,9 @@ class RawClip(NamedTuple):
     joints: FloatArray
 
 
-def clip_of_array(name: str, array: NDArray[Any], layout: Layout) -> RawClip:
+def clip_of_array(
+    name: str, array: NDArray[Any], layout: Layout, *, keep_bodies: bool = False
+) -> RawClip:
     """A clip from an array of joints, by the same steps as `lastkd prepare` takes.
 
     Args:
@@ -39,6 +41,7 @@ def clip_of_array(name: str, array: NDArray[Any], layout: Layout) -> RawClip:
         array: `(T, M, V, C)` or `(T, V, C)`, or in another order of axes that can't be mistaken; x
             and y alone in a flat layout, or with a score; x, y and z in a 3-D one, or with a score.
         layout: of the joints.
+        keep_bodies: bodies stay in their slots, absent or not.
 
     Raises:
         UserError: the array reads as no clip of this layout, or holds nobody.
@@ -50,17 +53,26 @@ def clip_of_array(name: str, array: NDArray[Any], layout: Layout) -> RawClip:
     except AxesError as error:
         raise UserError(f"{name}: {error}") from None
     sample = Sample(name, 0, name)
-    return _clip(reading_of_slots(sample, joints, layout, scores=scores, rules=IN_ORDER))
+    return _clip(
+        reading_of_slots(
+            sample, joints, layout, scores=scores, rules=IN_ORDER, keep_bodies=keep_bodies
+        )
+    )
 
 
 def clips_of_path(
-    path: Path, layout: Layout, *, image_size: tuple[float, float] | None = None
+    path: Path,
+    layout: Layout,
+    *,
+    image_size: tuple[float, float] | None = None,
+    keep_bodies: bool = False,
 ) -> Iterator[RawClip]:
     """The clips of a file or folder: of any format of `lastkd prepare`, or a `.npy` array.
 
     Args:
         layout: that the clips must have.
         image_size: width and height in pixels, where coordinates are shares of them.
+        keep_bodies: bodies stay in their slots, absent or not.
 
     Raises:
         UserError: there is no such file, it is of no known format, or a clip of it can't be read,
@@ -69,7 +81,13 @@ def clips_of_path(
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path")
     if format_of(path) is not None:
-        reader = open_source(str(path), layout=layout, labelled=False, image_size=image_size)
+        reader = open_source(
+            str(path),
+            layout=layout,
+            labelled=False,
+            image_size=image_size,
+            keep_bodies=keep_bodies,
+        )
         alone = len(reader) == 1
         for reading in reader.read(0, len(reader)):
             clip = _clip(reading, str(path) if alone else f"{path}: {reading.name}")
@@ -89,7 +107,8 @@ def clips_of_path(
         raise UserError(f"{path}: can't be read as an array ({reason})") from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: holds several arrays; give one clip's joints")
-    yield clip_of_array(str(path), array, layout)._replace(name=path.name)
+    clip = clip_of_array(str(path), array, layout, keep_bodies=keep_bodies)
+    yield clip._replace(name=path.name)
 
 
 def _clip(reading: Reading, where: str | None = None) -> RawClip:

@@ -124,6 +124,11 @@ def open_source(
         raise UserError(
             f"{paths[1]}: sources of the format {name} don't go together; prepare it by itself"
         )
+    if keep_bodies and not reader.has_slots:
+        raise UserError(
+            f"{first}: its bodies are people as they were found, in no slots that could be kept; "
+            "leave out --keep-bodies, or give arrays whose slots mean something"
+        )
     options = SourceOptions(
         layout=layout,
         dataset=dataset,

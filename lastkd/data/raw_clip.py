@@ -37,7 +37,9 @@ class SingleClip(nn.Module):
         self.register_buffer("parents", torch.tensor(parents), persistent=False)
 
     def forward(self, joints: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Streams `(1, 3, T', V, M)` and which bodies are there at all, `(1, M)`.
+        """Streams `(1, 3, T', V, M)` and the number of bodies `(1,)`, as a store counts them.
+
+        A body that keeps its slot may be absent before one that is there, and counts too.
 
         Args:
             joints: `(T, M, V, 3)` in the data's own unit and coordinates, the bodies chosen and
@@ -45,7 +47,8 @@ class SingleClip(nn.Module):
         """
         centred = self.centred(joints.float())
         x, present = self.resampled(centred)
-        return self.streams(x, present), present.any(dim=0).unsqueeze(0)
+        there = (joints != 0).flatten(2).any(dim=-1).any(dim=0)
+        return self.streams(x, present), _last(there)
 
     def centred(self, joints: Tensor) -> Tensor:
         """`normalise.centre_and_scale`, same shape."""
@@ -140,6 +143,12 @@ def _first(there: Tensor) -> Tensor:
     places = torch.cumsum(torch.ones_like(there, dtype=torch.int64), dim=0) - 1
     place = torch.where(there, places, torch.full_like(places, _LARGE)).amin(dim=0, keepdim=True)
     return torch.where(place < _LARGE, place, torch.zeros_like(place))
+
+
+def _last(there: Tensor) -> Tensor:
+    """Number of the last true element of `(N,)`, counted from 1, `(1,)`; 0 where there is none."""
+    numbers = torch.cumsum(torch.ones_like(there, dtype=torch.int64), dim=0)
+    return (numbers * there).amax(dim=0, keepdim=True)
 
 
 def _mean_length(lines: Tensor, seen: Tensor) -> Tensor:

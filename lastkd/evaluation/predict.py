@@ -116,13 +116,10 @@ class Predictor:
     @torch.no_grad()
     def classify(self, name: str, joints: FloatArray) -> Prediction:
         """The prediction for joints `(T, M, V, 3)` whose bodies are chosen."""
-        streams, there = self.clip(torch.from_numpy(joints))
-        # bodies that keep their slots may come after one that is absent
-        last = (there * torch.arange(1, there.shape[1] + 1)).amax(dim=1)
-        logits = self.model(streams, last)
+        logits = self.model(*self.clip(torch.from_numpy(joints)))
         probabilities = self.calibration.probabilities(logits[0].numpy()).astype(np.float32)
-        bodies = int(joints.any(axis=(0, 2, 3)).sum())
-        return Prediction(name, len(joints), bodies, probabilities, self.class_names)
+        seen = int(joints.any(axis=(0, 2, 3)).sum())
+        return Prediction(name, len(joints), seen, probabilities, self.class_names)
 
     def read(self, clip: ClipInput) -> tuple[str, FloatArray]:
         """A clip's name and its joints `(T, M, V, 3)`; errors as in `__call__`."""
@@ -135,9 +132,9 @@ class Predictor:
         return first
 
     def _clips(self, clip: ClipInput) -> Iterator[tuple[str, FloatArray]]:
-        layout = self.info.layout
+        layout, keep = self.info.layout, self.info.keep_bodies
         if isinstance(clip, np.ndarray):
-            yield clip_of_array("array", clip, layout)
+            yield clip_of_array("array", clip, layout, keep_bodies=keep)
         elif self.store is not None:
             name = str(clip)
             if name not in self.store.names:
@@ -145,7 +142,9 @@ class Predictor:
                 raise UserError(f"{self.store.path}: has no clip {name!r}; {_short(hint)}")
             yield name, self.store.clip(self.store.names.index(name))
         else:
-            yield from clips_of_path(Path(clip), layout, image_size=self.image_size)
+            yield from clips_of_path(
+                Path(clip), layout, image_size=self.image_size, keep_bodies=keep
+            )
 
 
 def predict_clips(

@@ -30,8 +30,7 @@ class ClipClassifier(nn.Module):
 
     def forward(self, joints: Tensor) -> Tensor:
         """Logits `(1, K)` of one clip's `(T, M, V, 3)`, any T from 2 on."""
-        streams, present = self.clip(joints)
-        logits: Tensor = self.model(streams, present.sum(dim=1))
+        logits: Tensor = self.model(*self.clip(joints))
         return logits
 
     def fitted(self, joints: Tensor) -> Tensor:

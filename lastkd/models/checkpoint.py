@@ -49,6 +49,9 @@ class CheckpointInfo(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict, description="of the training run")
     data_hash: str | None = Field(None, description="content hash of the store it was trained on")
     teacher_hash: str | None = Field(None, description="weights hash of its teacher")
+    keep_bodies: bool = Field(
+        False, description="whether its clips' bodies stay in their slots, absent or not"
+    )
     origin: str = Field("lastkd", description="lastkd, or the public file it was converted from")
 
 
@@ -152,7 +155,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Tensor], info: CheckpointInf
         UserError: the disk is full or the folder can't be written.
     """
     tensors = {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
-    metadata = {"lastkd": str(FORMAT), "info": info.model_dump_json()}
+    # versions that don't know the field read whatever they could have written
+    left_out = None if info.keep_bodies else {"keep_bodies"}
+    metadata = {"lastkd": str(FORMAT), "info": info.model_dump_json(exclude=left_out)}
     with replacing(path) as part:
         try:
             save_file(tensors, part, metadata)

@@ -40,9 +40,9 @@ class DeployLastV2(nn.Module):
         """Logits `(1, K)` of one clip.
 
         Args:
-            streams: `joint`, `velocity` and `bone`, each `(1, 3, T, V, M)`. A body that is all
-                zeros in `joint` is absent.
-            bodies: not used.
+            streams: `joint`, `velocity` and `bone`, each `(1, 3, T, V, M)`.
+            bodies: the number of bodies, `(1,)`; the first ones are present. Without it, a body
+                that is all zeros in `joint` is absent.
         """
         folded = []
         for norm, name in zip(self.data_bn, STREAMS, strict=True):
@@ -52,7 +52,12 @@ class DeployLastV2(nn.Module):
         by_body = logits.unflatten(0, (len(STREAMS), -1)).sum(dim=0)
         weight = torch.ones_like(by_body)
         if self.average_present:
-            present = (streams["joint"] != 0).flatten(1, 3).any(dim=1)  # (1, M)
+            joint = streams["joint"]
+            if bodies is None:
+                present = (joint != 0).flatten(1, 3).any(dim=1)  # (1, M)
+            else:
+                counts = torch.as_tensor(bodies, device=joint.device)
+                present = torch.arange(joint.shape[-1], device=joint.device) < counts[:, None]
             weight = present.t().to(by_body.dtype)
         mean: Tensor = (by_body * weight).sum(dim=0, keepdim=True)
         return mean / weight.sum(dim=0, keepdim=True).clamp(min=1)

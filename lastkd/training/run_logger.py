@@ -170,6 +170,7 @@ class RunLogger:
                 "mixed_precision": self.precision,
             },
             data_hash=self.store.content_hash,
+            keep_bodies=self.store.keeps_bodies,
             teacher_hash=soft.identity.weights_hash if (soft := self.soft_labels) else None,
         )
         decide_on_main_process(

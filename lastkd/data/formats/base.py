@@ -95,6 +95,7 @@ class Source(ABC):
             (`{"missing skeletons left out": 302}`).
         benchmark: whose samples these are, where the names or the file say so.
         unit: what its samples are, in words.
+        has_slots: the bodies of a clip lie in slots, which may mean something.
         sequential: a range is best read right after the one before it, in one process.
         fps: frames per second of the clips that don't say their own; 0 where nobody knows it.
         name: what people may call the set: by default the name of its file or folder.
@@ -110,6 +111,7 @@ class Source(ABC):
     counts: dict[str, int]
     benchmark: Benchmark | None = None
     unit: str = "clips"
+    has_slots: bool = True
     sequential: bool = False
     fps: float = 0.0
     name: str = ""

@@ -47,6 +47,7 @@ class EstimatedClips(Source):
     """
 
     takes_several = False
+    has_slots = False
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> EstimatedClips:

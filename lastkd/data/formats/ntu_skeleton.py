@@ -61,6 +61,7 @@ class NtuSkeletons(Source):
     takes_several = True
     unit = "files"
     fps = KINECT_FPS
+    has_slots = False
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

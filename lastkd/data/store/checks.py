@@ -19,6 +19,8 @@ _AS_STEADY = 1.15
 """... and vary by no more than this many times as much."""
 _UPRIGHT = 0.5
 """Mean share of the trunk's length that is along y, below which bodies lie."""
+_MOST_OF_A_CLIP = 0.5
+"""Share of its frames in which body 0 is expected, where bodies keep their slots."""
 
 Points = NDArray[np.float32]
 
@@ -30,6 +32,7 @@ def warnings_of(store: ClipStore) -> list[str]:
         *_split_warnings(store),
         *_duplicate_warnings(store),
         *_label_warnings(store),
+        *_body_warnings(store),
         *(list(_layout_warnings(store.layout, sample)) or _axis_warnings(store.layout, sample)),
     ]
 
@@ -74,6 +77,21 @@ def _label_warnings(store: ClipStore) -> Iterator[str]:
         yield (
             "no clip has the label 0, and every other label is there: the labels seem to count "
             "from 1; subtract 1 from each"
+        )
+
+
+def _body_warnings(store: ClipStore) -> Iterator[str]:
+    """Whether slots that were kept leave a model of one body without anybody to look at."""
+    if not store.keeps_bodies:
+        return
+    seen = np.concatenate(([0], np.cumsum(store.present())))
+    of_first = seen[store.offsets + store.frames] - seen[store.offsets]
+    hidden = int((of_first < _MOST_OF_A_CLIP * store.frames).sum())
+    if hidden:
+        yield (
+            f"body 0 is absent from most of {hidden:,} of {len(store):,} clips, and LAST-E, the "
+            "student, looks at body 0 alone: make one skeleton of both bodies (docs/data.md), or "
+            "prepare again without --keep-bodies"
         )
 
 

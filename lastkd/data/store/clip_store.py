@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from lastkd.data.bodies import KEPT
 from lastkd.data.clip import USUAL_FPS
 from lastkd.data.layouts import Layout
 from lastkd.data.ntu import DATASETS, Benchmark
@@ -174,6 +175,11 @@ class ClipStore:
     def max_bodies(self) -> int:
         return int(self.bodies.max())
 
+    @property
+    def keeps_bodies(self) -> bool:
+        """Whether bodies are in the source's slots, absent or not (`--keep-bodies`)."""
+        return any(fate in KEPT for fate in self.body_choice)
+
     def split_name(self, asked: str = AUTO_SPLIT, preferred: str | None = None) -> str:
         """The name of a split as the store has it.
 
@@ -229,6 +235,12 @@ class ClipStore:
         shape = (M, T, self.layout.num_joints, CHANNELS)
         joints: NDArray[np.float32] = rows.reshape(shape).swapaxes(0, 1)
         return joints
+
+    def present(self) -> NDArray[np.bool_]:
+        """Whether the body of each body-frame is there, `(R,)` in the order of the rows."""
+        with safe_open(self.path / CLIPS_FILE, "np") as file:
+            present: NDArray[np.uint8] = file.get_tensor("present")
+        return present.astype(bool)
 
     def frames_per_second(
         self, clips: NDArray[np.int64], otherwise: float = USUAL_FPS
