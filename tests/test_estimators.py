@@ -217,7 +217,7 @@ def test_columns_come_in_any_order_under_their_usual_names(tmp_path: Path) -> No
             "has no line for any clip: it names 'z.avi', and clips are called 'a'",
         ),
         ("file,label,split\na,1,train\n", "split 'default' has no _val or _test part"),
-        ("file,label,split\na,1,someday\n", "split 'someday' ends neither in _train"),
+        ("file,label,split\na,1,someday\n", "line 2 has 'someday' for a split; write"),
     ],
 )
 def test_a_table_that_does_not_fit_is_a_mistake(tmp_path: Path, text: str, message: str) -> None:
@@ -310,3 +310,63 @@ def test_keypoints_of_a_lifter_get_y_up(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         only_clip(source)[:, 0, :, 1], -clip.joints[:, 0, :, 1] / 250, atol=1e-4
     )
+
+
+# ------------------------------------------------------------------------------ MediaPipe's forms
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5])
+def test_landmarks_may_lie_one_after_the_other(tmp_path: Path, channels: int) -> None:
+    clip = film("wave", 33)
+    source = mediapipe_npy([clip], tmp_path)
+    (file,) = source.rglob("*.npy")
+    rows = np.load(file)
+    T = len(rows)
+    whole = np.concatenate([rows.reshape(T, 33, -1), np.ones((T, 33, 2))], axis=2)
+    np.save(file, whole[..., :channels].reshape(T, -1).astype(np.float32))
+    found = opened(source, [clip])
+    assert (found.kind, found.layout.name) == ("MediaPipe landmarks", "mediapipe33")
+    np.testing.assert_allclose(only_clip(found)[:, 0], in_the_world(clip), atol=1e-5)
+
+
+@pytest.mark.parametrize("write", [mediapipe_image, mediapipe_world])
+def test_a_json_list_of_frames_is_read_as_json_lines_are(tmp_path: Path, write) -> None:
+    clips = [film("wave", 33), film("nod", 33, seed=1)]
+    clips[0].seen[0] = False
+    source = write(clips, tmp_path)
+    expected_joints = [one.clip.joints for one in readings(opened(source, clips)) if one.clip]
+    for file in list(source.rglob("*.jsonl")):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        file.with_suffix(".json").write_text(json.dumps(lines))
+        file.unlink()
+    found = opened(source, clips)
+    assert found.kind == "MediaPipe landmarks"
+    read = [one.clip.joints for one in readings(found) if one.clip]
+    for ours, theirs in zip(read, expected_joints, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+# ------------------------------------------------------------------------------ the table
+
+
+def test_whole_numbers_of_a_spreadsheet_are_numbers(tmp_path: Path) -> None:
+    source = openpose([film("a", 25), film("b", 25)], tmp_path)
+    text = "File Name,label,performer,split\na,0.0,7.0,train\nb,1.0,8.0,test\n"
+    found = open_source(str(source), labels=table(tmp_path, text))
+    assert found.class_names == ("class 0", "class 1")
+    clips = {one.name: one.clip for one in readings(found) if one.clip}
+    assert [clips[name].performer for name in "ab"] == [7, 8]
+
+
+def test_a_split_that_is_no_part_is_named_with_its_line(tmp_path: Path) -> None:
+    source = openpose([film("a", 25), film("b", 25)], tmp_path)
+    text = "file,label,split\na,0,train\nb,1,held out\n"
+    with pytest.raises(UserError, match=r"line 3 has 'held out' for a split; write train, val"):
+        open_source(str(source), labels=table(tmp_path, text))
+
+
+def test_a_video_is_sent_to_an_estimator(tmp_path: Path) -> None:
+    (tmp_path / "wave.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    for path in (tmp_path / "wave.mp4", tmp_path):
+        with pytest.raises(UserError, match=r"a video, of which a pose estimator has yet to make"):
+            open_source(str(path))

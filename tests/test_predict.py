@@ -10,7 +10,7 @@ import pytest
 import torch
 from checkpoints import untrained
 from click.testing import CliRunner
-from estimator_files import FLAT_WRITERS, SIZE, film
+from estimator_files import FLAT_WRITERS, SIZE, film, openpose
 from one_set import as_pickle
 
 import lastkd
@@ -195,3 +195,18 @@ def test_a_pickle_names_each_of_its_clips(nano: Path, raw: Path, tmp_path: Path)
     assert all(clip.name in text for clip in clips)
     with pytest.raises(UserError, match="holds several clips; predict_clips takes them all"):
         lastkd.Predictor(nano)(path)
+
+
+def test_a_clip_of_another_skeleton_is_answered_by_what_the_model_needs(
+    nano: Path, tmp_path: Path
+) -> None:
+    other = openpose([film("x", 18)], tmp_path)
+    with pytest.raises(UserError, match=r"has 25 in 3; give clips of the model's skeleton$"):
+        next(lastkd.predict_clips(nano, [other]))
+
+
+def test_a_store_in_place_of_a_clip_is_answered_by_how_to_name_its_clips(
+    nano: Path, store_path: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"is a prepared store; give --data {store_path} and its"):
+        next(lastkd.predict_clips(nano, [store_path]))

@@ -275,7 +275,7 @@ def test_a_body_that_is_none_is_absent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", [np.int64(2), np.array(2), np.array([2]), [2], np.eye(5)[2], [0, 0, 1, 0]]
+    "label", [2.0, np.int64(2), np.array(2), np.array([2]), [2], np.eye(5)[2], [0, 0, 1, 0]]
 )
 def test_labels_may_be_arrays_and_one_hot(tmp_path: Path, label: Any) -> None:
     assert only_clip(pyskl(tmp_path, annotation(label=label))).label == 2

@@ -53,6 +53,7 @@ def predict(
         return
     for prediction in predictions:
         bodies = "1 body" if prediction.bodies == 1 else f"{prediction.bodies} bodies"
-        click.echo(f"{prediction.name}: {prediction.frames} frames, {bodies}")
+        frames = "1 frame" if prediction.frames == 1 else f"{prediction.frames} frames"
+        click.echo(f"{prediction.name}: {frames}, {bodies}")
         for name, probability in prediction.top(top):
             click.echo(f"  {100 * probability:6.2f} %  {name}")

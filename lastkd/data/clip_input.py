@@ -19,6 +19,7 @@ from lastkd.data.formats.axes import AxesError, arrange, with_scores
 from lastkd.data.formats.base import BODILESS, Reading
 from lastkd.data.layouts import Layout
 from lastkd.data.open_source import format_of, open_source
+from lastkd.data.store.clip_store import holds_store
 from lastkd.errors import UserError
 
 _NUMPY_ERRORS = (OSError, ValueError, EOFError, MemoryError, OverflowError)
@@ -80,6 +81,8 @@ def clips_of_path(
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path")
+    if holds_store(path):
+        raise UserError(f"{path}: is a prepared store; give --data {path} and its clips' names")
     if format_of(path) is not None:
         reader = open_source(
             str(path),

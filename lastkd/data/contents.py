@@ -15,6 +15,7 @@ from lastkd.files.json_text import parse_json
 _MOST_FILES = 2000
 _DEEPEST = 2
 """Lists in lists that are described."""
+_VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".webm", ".wmv")
 _HEAD = 1 << 16
 """Bytes that are looked at of a file."""
 _LARGEST_JSON = 1 << 22
@@ -96,6 +97,8 @@ def _npy(path: Path) -> str:
 
 
 def _text(path: Path, head: bytes) -> str:
+    if path.suffix.lower() in _VIDEOS:
+        return "a video, of which a pose estimator has yet to make skeletons"
     if not head:
         return "an empty file"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")

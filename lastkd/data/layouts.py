@@ -130,8 +130,14 @@ def layout_names() -> list[str]:
     return sorted(path.stem for path in (CONFIGS / "layout").glob("*.yaml"))
 
 
-def layout_hint(joints: int, dimensions: int) -> str:
-    """The way out of a layout that doesn't fit: those of so many joints and dimensions."""
+def layout_hint(joints: int, dimensions: int, asked: str | Layout | None = None) -> str:
+    """The way out of a layout that doesn't fit: those of so many joints and dimensions.
+
+    Args:
+        asked: for which layout; a `Layout` is a model's, to which there is no other.
+    """
+    if isinstance(asked, Layout):
+        return "give clips of the model's skeleton"
     fitting: dict[tuple[str, ...], str] = {}  # of two names for one order, the first
     for name in layout_names():
         layout = get_layout(name)

@@ -5,16 +5,28 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lastkd.data.class_names import numbered_classes
+from lastkd.data.splits import names_part
 from lastkd.errors import UserError, nearest
 
 _COLUMNS = {
-    "file": ("file", "filename", "path", "name", "clip", "video", "sample", "frame_dir"),
+    "file": (
+        "file",
+        "filename",
+        "file_name",
+        "path",
+        "name",
+        "clip",
+        "video",
+        "sample",
+        "frame_dir",
+    ),
     "label": ("label", "class", "action", "category", "class_name", "label_name"),
     "performer": ("performer", "subject", "person", "actor", "participant"),
     "camera": ("camera", "view"),
@@ -23,6 +35,8 @@ _COLUMNS = {
     "height": ("height", "image_height"),
     "fps": ("fps", "frame_rate"),
 }
+_WHOLE = re.compile(r"-?\d{1,9}(\.0*)?", re.ASCII)
+"""Numbers of classes and performers; spreadsheets and pandas write them as 1.0 too."""
 _LARGEST = 2**26
 _LARGEST_LABEL = 9_999
 
@@ -72,11 +86,22 @@ class Manifest:
         return None
 
     def lists(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """`{"xsub_train": [...], ...}` of these clips, as `paired_splits` takes them."""
+        """`{"xsub_train": [...], ...}` of these clips, as `paired_splits` takes them.
+
+        Raises:
+            UserError: a cell names no part.
+        """
         lists: dict[str, list[str]] = {}
         for name in names:
             row = self.find(name)
-            for split, part in row.parts if row is not None else ():
+            if row is None:
+                continue
+            for split, part in row.parts:
+                if not names_part(part):
+                    raise UserError(
+                        f"{self.path}: line {row.line} has {reprlib.repr(part)} for a split; write "
+                        "train, val or test, or make another split by --split-by"
+                    )
                 key = f"{split}_{part}" if split else part
                 lists.setdefault(key, []).append(name)
         return lists
@@ -195,8 +220,8 @@ def _add(rows: dict[str, ManifestRow], path: Path, row: ManifestRow) -> None:
 
 def _labels(texts: Sequence[str]) -> tuple[list[int | None], tuple[str, ...]]:
     """Class indices and names: numbers as they are, names in the order of the alphabet."""
-    if all(text.lstrip("-").isdecimal() and len(text) < 10 for text in texts if text):
-        numbers = [int(text) if text else -1 for text in texts]
+    if all(_WHOLE.fullmatch(text) for text in texts if text):
+        numbers = [int(float(text)) if text else -1 for text in texts]
         labels = [number if 0 <= number <= _LARGEST_LABEL else None for number in numbers]
         return labels, numbered_classes(1 + max((n for n in labels if n is not None), default=0))
     names = sorted({text for text in texts if text})
@@ -206,7 +231,7 @@ def _labels(texts: Sequence[str]) -> tuple[list[int | None], tuple[str, ...]]:
 
 def _numbers(texts: Sequence[str]) -> list[int]:
     """Numbers as they are; other words are numbered from 1 in the order of the alphabet."""
-    if all(text.isdecimal() and len(text) < 10 for text in texts if text):
-        return [int(text) if text else -1 for text in texts]
+    if all(_WHOLE.fullmatch(text) and text[0] != "-" for text in texts if text):
+        return [int(float(text)) if text else -1 for text in texts]
     order = {word: at for at, word in enumerate(sorted({text for text in texts if text}), start=1)}
     return [order.get(text, -1) for text in texts]

@@ -71,6 +71,11 @@ def paired_splits(
     return paired
 
 
+def names_part(text: str) -> bool:
+    """Whether a text is a part's name as `paired_splits` takes it: `train`, `xsub_val`, ..."""
+    return _KEY.fullmatch(text) is not None
+
+
 def name_list(value: Any, order: Mapping[str, int]) -> list[str] | None:
     """The clip names in a list, array, tuple or set; None where it holds anything else.
 

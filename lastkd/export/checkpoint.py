@@ -217,10 +217,7 @@ def _compared(
         joints = classifier.fitted(clips.test(number, count))
         ours = run(joints)
         seen = clips.evaluation(number, count)
-        if seen is None:
-            streams, present = classifier.clip(joints)
-            seen = streams, present.sum(dim=1)
-        theirs = model(*seen)
+        theirs = model(*(classifier.clip(joints) if seen is None else seen))
         label = clips.label(number, count)
         same += int(ours.argmax() == theirs.argmax())
         right += int(ours.argmax() == label)
@@ -262,8 +259,7 @@ def _oracle(classifier: ClipClassifier, model: nn.Module) -> Runner:
 
     @torch.no_grad()
     def run(joints: Tensor) -> Tensor:
-        streams, present = classifier.clip(joints)
-        logits: Tensor = model(streams, present.sum(dim=1))
+        logits: Tensor = model(*classifier.clip(joints))
         return logits
 
     return run

@@ -149,5 +149,6 @@ def settled(
 
 
 def fault(sample: Sample, what: str) -> Reading:
-    """A bad sample, in a sentence that names it."""
-    return Reading(sample.name, counts={BAD: 1}, fault=f"{sample.where} {what}; mend it")
+    """A bad sample, in a sentence that names it and, where `what` has no way out, one."""
+    way_out = "" if "; " in what else "; mend it"
+    return Reading(sample.name, counts={BAD: 1}, fault=f"{sample.where} {what}{way_out}")

@@ -106,7 +106,7 @@ class EstimatedClips(Source):
             raise UserError(
                 f"{self._root}: its skeletons have {joints} joints in {dimensions} dimensions, and "
                 f"layout {layout.name} has {layout.num_joints} in {layout.dimensions}; "
-                f"{layout_hint(joints, dimensions)}"
+                f"{layout_hint(joints, dimensions, self._options.layout)}"
             )
         return layout
 

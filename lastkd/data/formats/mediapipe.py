@@ -1,7 +1,8 @@
-"""MediaPipe's pose landmarks: JSON lines, a frame a line, or a `.npy` array, a file a clip.
+"""MediaPipe's pose landmarks, a file a clip: JSON lines, a JSON list or a `.npy` array of frames.
 
 A line is a list of 33 landmarks `{"x", "y", "z", "visibility"}` (or of 3 to 5 numbers each), or an
-object that has them as `pose_landmarks` or `pose_world_landmarks`; an array is `(T, 33, 3 to 5)`.
+object that has them as `pose_landmarks` or `pose_world_landmarks`; an array is `(T, 33, 3 to 5)`
+or `(T, 99)`, `(T, 132)` or `(T, 165)`.
 Landmarks in the world are metres round the middle of the hips, with y down and z away from the
 camera's back: both are turned round. Those in the image are shares of its width and height.
 """
@@ -36,6 +37,8 @@ from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
 
 LANDMARKS = 33
+_FLATTENED = tuple(LANDMARKS * channels for channels in (3, 4, 5))
+"""Numbers of a frame whose landmarks lie one after the other."""
 _HIPS = (23, 24)
 _CENTRED = 0.1
 """Metres; the middle of the hips is nearer to 0 than this in the world, and never in an image."""
@@ -46,12 +49,14 @@ _TURNED = np.array([1, -1, -1], np.float32)
 class MediaPipeLandmarks(EstimatedClips):
     """A folder of MediaPipe's landmarks, or those of one video."""
 
-    help = "MediaPipe's pose landmarks (.jsonl or .npy of each video, in the world or the image)"
+    help = "MediaPipe's pose landmarks (.jsonl, .json or .npy of each video, in world or image)"
     kind = "MediaPipe landmarks"
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
         if any(_is_line(head) for head in heads(path, ".jsonl")):
+            return True
+        if any(_is_list(head) for head in heads(path, ".json")):
             return True
         if path.is_file() and path.suffix != ".npy":
             return False
@@ -59,19 +64,22 @@ class MediaPipeLandmarks(EstimatedClips):
 
     @classmethod
     def find(cls, root: Path) -> list[ClipFiles]:
-        lines = clip_a_file(root, ".jsonl")
-        return unique_names([*lines, *clip_a_file(root, ".npy")])
+        clips = [*clip_a_file(root, ".jsonl"), *clip_a_file(root, ".npy")]
+        return unique_names(clips or clip_a_file(root, ".json"))
 
     def people(self, clip: ClipFiles) -> People:
         (file,) = clip.files
         if file.endswith(".npy"):
             poses = _array(file)[:20]  # assembled whole below; these tell the layout
             return people_of_frames([(at, self._frame(pose)) for at, pose in enumerate(poses)])
-        frames = []
-        for number, line in enumerate(read_limited(file).split(b"\n")):
-            if line.strip():
-                frames.append((number, self._of_line(decode(line))))
-        return people_of_frames(frames)
+        text = read_limited(file)
+        if file.endswith(".json"):
+            values = decode(text)
+            if not isinstance(values, list):
+                raise BadClipError("has a file that isn't a list of frames")
+            return people_of_frames([(at, self._of_line(one)) for at, one in enumerate(values)])
+        lines = [(at, line) for at, line in enumerate(text.split(b"\n")) if line.strip()]
+        return people_of_frames([(at, self._of_line(decode(line))) for at, line in lines])
 
     def _dimensions(self) -> int | None:
         """Those that were asked for by --layout."""
@@ -159,6 +167,8 @@ def _array(file: str) -> FloatArray:
         array = rows.read(0, len(rows)).astype(np.float32)
     except UserError as error:
         raise BadClipError(f"can't be read: {error}") from None
+    if array.ndim == 2 and array.shape[1] in _FLATTENED:
+        array = array.reshape(len(array), LANDMARKS, -1)
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or array.shape[2] != LANDMARKS or not 3 <= array.shape[3] <= 5:
@@ -178,6 +188,15 @@ def _is_line(head: bytes) -> bool:
     return False
 
 
+def _is_list(head: bytes) -> bool:
+    """Whether a JSON file begins as a list of frames with landmarks."""
+    start = b"".join(head[:200].split())
+    named = b'"pose_landmarks"' in head or b'"pose_world_landmarks"' in head
+    if start.startswith(b"[{"):
+        return named
+    return start.startswith((b"[[{", b"[[[{", b"[[]")) and b'"visibility"' in head
+
+
 def _arrays(path: Path) -> Iterator[str]:
     return (file for _, files in files_below(path, ".npy") for file in files)
 
@@ -189,4 +208,6 @@ def _is_array(file: str | None) -> bool:
         shape = open_npy(Path(file)).shape
     except UserError:
         return False
+    if len(shape) == 2:
+        return shape[1] in _FLATTENED
     return len(shape) in (3, 4) and shape[-2] == LANDMARKS and 3 <= shape[-1] <= 5

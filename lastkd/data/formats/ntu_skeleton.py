@@ -146,7 +146,7 @@ class NtuSkeletons(Source):
         if layout.num_joints != count:
             raise UserError(
                 f"{self._shown(0)}: has {count} joints, and layout {layout.name} has "
-                f"{layout.num_joints}; {layout_hint(count, 3)}"
+                f"{layout.num_joints}; {layout_hint(count, 3, asked)}"
             )
         return layout
 

@@ -70,6 +70,7 @@ class PysklPickle(Source):
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
         self.kind = "pyskl pickle" if len(paths) == 1 else f"{len(paths)} pyskl pickles"
+        self._asked = options.layout
         self.layout = get_layout(options.layout or "ntu25")
         self.counts: dict[str, int] = {}
         self._keep_bodies = options.keep_bodies
@@ -104,7 +105,9 @@ class PysklPickle(Source):
             annotations, split = content.get("annotations"), content.get("split") or {}
         if isinstance(annotations, StoredArray) and annotations.dtype.kind == "O":
             annotations = annotations.read().reshape(-1).tolist()
-        if not isinstance(annotations, list | tuple) or not annotations:
+        if isinstance(annotations, list | tuple) and not annotations:
+            raise UserError(f"{path}: its list of annotations is empty; add each clip's")
+        if not isinstance(annotations, list | tuple):
             raise UserError(
                 f"{path}: has no list of annotations, it holds {describe_value(content)}; give a "
                 "pickle in pyskl's form, {'split': ..., 'annotations': [...]}"
@@ -170,9 +173,10 @@ class PysklPickle(Source):
         seen = ~(values[..., :2] == -1).all(axis=-1)
         lowest = float(np.nanmin(values[seen][:, 2], initial=0.0))
         if lowest < 0:
+            hint = layout_hint(self.layout.num_joints, 3, self._asked)
             raise UserError(
                 f"{self._files[at]}: clip {self._names[at]!r} has {lowest:.3g} for a score, so its "
-                f"third channel is a coordinate; {layout_hint(self.layout.num_joints, 3)}"
+                f"third channel is a coordinate; {hint}"
             )
 
     def _tell_classes(self, options: SourceOptions) -> None:
@@ -261,7 +265,7 @@ class PysklPickle(Source):
                     f"has {channels} channels, where the layout {layout.name} has "
                     f"{layout.dimensions} dimensions"
                 )
-            return f"{problem}; {layout_hint(joints, dimensions)}"
+            return f"{problem}; {layout_hint(joints, dimensions, self._asked)}"
         return None
 
     def _read(self, at: int) -> Reading:
@@ -336,6 +340,8 @@ def _label(annotation: Annotation) -> int | None:
             label = label[0]
         elif list(label).count(1) == 1 and all(value in (0, 1) for value in label):
             label = list(label).index(1)
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
     if _is_count(label) and int(label) <= LARGEST_LABEL:
         return int(label)
     return None
