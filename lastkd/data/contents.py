@@ -97,10 +97,10 @@ def _npy(path: Path) -> str:
 
 
 def _text(path: Path, head: bytes) -> str:
-    if path.suffix.lower() in _VIDEOS:
-        return "a video, of which a pose estimator has yet to make skeletons"
     if not head:
         return "an empty file"
+    if path.suffix.lower() in _VIDEOS:
+        return "a video, of which a pose estimator has yet to make skeletons"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] in (b"{", b"["):
         return _json(path, start)
