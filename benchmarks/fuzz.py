@@ -361,6 +361,7 @@ READERS: dict[str, Reader] = {
             "ultralytics": (pose_files.ultralytics, ("set/a.json",)),
             "ultralytics-txt": (pose_files.ultralytics_txt, ("set/a_0.txt", "set/a_1.txt")),
             "mediapipe": (pose_files.mediapipe, ("set/a.jsonl",)),
+            "mediapipe-json": (pose_files.mediapipe_json, ("set/a.json",)),
             "mediapipe-npy": (pose_files.mediapipe_npy, ("set/a.npy",)),
             "table": (pose_files.csv_table, ("labels.csv",)),
         }.items()

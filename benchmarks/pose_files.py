@@ -17,9 +17,9 @@ UCLA_CLIPS = ("a01_s01_e00_v01", "a02_s01_e00_v03")
 
 def labels(clips: Sequence[str] = CLIPS) -> bytes:
     """A table: every second clip tests."""
-    lines = ["file,label,performer,split,width,height"]
+    lines = ["file,label,performer,split,width,height,fps"]
     for at, clip in enumerate(clips):
-        lines.append(f"{clip},{at % 2},{1 + at % 2},{'test' if at % 2 else 'train'},640,480")
+        lines.append(f"{clip},{at % 2},{1 + at % 2},{'test' if at % 2 else 'train'},640,480,25")
     return "\n".join(lines).encode()
 
 
@@ -92,15 +92,25 @@ def ultralytics_txt(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files
 
 
 def mediapipe(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    content = b"\n".join(_landmarks(frames))
+    return {"labels.csv": labels(clips), **{f"set/{clip}.jsonl": content for clip in clips}}
+
+
+def mediapipe_json(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
+    content = b"[" + b",".join(_landmarks(frames)) + b"]"
+    return {"labels.csv": labels(clips), **{f"set/{clip}.json": content for clip in clips}}
+
+
+def _landmarks(frames: int) -> list[bytes]:
     lines = []
     for frame in range(frames):
         points = [
             {"x": x / 640, "y": y / 480, "z": 0.1, "visibility": score}
             for x, y, score in rows(33, frame)
         ]
-        lines.append(_dump({"pose_landmarks": points, "width": 640, "height": 480}))
-    content = b"\n".join(lines)
-    return {"labels.csv": labels(clips), **{f"set/{clip}.jsonl": content for clip in clips}}
+        about = {"width": 640, "height": 480, "timestamp_ms": 40 * frame}
+        lines.append(_dump({"pose_landmarks": points, **about}))
+    return lines
 
 
 def mediapipe_npy(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
