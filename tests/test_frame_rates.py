@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
+from lastkd.data.open_source import open_source
 from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
 from lastkd.data.store.writer import StoreWriter
 from lastkd.errors import UserError
@@ -61,6 +62,20 @@ def test_the_table_says_it_before_the_option(tmp_path: Path) -> None:
     table = "file,label,fps\na,0,25\nb,1,\n"
     assert prepared(source, tmp_path / "s", table).fps.tolist() == [25, 0]
     assert prepared(source, tmp_path / "t", table, "--fps", 50).fps.tolist() == [25, 50]
+
+
+@pytest.mark.parametrize(
+    ("text", "fps"), [("29.97", 29.97), ("29,97", 29.97), ("0", None), ("fast", None)]
+)
+def test_the_table_may_have_decimal_commas(tmp_path: Path, text: str, fps: float | None) -> None:
+    source = openpose([film("a", 25), film("b", 25)], tmp_path)
+    table = f"file;label;fps\na;0;{text}\nb;1;25\n"
+    if fps is None:
+        (tmp_path / "l.csv").write_text(table)
+        with pytest.raises(UserError, match=rf"line 2 has '{text}' for fps; give a number above 0"):
+            open_source(str(source), labels=tmp_path / "l.csv")
+    else:
+        assert prepared(source, tmp_path / "s", table).fps.tolist() == [fps, 25]
 
 
 def test_an_estimator_that_looked_at_every_second_frame_halves_it(tmp_path: Path) -> None:

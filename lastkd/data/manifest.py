@@ -176,7 +176,7 @@ def _row(
     def positive(name: str) -> float | None:
         text = cells.get(name, "")
         try:
-            value = float(text) if text else None
+            value = float(text.replace(",", ".")) if text else None
         except ValueError:
             value = -1.0
         if value is not None and not 0 < value < 1e6:
