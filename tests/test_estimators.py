@@ -262,6 +262,14 @@ def test_one_bad_file_is_one_bad_clip(tmp_path: Path, text: bytes, message: str)
     assert "clip 'bad'" in fault and message in fault
 
 
+def test_a_first_clip_of_another_skeleton_is_one_bad_clip(tmp_path: Path) -> None:
+    clips = [film("a", 18), film("b", 25, seed=1), film("c", 25, seed=2)]
+    done = prepare(opened(openpose(clips, tmp_path), clips), tmp_path / "store")
+    assert done.store.layout.name == "body25" and done.store.names == ("b", "c")
+    (fault,) = done.faults
+    assert "clip 'a' has skeletons of 18 joints in 2 dimensions, where the others have 25" in fault
+
+
 def test_nan_that_python_writes_is_a_joint_that_was_not_seen(tmp_path: Path) -> None:
     clip = film("wave", 25)
     clip.joints[4, 0, 3] = np.nan

@@ -71,6 +71,13 @@ def test_a_damaged_file_of_nw_ucla_is_one_bad_clip(
     assert len(done.store) == 3 and message in fault and "a01_s05_e00_v01.json" in fault
 
 
+def test_an_action_that_nw_ucla_does_not_have_is_named(tmp_path: Path, clips: list[Clip]) -> None:
+    folder = ucla_folder(tmp_path, clips[:3])
+    (folder / "all_sqe" / "a07_s05_e00_v01.json").write_text("{}")
+    (fault,) = prepare(open_source(str(folder)), tmp_path / "store").faults
+    assert "is of action 7, and NW-UCLA has 1, 2, 3, 4, 5, 6, 8, 9, 11, 12; take it out" in fault
+
+
 @pytest.mark.parametrize("ending", ["_data.npy", "_data_joint.npy"])
 def test_st_gcn_arrays_are_those_of_last_under_other_names(
     tmp_path: Path, clips: list[Clip], ending: str

@@ -304,6 +304,17 @@ def test_texts_of_other_kinects_have_their_layout(tmp_path: Path, joints: int, l
     assert clip.joints.shape == (20, 1, joints, 3)
 
 
+def test_a_first_text_of_another_sensor_is_one_bad_clip(tmp_path: Path) -> None:
+    for performer, joints in enumerate((25, 20, 20, 20), start=1):
+        name = f"S001C001P{performer:03}R001A001.skeleton"
+        (tmp_path / name).write_text(text_of(joints))
+    source = open_source(str(tmp_path))
+    assert source.layout.name == "kinect20"
+    faults = [reading.fault for reading in source.read(0, len(source))]
+    assert faults[0] is not None and "has 25 joints, not 20" in faults[0]
+    assert faults[1:] == [None] * 3
+
+
 def test_another_order_of_20_joints_is_named(tmp_path: Path) -> None:
     (tmp_path / "S001C001P001R001A001.skeleton").write_text(text_of(20))
     assert open_source(str(tmp_path), layout="msr20").layout.name == "msr20"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import reprlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from lastkd.data.manifest import ManifestRow
 from lastkd.data.splits import check_against, only_known, paired_splits
 from lastkd.errors import UserError
 
+_LOOKED_AT, _MOST_LOOKED_AT = 5, 20
+"""Clips that decide on the layout, and among how many they are looked for."""
 _LARGEST_SHARE = 4.0
 """Of an image; joints may be guessed a little outside it, and no person is so few pixels wide."""
 
@@ -78,9 +81,10 @@ class EstimatedClips(Source):
         self._tell_labels()
 
     def _find_layout(self) -> Layout:
-        """The layout that was asked for, or the one of the first clip that shows anybody."""
+        """The layout that was asked for, or that of most of the first clips that show anybody."""
         problem = "shows nobody in its first clips"
-        for clip in self._clips[:20]:
+        found: Counter[tuple[int, int]] = Counter()
+        for clip in self._clips[:_MOST_LOOKED_AT]:
             try:
                 joints = self.people(clip).joints
             except (BadClipError, OSError) as error:
@@ -88,7 +92,11 @@ class EstimatedClips(Source):
                 continue
             if joints.ndim == 3 and joints.size:
                 count = int(joints.shape[1])
-                return self._layout_of(BODY_OF.get(count, count), int(joints.shape[2]))
+                found[BODY_OF.get(count, count), int(joints.shape[2])] += 1
+                if found.total() == _LOOKED_AT:
+                    break
+        if found:
+            return self._layout_of(*found.most_common(1)[0][0])
         if self._options.layout is not None:
             return get_layout(self._options.layout)
         raise UserError(f"{self._root}: {problem}; check what the estimator wrote")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from lastkd.errors import UserError
 
 MISSING = "missing skeletons left out"
 ELSEWHERE = "samples of another set left out"
+_LOOKED_AT = 5
+"""Texts that decide on the layout."""
 _LAYOUTS = {25: "ntu25", 20: "kinect20", 32: "azure32"}
 """By the number of joints of a text."""
 
@@ -132,16 +135,16 @@ class NtuSkeletons(Source):
             self.class_names = ("",)
 
     def _find_layout(self, asked: str | Layout | None) -> Layout:
-        """The layout that was asked for, or that of the first text with a body in it."""
-        count = NUM_JOINTS
-        for _, where, number in self._samples[:5]:
+        """The layout that was asked for, or that of most of the first texts with a body."""
+        found: Counter[int] = Counter()
+        for _, where, number in self._samples[:_LOOKED_AT]:
             try:
                 recording = parse_skeleton(self._places[number].read(where))
             except (BadSampleError, MalformedError):
                 continue
             if recording.tracks:
-                count = recording.num_joints
-                break
+                found[recording.num_joints] += 1
+        count = found.most_common(1)[0][0] if found else NUM_JOINTS
         layout = get_layout(asked or _LAYOUTS[count])
         if layout.num_joints != count:
             raise UserError(

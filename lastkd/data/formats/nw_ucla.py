@@ -81,11 +81,13 @@ class NwUclaJson(Source):
 
     def _read(self, file: Path) -> Reading:
         match = _NAME.fullmatch(file.stem)
-        action = int(match["action"]) if match else -1
-        if match is None or action not in ACTIONS:
-            return fault(
-                Sample(file.stem, 0, str(file)), "has no name such as a01_s01_e00_v01.json"
-            )
+        nameless = Sample(file.stem, 0, str(file))
+        if match is None:
+            return fault(nameless, "has no name such as a01_s01_e00_v01.json")
+        action = int(match["action"])
+        if action not in ACTIONS:
+            known = ", ".join(map(str, ACTIONS))
+            return fault(nameless, f"is of action {action}, and NW-UCLA has {known}; take it out")
         label = list(ACTIONS).index(action)
         who = (int(match["performer"]), int(match["view"]))
         sample = Sample(file.stem, label, str(file), *who)
