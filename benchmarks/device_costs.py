@@ -15,9 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,8 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import pretended_cuda
 
-from lastkd.distributed import gradients
-from lastkd.distributed.gradients import GradientAverage
+from lastkd.distributed.replica import Replica
 from lastkd.models import STREAMS, SkeletonModel, get_architecture
 from lastkd.models.registry import build_model
 from lastkd.settings.resolve import resolve
@@ -39,6 +37,8 @@ from lastkd.training.optimiser import make_optimizer
 MODELS = ("last_e_nano", "last_e_small", "last_e_base", "last_e_large", "last_v2_base")
 CLASSES = 60
 Costs = dict[str, float]
+FEW_CLIPS, FEW_FRAMES = 2, 8
+"""Enough where costs don't depend on them."""
 TENSORS_PER_JOIN = 128
 """How many tensors one kernel of `torch.cat` takes."""
 
@@ -92,28 +92,41 @@ def training_costs(name: str, clips: int, frames: int) -> dict[str, Costs]:
     return costs
 
 
-def averaging_costs(name: str) -> Costs:
-    """What several processes add to a step of one model; the collective counts as one launch."""
-    with pretended_cuda.device(values=False) as counts:
-        model = build_model(get_architecture(name).for_training(), CLASSES).to("cuda")
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        group = SimpleNamespace(
-            broadcast=lambda tensor, src: None, all_reduce=lambda x: counts.launch("all_reduce", x)
-        )
-        with (
-            patch.object(gradients, "dist", group),
-            patch.object(gradients, "gather_objects", lambda accelerator, value: [value, value]),
-        ):
-            average = GradientAverage(SimpleNamespace(num_processes=2), model)  # type: ignore[arg-type]
-            average()  # only the first step asks which parameters have gradients
+def processes_costs(name: str) -> Costs:
+    """What several processes add to a step of one model, as a `Replica` has it.
+
+    It is the difference to a step of the model by itself; a collective counts as one launch.
+    """
+    with pretended_cuda.device() as counts, pretended_cuda.two_processes() as accelerator:
+        model = build_model(get_architecture(name).for_training(), CLASSES).train()
+        replica = Replica(accelerator, model)
+        streams, bodies, labels = made_up_batch(FEW_CLIPS, FEW_FRAMES)
+
+        def step(forward: Callable[..., Tensor]) -> None:
+            with torch.autocast("cuda", torch.float16):
+                logits = forward(streams, bodies)
+            F.cross_entropy(logits.float(), labels).backward()
+
+        step(replica)
+        replica.average_gradients()  # only the first step compares processes
+        costs: list[Costs] = []
+        for forward in (model, replica):
+            model.zero_grad()
             counts.reset()
-            average()
+            step(forward)
+            if forward is replica:
+                replica.average_gradients()
+            costs.append(
+                {
+                    "launches": counts.launches.total(),
+                    "bytes": counts.bytes.total(),
+                    "waits": counts.waits.total(),
+                }
+            )
+        alone, together = costs
         joining = -(-len(list(model.parameters())) // TENSORS_PER_JOIN) - 1
-        return {
-            "launches": counts.launches.total() + joining,
-            "bytes": counts.bytes.total(),
-            "waits": counts.waits.total(),
+        return {key: together[key] - alone[key] for key in alone} | {
+            "launches": together["launches"] - alone["launches"] + joining
         }
 
 
@@ -153,7 +166,7 @@ def main() -> None:
     result: dict[str, dict[str, Costs]] = {}
     for name in options.models:
         result[name] = training_costs(name, options.batch_size, options.frames)
-        result[name]["processes"] = averaging_costs(name)
+        result[name]["processes"] = processes_costs(name)
         if get_architecture(name).family == "last_v2":
             result[name]["inference"] = inference_costs(name, options.batch_size, options.frames)
     if options.json:

@@ -1,8 +1,9 @@
-"""Run on every rank by test_launch.py: trains, and writes a digest of the rank's parameters."""
+"""Run on every rank by test_launch.py: trains, and says what the rank's student has become."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -19,11 +20,13 @@ def main(store: Path, folder: Path) -> None:
     settings = resolve(TrainSettings, options)
     run = TrainingRun([settings], ClipStore.open(store), None, accelerator, [folder])
     run.run()
+    (student,) = run.students
     digest = hashlib.sha256()
-    for parameter in run.students[0].model.parameters():
+    for parameter in student.model.parameters():
         digest.update(parameter.detach().numpy().data)
-    (folder / f"rank{accelerator.process_index}").write_text(digest.hexdigest())
-    del run
+    outcome = {"wrapped": type(student.replica.module).__name__, "digest": digest.hexdigest()}
+    (folder / f"rank{accelerator.process_index}").write_text(json.dumps(outcome))
+    del run, student
     leave(accelerator)
 
 

@@ -5,28 +5,29 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pretended_cuda
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from lastkd.distributed import gradients
 from lastkd.distributed.accelerator import make_accelerator
-from lastkd.distributed.gradients import GradientAverage
+from lastkd.distributed.replica import Replica
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.losses import LOSSES
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.models.registry import build_model
 from lastkd.runs.events import read_events
 from lastkd.runs.folder import Position
-from lastkd.settings.architecture import get_architecture
+from lastkd.settings.architecture import STREAMS, get_architecture
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings
 from lastkd.training import student
@@ -170,26 +171,41 @@ def test_views_made_in_main_memory_arrive_without_a_wait(
 
 
 @pytest.mark.parametrize("name", ["last_e_nano", "last_e_large", "last_v2_base"])
-def test_processes_average_gradients_in_at_most_ten_launches(
-    name: str, device: pretended_cuda.Counts, monkeypatch: pytest.MonkeyPatch
+def test_processes_add_at_most_ten_launches_a_step(
+    name: str, device: pretended_cuda.Counts
 ) -> None:
-    model = build_model(get_architecture(name).for_training(), 60).to("cuda")
-    expected = []
-    for number, parameter in enumerate(model.parameters()):
-        parameter.grad = torch.full_like(parameter, number)
-        expected.append(number)
-    reduced: list[int] = []
-    monkeypatch.setattr(gradients.dist, "broadcast", lambda tensor, src: None)
-    monkeypatch.setattr(
-        gradients.dist, "all_reduce", lambda x: (reduced.append(x.numel()), x.mul_(2))
-    )
-    monkeypatch.setattr(gradients, "gather_objects", lambda accelerator, value: [value, value])
-    average: Any = GradientAverage(SimpleNamespace(num_processes=2), model)  # type: ignore[arg-type]
-    average()
-    device.reset()
-    average()
-    assert reduced == 2 * [sum(parameter.numel() for parameter in model.parameters())]
-    joining = -(-len(expected) // 128) - 1  # a kernel that concatenates takes 128 tensors
-    assert device.launches.total() + joining <= 10
-    assert not device.waits
-    assert [float(parameter.grad.mean()) for parameter in model.parameters()] == expected
+    with pretended_cuda.two_processes() as accelerator:
+        model = build_model(get_architecture(name).for_training(), 60)
+        replica = Replica(accelerator, model)
+        assert isinstance(replica.module, DistributedDataParallel)
+        streams = {stream: torch.randn(2, 3, 8, 25, 2).to("cuda") for stream in STREAMS}
+
+        def passes(forward: Callable[..., Tensor]) -> tuple[Counter[str], list[Tensor]]:
+            """Launches of a forward and backward pass, and the gradients."""
+            model.zero_grad()
+            device.reset()
+            with torch.autocast("cuda", torch.float16):
+                logits = forward(streams, np.ones(2, dtype=np.int64))
+            logits.float().square().sum().backward()
+            return device.launches.copy(), [
+                x.grad for x in model.parameters() if x.grad is not None
+            ]
+
+        torch.manual_seed(0)
+        passes(replica)
+        replica.average_gradients()  # the first step exchanges buffers and compares processes
+        torch.manual_seed(0)
+        launches_alone, expected = passes(model)
+        torch.manual_seed(0)
+        launches, gradients = passes(replica)
+        assert launches == launches_alone
+        assert all(map(torch.equal, gradients, expected))
+        device.reset()
+        replica.average_gradients()
+        joining = -(-len(expected) // 128) - 1  # a kernel that concatenates takes 128 tensors
+        assert device.launches["allreduce_"] == 1
+        assert device.launches.total() + joining <= 10
+        assert not device.waits
+        # the group has this process alone, so that the mean of two is half of its gradient
+        halves = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        assert all(torch.equal(half, one / 2) for half, one in zip(halves, expected, strict=True))

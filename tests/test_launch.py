@@ -74,13 +74,14 @@ def test_torchrun_trains_in_two_processes(tmp_path: Path, store_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_parameters_stay_equal_across_the_ranks(tmp_path: Path, store_path: Path) -> None:
+def test_students_in_ddp_stay_equal_across_the_ranks(tmp_path: Path, store_path: Path) -> None:
     worker = Path(__file__).with_name("rank_digest.py")
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), str(worker)]
     code, out = ran([*command, str(store_path), str(tmp_path / "run")], tmp_path)
     assert code == 0, out
-    first, second = ((tmp_path / "run" / f"rank{rank}").read_text() for rank in (0, 1))
+    first, second = (json.loads((tmp_path / "run" / f"rank{rank}").read_text()) for rank in (0, 1))
     assert first == second
+    assert first["wrapped"] == "DistributedDataParallel"
 
 
 @pytest.mark.slow

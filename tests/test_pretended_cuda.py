@@ -59,6 +59,14 @@ def test_launches_and_bytes_are_those_of_operators_that_are_no_views() -> None:
         assert counts.bytes.total() == 2 * 3 * 8 * 4
 
 
+def test_an_expanded_axis_is_read_once() -> None:
+    with pretended_cuda.device() as counts:
+        row = torch.ones(1, 4).to("cuda")
+        counts.reset()
+        row.expand(8, 4).clone()
+        assert counts.bytes["clone"] == 4 * (4 + 32)
+
+
 def test_waits_are_noticed_and_pinned_copies_do_not_wait() -> None:
     with pretended_cuda.device() as counts:
         x = torch.ones(4).to("cuda")

@@ -11,7 +11,6 @@ import torch
 import torch.distributed
 from accelerate import Accelerator, PartialState
 from accelerate.utils import GradientAccumulationPlugin
-from torch import nn
 
 from lastkd.distributed.stop_requests import Stopped, end_if_orphaned
 from lastkd.errors import UserError
@@ -51,17 +50,6 @@ def make_accelerator(accumulation: int = 1, mixed_precision: str | None = None) 
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return accelerator
-
-
-def prepared(accelerator: Accelerator, model: nn.Module) -> nn.Module:
-    """`model` on its device, with its forward pass under autocast and logits in float32.
-
-    Several processes exchange gradients by a `GradientAverage` and not by DDP. Buffers aren't
-    exchanged: training reads no running statistics, and only the main process's are ever evaluated
-    or saved.
-    """
-    on_device: nn.Module = accelerator.prepare_model(model, evaluation_mode=True)
-    return on_device
 
 
 def leave(accelerator: Accelerator) -> None:

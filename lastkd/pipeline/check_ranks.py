@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from lastkd.distributed.accelerator import leave, make_accelerator, prepared
-from lastkd.distributed.gradients import GradientAverage
+from lastkd.distributed.accelerator import leave, make_accelerator
+from lastkd.distributed.replica import Replica
 from lastkd.entry_point import PATH, run_command
 from lastkd.files.atomic import replacing
 from lastkd.models.registry import build_model
@@ -34,19 +34,15 @@ def check_ranks(result: Path) -> None:
     device, rank = accelerator.device, accelerator.process_index
     torch.manual_seed(0)
     student = build_model("last_e_nano", num_classes=10)
-    forward, average_gradients = (
-        prepared(accelerator, student),
-        GradientAverage(accelerator, student),
-    )
+    replica = Replica(accelerator, student)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(1000 * step + rank)
         joints = torch.randn(8, 3, 16, 25, 2, generator=generator).to(device)
         labels = torch.randint(10, (8,), generator=generator).to(device)
-        with accelerator.autocast():
-            logits = forward(dict.fromkeys(STREAMS, joints), torch.ones_like(labels))
-        F.cross_entropy(logits.float(), labels).backward()
-        average_gradients()
+        logits = replica(dict.fromkeys(STREAMS, joints), torch.ones_like(labels))
+        F.cross_entropy(logits, labels).backward()
+        replica.average_gradients()
         optimizer.step()
         optimizer.zero_grad()
     weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
@@ -67,7 +63,7 @@ def check_ranks(result: Path) -> None:
         }
         with replacing(result) as part:
             part.write_text(json.dumps(outcome), encoding="utf-8")
-    del forward, average_gradients, student, optimizer
+    del replica, student, optimizer
     leave(accelerator)
 
 

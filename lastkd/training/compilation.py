@@ -38,10 +38,13 @@ def compile_refusal(device: torch.device) -> str | None:
 
 
 def allow_compiled(models: int) -> None:
-    """Raises dynamo's limit on compiled variants of one function for so many models.
+    """Prepares dynamo for so many models.
 
-    Students of one family share their `forward`, so each of them needs a variant of it.
+    Students of one family share their `forward`, so each of them needs a compiled variant of it.
+    Dynamo would also split a model in DDP where its buckets end, to overlap their exchange with
+    the backward pass, in which a `Replica` exchanges nothing.
     """
     settings = torch._dynamo.config
+    settings.optimize_ddp = False
     name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"
     setattr(settings, name, max(getattr(settings, name), 8 + 2 * models))

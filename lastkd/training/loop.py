@@ -282,7 +282,7 @@ class TrainingRun:
             soft_labels.restore(self.kept_labels)
         since, passes = time.perf_counter(), steps_done * settings.accumulation
         for student in self.students:
-            student.wrapped.train()
+            student.model.train()
         passes_left = (
             (s, p)
             for s in range(steps_done, schedule.steps_per_epoch)
@@ -298,7 +298,7 @@ class TrainingRun:
                 with self.clock.timed("teacher"):
                     soft = soft_labels(batch.clips, batch.streams, batch.bodies)
             rates = [student.set_rate(done / schedule.steps_per_epoch) for student in self.students]
-            with self.accelerator.accumulate(*(student.wrapped for student in self.students)):
+            with self.accelerator.accumulate():
                 for student in self.students:
                     with self.clock.timed(student.part):
                         micro_step = done * settings.accumulation + pass_

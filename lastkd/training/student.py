@@ -21,9 +21,8 @@ from lastkd import rng
 from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Streams, Views
-from lastkd.distributed.accelerator import prepared
 from lastkd.distributed.agreement import decide_on_main_process
-from lastkd.distributed.gradients import GradientAverage
+from lastkd.distributed.replica import Replica
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
@@ -72,9 +71,7 @@ class Student:
         self.model: SkeletonModel = build_model(
             architecture, store.num_classes, store.layout, dropout=settings.dropout
         )
-        self.wrapped = prepared(accelerator, self.model)
-        self.average_gradients = GradientAverage(accelerator, self.model)
-        self.compute = torch.compile(self.wrapped) if compiled else self.wrapped
+        self.replica = Replica(accelerator, self.model, compiled=compiled)
         self.optimizer = make_optimizer(self.model, settings)
         self.average = WeightAverage(self.model, settings.ema) if settings.ema else None
         # Accelerate shares one scaler; here no student's overflow may change another's steps
@@ -164,7 +161,7 @@ class Student:
         )
         if micro_step % settings.accumulation == 0:
             self.statistics.snapshot()
-        logits = self.compute(streams, bodies)
+        logits = self.replica(streams, bodies)
         parts = self.loss(logits, soft, labels)
         total = parts.total.detach()
         # 1 for a finite loss, else NaN: the gradient is NaN on every rank, and every rank skips
@@ -184,7 +181,7 @@ class Student:
         Args:
             number: the number of the step, counted from 1.
         """
-        self.average_gradients()
+        self.replica.average_gradients()
         self.scaler.unscale_(self.optimizer)
         self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
         skipped = ~self.norm.isfinite()

@@ -25,8 +25,8 @@ of one entry can be used in the next. `device(values=False)` computes nothing, f
 Of `torch.cuda` there is only what lastkd uses.
 
 Counting: an operator that isn't a view is one launch (a fused or foreach one a launch for each
-`TENSORS_PER_LAUNCH`), and moves the bytes of the tensors that it reads and writes. Moving a tensor
-to the device or back is a launch too, and a wait unless host memory is pinned and the copy doesn't
+`TENSORS_PER_LAUNCH`), and moves the bytes of the tensors that it reads and writes, with the elements of
+an expanded axis counted once. Moving a tensor to the device or back is a launch too, and a wait unless host memory is pinned and the copy doesn't
 block.
 """
 
@@ -47,11 +47,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -103,12 +106,16 @@ class Counts:
     def launch(self, name: str, *tensors: Any, launches: int = 1) -> None:
         """Counts an operator that reads and writes these tensors."""
         self.launches[name] += launches
-        self.bytes[name] += sum(
-            x.numel() * x.element_size() for x in tensors if isinstance(x, Tensor)
-        )
+        self.bytes[name] += sum(_size(x) for x in tensors if isinstance(x, Tensor))
 
     def wait(self, kind: str) -> None:
         self.waits[kind, _place()] += 1
+
+
+def _size(x: Tensor) -> int:
+    """Bytes of a tensor, with the elements of an expanded axis counted once."""
+    axes = zip(x.shape, x.stride(), strict=True)
+    return math.prod(min(size, 1) if stride == 0 else size for size, stride in axes) * x.itemsize
 
 
 counts = Counts()
@@ -452,6 +459,23 @@ def device(*, values: bool = True) -> Iterator[Counts]:
         library.pretend(0)
         for owner, name, value in reversed(saved):
             setattr(owner, name, value)
+
+
+@contextlib.contextmanager
+def two_processes() -> Iterator[Any]:
+    """Yields what a `Replica` needs of an accelerator of two processes; only this one exists.
+
+    Collectives are torch's own over a group of one process, so that sums are this process's own.
+    """
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield SimpleNamespace(
+            num_processes=2,
+            prepare_model=lambda model: DistributedDataParallel(model.to(CUDA), device_ids=[0]),
+            no_sync=lambda model: model.no_sync(),
+        )
+    finally:
+        dist.destroy_process_group()
 
 
 _loaded: list[ctypes.CDLL] = []
