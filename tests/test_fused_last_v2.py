@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pretended_cuda
 import pytest
 import torch
 from plain_last_v2 import plain_last_v2
@@ -60,6 +61,26 @@ def test_logits_are_those_of_the_plain_model(size: str, layout: str) -> None:
         expected = plain_last_v2(model, streams, BODIES)
         assert_equal(model(streams, BODIES), expected)
         assert_equal(model.for_inference()(streams, BODIES), expected)
+
+
+@pretended_cuda.needed
+@pytest.mark.parametrize("frames", [1, 8, 15])
+@pytest.mark.parametrize("identity", [True, False])
+@torch.no_grad()
+def test_a_gpu_that_adds_the_residual_within_a_product_gives_the_same(
+    frames: int, identity: bool
+) -> None:
+    """Also where a checkpoint's first subset isn't the identity, by which it has `x` at hand."""
+    model = trained("tiny")
+    if not identity:
+        model.A[0] = torch.rand_like(model.A[0]) / 25  # type: ignore[index]
+    streams = mib(25, frames=frames)
+    expected = plain_last_v2(model, streams, BODIES)
+    assert_equal(model.for_inference()(streams, BODIES), expected)
+    with pretended_cuda.device():
+        fused = model.for_inference().to("cuda")
+        logits = fused({name: x.to("cuda") for name, x in streams.items()}, BODIES)
+        assert_equal(logits.cpu(), expected)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

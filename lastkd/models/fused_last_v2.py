@@ -31,7 +31,7 @@ from lastkd.models.last_v2_layers import (
     averaged,
     side_by_side,
 )
-from lastkd.models.linear_attention import by_head, linear_attention
+from lastkd.models.linear_attention import attended, by_head
 from lastkd.settings.architecture import STREAMS
 
 CPU_ROWS = 3
@@ -54,17 +54,32 @@ class _Product(_Frozen):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, conv: nn.Module, norm: nn.Module | None = None) -> None:
+    def __init__(
+        self, conv: nn.Module, norm: nn.Module | None = None, *, plus: Tensor | None = None
+    ) -> None:
+        """
+        Args:
+            plus: a second bias, added to the first.
+        """
         super().__init__()
         weight, bias = folded(conv, norm)
-        self.hold(weight=weight, bias=bias)
+        self.hold(weight=weight, bias=bias if plus is None else bias + plus)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
 
+def product_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`relu(x @ weight.T + bias)` of `(T, N, V, C)`, in one launch on a GPU."""
+    rows = x.view(-1, x.shape[-1])
+    return torch._addmm_activation(bias, rows, weight.t()).view(*x.shape[:3], -1)
+
+
 class _Graph(_Frozen):
-    """All messages in one product, all their convolutions, the norm and the ReLU in another."""
+    """All messages in one product, all their convolutions, the norm and the ReLU in another.
+
+    The first graph is the identity, so that the first message of each joint is `x` itself.
+    """
 
     fixed: Tensor
     node: Tensor
@@ -81,21 +96,28 @@ class _Graph(_Frozen):
         else:
             weights.pop()  # the message of a zero graph is zero
         scale, shift = affine(norm)
+        identity = torch.eye(len(graphs[0])).to(graphs[0])
+        if not torch.equal(graphs[0], identity):  # a checkpoint may bring other subsets
+            graphs.insert(0, identity)
+            weights.insert(0, torch.zeros_like(by_clip))
         weight = torch.cat([*weights, by_clip], dim=1) * scale[:, None]
         # out[w] = sum_v A[v, w] x[v]: the product's left matrix is A's transpose
         fixed = torch.stack([A.t() for A in graphs])
         self.hold(fixed=fixed, weight=weight, bias=shift, node=gcn.node_proj.weight.flatten(1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(T, N, V, C_in)` to `(T, N, V, C_out)`, after the ReLU."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The graph convolution of `(T, N, V, C_in)`, after the ReLU.
+
+        Returns:
+            `(T, N, V, C_out)`, and the messages `(T, N, V, K * C_in)`.
+        """
         T, N, V, C = x.shape
         nodes = F.normalize(F.linear(x.mean(dim=0), self.node).float(), dim=2)
         # softmax over the last axis of the adjacency, then its transpose as for the fixed graphs
         by_clip = (nodes @ nodes.transpose(1, 2)).softmax(dim=-1).transpose(1, 2).to(x.dtype)
         left = side_by_side(self.fixed, by_clip.unsqueeze(1), T)  # (T * N, V * K, V)
-        messages = left @ x.reshape(T * N, V, C)
-        y = torch._addmm_activation(self.bias, messages.view(T * N * V, -1), self.weight.t())
-        return y.view(T, N, V, -1)
+        messages = (left @ x.reshape(T * N, V, C)).view(T, N, V, -1)
+        return product_relu(messages, self.weight, self.bias), messages
 
 
 class _Gate(_Frozen):
@@ -134,7 +156,7 @@ class _Gate(_Frozen):
 
 
 class _Tcn(_Frozen):
-    """Depthwise and pointwise convolution over frames, with the norm after them folded in."""
+    """The depthwise convolution over frames, without the pointwise one after it."""
 
     kernel: Tensor
 
@@ -142,59 +164,86 @@ class _Tcn(_Frozen):
         super().__init__()
         separable = tcn[2]
         assert isinstance(separable, nn.Sequential)
-        over_frames, over_channels = separable
+        over_frames = separable[0]
         assert isinstance(over_frames, nn.Conv2d)
         self.hold(kernel=over_frames.weight)
         self.stride = over_frames.stride[0]
-        self.pointwise = _Product(over_channels, tcn[3])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(T, N, V, C)`, overwritten, to `(T / stride, N, V, C)`."""
-        out: Tensor = self.pointwise(along_frames(x.relu_(), self.kernel, self.stride))
-        return out
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """`(T, N, V, C)`, overwritten, to `(T / stride, N, V, C)`, in `out` where that is given."""
+        y = along_frames(x.relu_(), self.kernel, self.stride)
+        return y if out is None else out.copy_(y)
 
 
 class _Attention(_Frozen):
-    """Linear attention of each joint over its frames."""
+    """Linear attention of each joint over its frames, without the projection after it."""
 
     qkv: Tensor
 
     def __init__(self, attention: LinearAttention) -> None:
         super().__init__()
         self.hold(qkv=by_head(attention.qkv.weight))
-        self.proj = _Product(attention.proj)
         self.pool = attention.pool
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(T, N, V, C)` to `(T / stride, N, V, C)`."""
-        return averaged(self.pool, self.proj(linear_attention(x, self.qkv)))
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """`(T, N, V, C)` to `(T / stride, N, V, C)`, in `out` where that is given."""
+        return averaged(self.pool, attended(x, self.qkv, out))
 
 
-class _Block(nn.Module):
+class _Block(_Frozen):
+    """Graph, gate and temporal module, whose last product adds the residual path.
+
+    Where that path is the identity, a GPU adds it, the bias and the ReLU within the product, of
+    `(x, features)` with `(identity, weight)`: three passes over the features where an addition and
+    a ReLU after it make seven. A CPU, bound by arithmetic, adds the product to `x` in place.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         assert isinstance(block, LastV2Block)
         self.graph = _Graph(block.gcn, block.gcn_bn)
-        self.temporal: nn.Module
+        self.temporal: _Tcn | _Attention
         if isinstance(block.tcn, LinearAttention):
             self.gate = _Gate(block.st_att, None)
             self.temporal = _Attention(block.tcn)
+            weight, bias = folded(block.tcn.proj)
         else:
             assert isinstance(block.tcn, nn.Sequential)
             self.gate = _Gate(block.st_att, block.tcn[0])
             self.temporal = _Tcn(block.tcn)
+            weight, bias = folded(block.tcn[2][1], block.tcn[3])  # type: ignore[index]
         self.residual: _Product | None = None
         self.stride = 1
         if isinstance(block.residual_path, nn.Sequential):
             projection, norm = block.residual_path
             assert isinstance(projection, nn.Conv2d)
-            self.residual = _Product(projection, norm)
+            self.residual = _Product(projection, norm, plus=bias)
             self.stride = projection.stride[0]
+        else:
+            weight = torch.cat((torch.eye(len(weight)).to(weight), weight), dim=1)
+        self.hold(weight=weight, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(T, N, V, C_in)` to `(T / stride, N, V, C)`."""
-        y: Tensor = self.temporal(self.gate(self.graph(x)))
-        return y.add_(self.residual(x[:: self.stride]) if self.residual else x).relu_()
+        """`(T, N, V, C_in)`, which may be overwritten, to `(T / stride, N, V, C)`."""
+        y, messages = self.graph(x)
+        y = self.gate(y)
+        C = y.shape[-1]
+        if self.residual is None and x.device.type != "cpu":
+            # the first message is `x`, and those beside it are no longer needed
+            pair = messages[..., : 2 * C]
+            self.temporal(y, pair[..., C:])
+            return product_relu(pair, self.weight, self.bias)
+        out = self.residual(x[:: self.stride]) if self.residual else x.add_(self.bias)
+        mixed = self.temporal(y)
+        out.view(-1, C).addmm_(mixed.view(-1, C), self.weight[:, -C:].t())
+        if self.stride > 1 and isinstance(self.temporal, _Attention):
+            # a bias before the pooling: the averages of three frames lack one at the ends
+            for end in (0, -1) if len(y) % 2 else (0,):
+                out[end].sub_(self.bias, alpha=1 / 3)
+        return out.relu_()
 
 
 class FusedLastV2(_Frozen):

@@ -31,14 +31,41 @@ def linear_attention(x: Tensor, weight: Tensor) -> Tensor:
     if short and by_hand(x, weight):
         out: Tensor = _FromTheLeft.apply(x, weight)
         return out
-    if torch.is_grad_enabled():
-        q, k, v = _heads(F.linear(x, weight))
-        order = from_the_left if short else from_the_right
-        return _joined(order(F.elu(q) + 1, F.elu(k) + 1, v), x)
+    if not torch.is_grad_enabled():
+        return attended(x, weight)
+    q, k, v = _heads(F.linear(x, weight))
+    order = from_the_left if short else from_the_right
+    return _joined(order(F.elu(q) + 1, F.elu(k) + 1, v), x)
+
+
+def attended(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """`linear_attention` without gradients.
+
+    Args:
+        out: `(T, N, V, C)`, where the result is written; it may be a part of wider features.
+    """
+    T, D = len(x), x.shape[-1] // HEADS
     qkv = F.linear(x, weight)
     F.elu_(_queries_and_keys(qkv)).add_(1)
     q, k, v = _heads(qkv)
-    return _weighted(_shares(q, k)[0], v, x) if short else _joined(from_the_right(q, k, v), x)
+    short = T <= D  # where the matrices of frames are smaller than the features
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return _joined(from_the_left(q, k, v) if short else from_the_right(q, k, v), x)
+    out = torch.empty_like(x) if out is None else out
+    by_head = out.unflatten(-1, (HEADS, D)).flatten(1, 2)  # (T, N * V, HEADS, D)
+    if not short:
+        numerator, normaliser = _from_the_right(q, k, v)
+        heads = by_head.permute(1, 2, 0, 3)
+        torch.div(numerator.view_as(heads), normaliser.view(*heads.shape[:3], 1), out=heads)
+        return out
+    shares = _shares(q, k)[0]
+    if out.is_contiguous():
+        torch.bmm(shares, v, out=by_head.flatten(1, 2).transpose(0, 1))
+        return out
+    for head in range(HEADS):  # a product has one stride for its matrices
+        heads = by_head[:, :, head].transpose(0, 1)
+        torch.bmm(shares[head::HEADS], v[head::HEADS], out=heads)
+    return out
 
 
 def by_head(weight: Tensor) -> Tensor:
@@ -63,11 +90,17 @@ def from_the_right(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Returns:
         `(G, T, D)`.
     """
+    numerator, normaliser = _from_the_right(q, k, v)
+    return numerator / normaliser
+
+
+def _from_the_right(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Numerator `(G, T, D)` and normaliser `(G, T, 1)`."""
     T, D = q.shape[1:]
     # beta=0: the empty tensor is never read
     context = torch.baddbmm(q.new_empty(()), k.transpose(1, 2), v, beta=0, alpha=1 / (T * D))
     normaliser = q @ (k.mean(dim=1) / D).unsqueeze(-1)
-    return (q @ context) / normaliser.clamp(min=_smallest(q, T * D))
+    return q @ context, normaliser.clamp(min=_smallest(q, T * D))
 
 
 def from_the_left(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -104,15 +137,6 @@ def _joined(heads: Tensor, like: Tensor) -> Tensor:
     return heads.transpose(0, 1).reshape(like.shape)
 
 
-def _weighted(shares: Tensor, v: Tensor, like: Tensor) -> Tensor:
-    """`shares @ v` as `(T, N, V, C)`, written in that order."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
-        return _joined(shares @ v, like)
-    out = torch.empty_like(like)
-    torch.bmm(shares, v, out=out.view(len(like), len(v), -1).transpose(0, 1))
-    return out
-
-
 def _queries_and_keys(qkv: Tensor) -> Tensor:
     """The view of `(T, N, V, 3 * C)` on q and k."""
     return qkv.view(*qkv.shape[:3], HEADS, 3, -1)[..., :2, :]
@@ -131,7 +155,8 @@ class _FromTheLeft(torch.autograd.Function):
         features = F.elu_(_queries_and_keys(qkv)) + 1
         q, k = features.view(T, N * V * HEADS, 2, -1).permute(2, 1, 0, 3)
         shares, normaliser = _shares(q, k)
-        out = _weighted(shares, _heads(qkv)[2], x)
+        out = torch.empty_like(x)
+        torch.bmm(shares, _heads(qkv)[2], out=out.view(T, len(shares), -1).transpose(0, 1))
         ctx.save_for_backward(x, weight, qkv, shares, normaliser)
         return out
 
