@@ -52,18 +52,18 @@ def attended(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return _joined(from_the_left(q, k, v) if short else from_the_right(q, k, v), x)
     out = torch.empty_like(x) if out is None else out
-    by_head = out.unflatten(-1, (HEADS, D)).flatten(1, 2)  # (T, N * V, HEADS, D)
+    places = out.unflatten(-1, (HEADS, D)).flatten(1, 2)  # (T, N * V, HEADS, D)
     if not short:
         numerator, normaliser = _from_the_right(q, k, v)
-        heads = by_head.permute(1, 2, 0, 3)
+        heads = places.permute(1, 2, 0, 3)
         torch.div(numerator.view_as(heads), normaliser.view(*heads.shape[:3], 1), out=heads)
         return out
     shares = _shares(q, k)[0]
     if out.is_contiguous():
-        torch.bmm(shares, v, out=by_head.flatten(1, 2).transpose(0, 1))
+        torch.bmm(shares, v, out=places.flatten(1, 2).transpose(0, 1))
         return out
     for head in range(HEADS):  # a product has one stride for its matrices
-        heads = by_head[:, :, head].transpose(0, 1)
+        heads = places[:, :, head].transpose(0, 1)
         torch.bmm(shares[head::HEADS], v[head::HEADS], out=heads)
     return out
 

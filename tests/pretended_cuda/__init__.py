@@ -25,9 +25,9 @@ of one entry can be used in the next. `device(values=False)` computes nothing, f
 Of `torch.cuda` there is only what lastkd uses.
 
 Counting: an operator that isn't a view is one launch (a fused or foreach one a launch for each
-`TENSORS_PER_LAUNCH`), and moves the bytes of the tensors that it reads and writes, with the elements of
-an expanded axis counted once. Moving a tensor to the device or back is a launch too, and a wait unless host memory is pinned and the copy doesn't
-block.
+`TENSORS_PER_LAUNCH`), and moves the bytes of the tensors that it reads and writes, with the
+elements of an expanded axis counted once. Moving a tensor to the device or back is a launch too,
+and a wait unless host memory is pinned and the copy doesn't block.
 """
 
 from __future__ import annotations
