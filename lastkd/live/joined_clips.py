@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd import rng
+from lastkd.data.performers import performers_in_names
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.evaluation.stream import Action
 
@@ -55,12 +56,23 @@ def join_clips(
     """
     if rates is None:
         rates = store.frames_per_second(clips, otherwise=rate)
-    for performer in np.unique(store.performers[clips]).tolist():
-        own = np.flatnonzero(store.performers[clips] == performer)
+    performers = _performers(store, clips)
+    for performer in np.unique(performers).tolist():
+        own = np.flatnonzero(performers == performer)
         order = own[rng.permutation(seed, "stream order", performer, count=len(own))]
         for start in range(0, len(order), CLIPS_PER_STREAM):
             some = order[start : start + CLIPS_PER_STREAM]
             yield _joined(store, clips[some], rates[some] / rate, rate, seed)
+
+
+def _performers(store: ClipStore, clips: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Who performs each clip: as the store says, else as the clips' names do; else all are one."""
+    known = store.performers[clips]
+    if (known < 0).any():
+        named = performers_in_names([store.names[clip] for clip in clips.tolist()])
+        if named is not None:
+            known = np.unique(named, return_inverse=True)[1].reshape(-1)
+    return known
 
 
 def _joined(

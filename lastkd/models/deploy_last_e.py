@@ -27,7 +27,11 @@ def _pointwise(weight: Tensor, bias: Tensor, *, groups: int = 1, stride: int = 1
 
 
 class _Gates(nn.Module):
-    """`SpatioTemporalAttention` with its norms folded and pooling written as means."""
+    """`SpatioTemporalAttention` with its norms folded.
+
+    Pooling, and products of matrices rather than of a column spread over rows: both are several
+    times as fast in ONNX Runtime.
+    """
 
     alpha: Tensor
 
@@ -50,10 +54,11 @@ class _Gates(nn.Module):
         self.register_buffer("alpha", attention.alpha.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        by_frame = self.by_frame(x.mean(dim=3, keepdim=True))
-        by_joint = self.by_joint(x.mean(dim=2, keepdim=True))
+        T, V = x.shape[2:]
+        by_frame = self.by_frame(F.avg_pool2d(x, (1, V)))
+        by_joint = self.by_joint(F.avg_pool2d(x, (T, 1)))
         # alpha meets the smaller factor: one product less over the whole clip
-        out: Tensor = x * (1 - self.alpha + by_frame * (self.alpha * by_joint))
+        out: Tensor = x * (1 - self.alpha + by_frame @ (self.alpha * by_joint))
         return out
 
 
