@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,46 @@ def test_its_stream_answers_as_the_stream_predictor_does(bundle: Path, nano: Pat
     time, action, probability = answers[0]
     assert probability == pytest.approx(expected[time].probability, abs=1e-4)
     assert action == expected[time].action
+
+
+def test_rests_are_nothing_and_begin_a_new_window_on_both(nano: Path, tmp_path: Path) -> None:
+    """Frame by frame the same answers, where somebody moves, rests and moves again."""
+    model = tmp_path / "a.safetensors"
+    model.write_bytes(nano.read_bytes())
+    known = replace(CALIBRATION, threshold=0.05, stillness=0.15, window_s=1.2, shortest_s=0.6)
+    store_in_checkpoint(model, known)
+    draws = np.random.default_rng(0)
+    steps = draws.normal(0, 0.03, (240, 1, 25, 3)).astype(np.float32)
+    steps[80:160] = 0
+    joints = draws.normal(0, 0.4, (1, 1, 25, 3)).astype(np.float32) + steps.cumsum(axis=0)
+    np.save(tmp_path / "stream.npy", joints)
+    words = ["export", str(model), "--bundle", str(tmp_path / "board")]
+    CliRunner().invoke(cli, words, catch_exceptions=False)
+    program = f"""
+        import json
+        import numpy as np
+
+        sys.path.insert(0, ".")
+        from predict import Recogniser
+
+        recogniser, stream = Recogniser("."), np.load({str(tmp_path / "stream.npy")!r})
+        recogniser.stream["step_s"] = 0
+        answers = [recogniser.push(pose, n / 30) for n, pose in enumerate(stream)]
+        print(json.dumps(answers))
+    """
+    answers = json.loads(on_a_board(program, tmp_path / "board"))
+    predictor = lastkd.StreamPredictor(model, bodies="given", step=0)
+    compared = 0
+    for number, (pose, given) in enumerate(zip(joints, answers, strict=True)):
+        expected = predictor.push(pose, number / 30)
+        if given is None or expected is None:
+            continue
+        assert given[0] == expected.action, number
+        assert given[1] == pytest.approx(expected.probability, abs=1e-3), number
+        compared += 1
+    assert compared > 200
+    assert {answer[0] for answer in answers[100:155]} == {"nothing"}
+    assert "nothing" not in {answer[0] for answer in answers[200:]}
 
 
 @pytest.mark.parametrize(

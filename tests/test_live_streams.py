@@ -14,15 +14,18 @@ from test_live_predictor import LITTLE
 
 import lastkd
 from lastkd.cli.app import cli
+from lastkd.data.clip import Clip
+from lastkd.data.layouts import get_layout
 from lastkd.data.store.clip_store import ClipStore
+from lastkd.data.store.writer import StoreWriter
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import Calibration, checkpoint_calibration, softmax
-from lastkd.evaluation.stream import PAUSE, Action, StreamScore, best_threshold
+from lastkd.evaluation.stream import PAUSE, Action, StreamScore
 from lastkd.export.checkpoint import export_checkpoint
 from lastkd.live.calibrate import WINDOWS, calibrate_model, fit_temperature
 from lastkd.live.classifier import ModelFacts
 from lastkd.live.joined_clips import PAUSE_S, join_clips
-from lastkd.live.stream_evaluation import stream_answers
+from lastkd.live.stream_evaluation import shown, stream_predictions
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +47,10 @@ def answers(*runs: tuple[int, int]) -> np.ndarray:
 def test_a_score_counts_frames_actions_false_alarms_and_delay() -> None:
     score = StreamScore(rate=10)
     actions = [Action(3, 20, 50), Action(5, 70, 90), Action(6, 100, 110)]
-    shown = answers(
+    given = answers(
         (PAUSE, 30), (3, 25), (PAUSE, 5), (7, 5), (PAUSE, 9), (4, 2), (5, 15), (PAUSE, 29)
     )
-    score.add(actions, shown)
+    score.add(actions, given)
     assert (score.action_frames, score.pause_frames) == (60, 60)
     assert score.right_action_frames == 20 + 14
     assert score.right_pause_frames == 60 - 5 - 5 - 1
@@ -55,23 +58,8 @@ def test_a_score_counts_frames_actions_false_alarms_and_delay() -> None:
     assert score.delays == [1.0, 0.6]
     assert score.false_alarms == 2  # 7 in a pause and 4 in the midst of 5; 3 only lasts too long
     assert score.false_alarms_per_minute == pytest.approx(2 / 0.2)
+    assert score.f1 == pytest.approx(100 * 2 * 2 / (2 * 2 + 1 + 2))  # found, missed, false
     assert score.to_dict()["delay_median_s"] == 0.8
-
-
-def test_the_threshold_parts_actions_from_pauses() -> None:
-    truth = answers((1, 50), (PAUSE, 50))
-    labels = np.ones(100, np.int64)
-    confidence = np.concatenate([np.linspace(0.6, 0.9, 50), np.linspace(0.2, 0.5, 50)])
-    value, accuracy = best_threshold(truth, labels, confidence)
-    assert 0.5 < value <= 0.6 and accuracy == 1
-
-
-def test_the_threshold_never_silences_a_model_that_is_as_sure_in_pauses() -> None:
-    truth = answers((1, 50), (PAUSE, 50))
-    labels = np.ones(100, np.int64)
-    sure_in_pauses = np.concatenate([np.linspace(0.2, 0.5, 50), np.full(50, 0.9)])
-    value, _ = best_threshold(truth, labels, sure_in_pauses)
-    assert (sure_in_pauses[:50] >= value).mean() >= 0.75
 
 
 def test_the_temperature_is_that_of_logits_that_were_scaled() -> None:
@@ -132,10 +120,23 @@ def test_answers_come_a_step_after_what_they_are_about(store_path: Path) -> None
         bodies=1,
         calibration=Calibration(step_s=1 / 6),
     )
-    shown, confidence, _ = stream_answers(Oracle(facts), replace(stream, joints=joints), rate=30)
+    found = stream_predictions(Oracle(facts), replace(stream, joints=joints), rate=30)
+    frames, labels = [frame for frame, _ in found], [answer.label for _, answer in found]
     action = stream.actions[2]
-    assert (shown[action.start + 12 : action.stop] == action.label).all()
-    assert confidence[action.stop - 1] > 0.9
+    seen = shown(frames, labels, len(joints))
+    assert (seen[action.start + 12 : action.stop] == action.label).all()
+    assert (seen[: frames[0]] == PAUSE).all()
+
+
+def test_streams_are_of_one_performer_whom_the_names_may_tell(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store", get_layout("ntu25")) as writer:
+        for clip in range(8):
+            joints = np.ones((40, 1, 25, 3), np.float32) * (1 + clip % 2)
+            writer.add(Clip(f"a1_s{clip % 2}_t{clip}", clip, joints))
+        writer.finish(class_names=list("abcdefgh"), splits={}, source="a test", counts={})
+    streams = list(join_clips(ClipStore.open(tmp_path / "store"), np.arange(8), rate=30, seed=0))
+    found = [sorted(action.label for action in stream.actions) for stream in streams]
+    assert found == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_calibrating_leaves_answers_and_makes_probabilities_honest(

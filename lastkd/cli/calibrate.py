@@ -1,4 +1,4 @@
-"""lastkd calibrate: probabilities that mean what they say, and a threshold for "nothing"."""
+"""lastkd calibrate: probabilities that mean what they say, and what "nothing" is."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def calibrate(
       lastkd calibrate nano.onnx --data data/ntu60 --split xsub
 
     MODEL is a checkpoint, whose exported files then have it too, or an exported .onnx file. A
-    temperature makes its probabilities honest; a threshold on them says when a stream shows
-    "nothing"; the training clips' lengths give the window and the step of lastkd live. Weights stay
-    as they are, and so does every clip's likeliest action.
+    temperature makes its probabilities honest; a threshold on them, and one on how fast people
+    move, say when a stream shows "nothing"; the training clips' lengths give the window and the
+    step of lastkd live. Weights stay as they are, and so does every clip's likeliest action.
     """
     from lastkd.live.calibrate import calibrate_model
 
@@ -62,4 +62,5 @@ def calibrate(
     click.echo(f"  error        {fitted.ece:.1f} % between confidence and accuracy")
     click.echo(f"               ({fitted.ece_before:.1f} % before)")
     click.echo(f"  nothing      below {100 * fitted.threshold:.0f} %")
+    click.echo(f"               below {fitted.stillness:.2f} body heights a second")
     click.echo(f"  window       {fitted.window_s:.2f} s, a prediction every {fitted.step_s:.2f} s")

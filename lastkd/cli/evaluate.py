@@ -79,7 +79,7 @@ def evaluate(
 
     --stream joins the test clips of each performer into long streams with pauses and changes of
     pace, runs the model on them as lastkd live does, and says how well the actions are found. It
-    takes exported .onnx files too; lastkd calibrate finds the threshold of "nothing" first.
+    takes exported .onnx files too; lastkd calibrate finds first when to show "nothing".
     """
     if stream:
         if clips > 1 or by_class or against or predictions:

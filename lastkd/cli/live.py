@@ -56,7 +56,8 @@ class Speed(click.ParamType):  # type: ignore[type-arg]
 @click.option("--window", type=float, help="Seconds classified at once [default: the model's].")
 @click.option("--step", type=float, help="Seconds between predictions [default: the model's].")
 @click.option("--smoothing", type=float, help="Seconds averaged over [default: window / 8].")
-@click.option("--threshold", type=float, help='Below it: "nothing" [default: the model\'s].')
+@click.option("--threshold", type=float, help="Probability to show [default: the model's].")
+@click.option("--stillness", type=float, help="Speed of nobody moving [default: the model's].")
 @click.option("--model", help="package.module:factory of a model that isn't lastkd's own.")
 @click.option("--theme", type=click.Choice(["dark", "light"]), help="[default: the terminal's]")
 @click.option("--ascii/--utf8", "only_ascii", default=None, help="[default: as the locale says]")
@@ -77,6 +78,7 @@ def live(
     step: float | None,
     smoothing: float | None,
     threshold: float | None,
+    stillness: float | None,
     model: str | None,
     theme: str | None,
     only_ascii: bool | None,
@@ -96,7 +98,7 @@ def live(
     AlphaPose, MMPose, Ultralytics and MediaPipe write. docs/live.md shows each.
 
     In a terminal the stream is drawn; ? shows the keys. lastkd calibrate makes its probabilities
-    honest, and finds the threshold of "nothing".
+    honest, and finds when to show "nothing".
     """
     from lastkd.live.open_model import open_classifier
     from lastkd.live.predictor import StreamPredictor
@@ -120,6 +122,7 @@ def live(
         step=step,
         smoothing=smoothing,
         threshold=threshold,
+        stillness=stillness,
         bodies=frames.bodies,
     )
     session = LiveSession(predictor, frames, speed=speed, loop=loop)

@@ -32,7 +32,8 @@ class Calibration:
 
     Attributes:
         temperature: logits are divided by it before the softmax (Guo et al., ICML 2017).
-        threshold: smoothed top probability below which a stream shows "nothing".
+        threshold: smoothed top probability from which a stream shows an action.
+        stillness: speed below which it shows "nothing", in body heights per second.
         window_s: seconds of a stream that are classified at once.
         shortest_s: seconds after which a first prediction makes sense, the training clips' lowest
             decile.
@@ -46,6 +47,7 @@ class Calibration:
 
     temperature: float = 1.0
     threshold: float = 0.0
+    stillness: float = 0.0
     window_s: float = 2.5
     shortest_s: float = 1.25
     step_s: float = 1 / 6
@@ -83,10 +85,11 @@ class Calibration:
             name: getattr(read, name)
             for name in ("temperature", "window_s", "shortest_s", "step_s", "rate")
         }
-        for name, value in {**numbers, "threshold": read.threshold}.items():
+        others = {"threshold": read.threshold, "stillness": read.stillness}
+        for name, value in {**numbers, **others}.items():
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r}, not a number")
-        if min(numbers.values()) <= 0 or not 0 <= read.threshold <= 1:
+        if min(numbers.values()) <= 0 or not 0 <= read.threshold <= 1 or read.stillness < 0:
             raise ValueError("a number is out of range")
         return read
 

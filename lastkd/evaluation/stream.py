@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_LOSS = 0.25
-"""Share of the right answers that a threshold may turn into "nothing"."""
 PAUSE = -1
 """Label of frames in which no action goes on, and of the answer "nothing"."""
 
@@ -98,6 +96,12 @@ class StreamScore:
     def false_alarms_per_minute(self) -> float:
         return self.false_alarms / self.minutes if self.minutes else 0.0
 
+    @property
+    def f1(self) -> float:
+        """Percent: harmonic mean of the share found, and of the share of what is shown that is."""
+        shown = len(self.delays) + self.false_alarms
+        return _percent(2 * len(self.delays), self.actions + shown)
+
     def delay(self, percentile: float = 50) -> float | None:
         """Seconds from an action's start to the right answer, of those found; None of none."""
         return float(np.percentile(self.delays, percentile)) if self.delays else None
@@ -112,6 +116,7 @@ class StreamScore:
             "action_frame_accuracy": round(self.action_accuracy, 2),
             "pause_frame_accuracy": round(self.pause_accuracy, 2),
             "found": round(self.found, 2),
+            "f1": round(self.f1, 2),
             "false_alarms_per_minute": round(self.false_alarms_per_minute, 2),
             "delay_median_s": None if median is None else round(median, 2),
             "delay_p90_s": None if late is None else round(late, 2),
@@ -124,38 +129,6 @@ def truth_of(actions: Sequence[Action], frames: int) -> NDArray[np.int64]:
     for action in actions:
         truth[action.start : action.stop] = action.label
     return truth
-
-
-class Threshold(NamedTuple):
-    """A threshold of "nothing", and the mean of its accuracies on actions and on pauses, 0 to 1."""
-
-    value: float
-    accuracy: float
-
-
-def best_threshold(
-    truth: NDArray[np.int64], labels: NDArray[np.int64], confidence: NDArray[np.floating]
-) -> Threshold:
-    """The threshold with the best mean of two accuracies: on frames of actions and of pauses.
-
-    It may cost at most a quarter of the right answers: a model that is as sure in pauses as in
-    actions would else be silenced altogether.
-
-    Args:
-        truth: `(T,)`, `PAUSE` between actions.
-        labels: `(T,)`, the likeliest action of each frame, `PAUSE` where there is none.
-        confidence: `(T,)`, its probability.
-    """
-    pause = truth == PAUSE
-    candidates = np.unique(np.quantile(confidence, np.linspace(0, 1, 201)))
-    right = np.sort(confidence[(labels == truth) & ~pause])
-    idle = np.sort(confidence[pause])
-    kept = (len(right) - np.searchsorted(right, candidates)) / max((~pause).sum(), 1)
-    quiet = np.searchsorted(idle, candidates) / max(pause.sum(), 1)
-    affordable = kept >= (1 - LARGEST_LOSS) * kept[0]
-    accuracy = np.where(affordable, (kept + quiet) / 2, -1)
-    best = int(accuracy.argmax())
-    return Threshold(float(candidates[best]), float(accuracy[best]))
 
 
 def _spells(answers: NDArray[np.int64]) -> list[Action]:

@@ -84,6 +84,7 @@ def _labels(
             "step_s": calibration.step_s,
             "shortest_s": calibration.shortest_s,
             "threshold": calibration.threshold,
+            "stillness": calibration.stillness,
             "frames_per_second": calibration.rate,
         },
         "calibration": {
@@ -148,7 +149,11 @@ def _readme(labels: dict[str, Any]) -> str:
         joint_names=", ".join(joints),
         channels="x, y, z" if labels["dimensions"] == 3 else "x, y, score",
         bodies=labels["bodies"],
-        people="one body" if labels["bodies"] == 1 else "actor 1 first",
+        people=(
+            "one body; of several people give the one who acts"
+            if labels["bodies"] == 1
+            else "actor 1 first, actor 2 after"
+        ),
         sample=labels["sample"]["class"],
         percent=f"{100 * labels['sample']['probability']:.1f}",
         temperature=f"{calibration['temperature']:.3g}",
@@ -159,4 +164,6 @@ def _readme(labels: dict[str, Any]) -> str:
         frames=round(stream["window_s"] * stream["frames_per_second"]),
         rate=f"{stream['frames_per_second']:g}",
         threshold=f"{stream['threshold']:.2f}",
+        hold=f"{stream['threshold'] / 2:.2f}",
+        stillness=f"{stream['stillness']:.2f}",
     )

@@ -65,6 +65,10 @@ class FrameBuffer:
         self._start = max(self._start + int(first), self._stop - MOST_FRAMES)
         return True
 
+    def forget(self, before: float) -> None:
+        """Drops the frames earlier than a time, in seconds."""
+        self._start += int(np.searchsorted(self._times[self._start : self._stop], before))
+
     @property
     def times(self) -> NDArray[np.float64]:
         """`(T,)` seconds, ascending."""

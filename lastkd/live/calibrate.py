@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +22,23 @@ from lastkd.evaluation.calibration import (
     softmax,
     store_in_checkpoint,
 )
-from lastkd.evaluation.stream import best_threshold, truth_of
+from lastkd.evaluation.stream import PAUSE, Action, StreamScore, truth_of
 from lastkd.export.formats import ABOUT
 from lastkd.files.atomic import replacing
 from lastkd.live.classifier import Classifier
-from lastkd.live.joined_clips import join_clips
+from lastkd.live.decision import Decision
+from lastkd.live.joined_clips import JoinedClips, join_clips
 from lastkd.live.open_model import open_classifier
-from lastkd.live.stream_evaluation import check_classes, stream_answers
+from lastkd.live.stream_evaluation import check_classes, shown, stream_predictions
 
 MOST_STREAMED = 150
 """Clips whose streams decide window and threshold."""
-WINDOWS = (0.5, 0.75, 1.0)
+WINDOWS = (1.0, 0.75, 0.5)
 """Windows that are tried, as shares of the median training clip. Training crops clips to as little
 as half, so a model knows them all; a shorter one answers sooner, a longer one knows more."""
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+SLOWEST = (0.05, 0.1, 0.2)
+"""Shares of actions' frames that may count as still."""
 STREAM_SEED = 1
 """Of these streams; `evaluate --stream` uses others."""
 TEMPERATURES = (0.05, 20.0)
@@ -51,8 +56,8 @@ def calibrate_model(
     """Fits a calibration on the test part of a split, and stores it in the model's file.
 
     The temperature minimises the cross-entropy of whole clips. The step follows from the training
-    clips' lengths. Window and threshold are those with the best answers on streams of test clips
-    with pauses between them.
+    clips' lengths. Window, stillness and threshold are those with the best answers on streams of
+    test clips with pauses between them.
 
     Args:
         model: a checkpoint or an exported ONNX file, which is rewritten.
@@ -137,33 +142,108 @@ def _fit_to_streams(
     rates: NDArray[np.float64],
     on_progress: Callable[[str, int, int], None],
 ) -> Calibration:
-    """The same with the window and the threshold that answer best.
+    """The same with the window, the stillness and the threshold that answer best.
 
     Args:
         clips: of the store `(N,)`, with their frames per second `rates` `(N,)`.
     """
     drawn = np.sort(rng.permutation(STREAM_SEED, "stream clips", count=len(clips))[:MOST_STREAMED])
     chosen, own = clips[drawn], rates[drawn]
-    best, best_accuracy, done = known, -1.0, 0
-    for share in WINDOWS:
-        window = round(share * known.window_s, 4)
-        tried = replace(known, window_s=window, shortest_s=min(known.shortest_s, window))
+    streams = list(join_clips(store, chosen, rate=known.rate, seed=STREAM_SEED, rates=own))
+    total = len(drawn) * (len(SLOWEST) + len(WINDOWS))
+    done = 0
+
+    def answered(tried: Calibration) -> list[_Answered]:
+        nonlocal done
         classifier.facts = replace(classifier.facts, calibration=tried)
-        truths, labels, confidences = [], [], []
-        for stream in join_clips(store, chosen, rate=known.rate, seed=STREAM_SEED, rates=own):
-            shown, confidence, _ = stream_answers(classifier, stream, known.rate, threshold=0.0)
-            truths.append(truth_of(stream.actions, len(shown)))
-            labels.append(shown)
-            confidences.append(confidence)
+        found = []
+        for stream in streams:
+            found.append(_Answered.of(classifier, stream, known.rate))
             done += len(stream.actions)
-            on_progress("clips of streams", done, len(WINDOWS) * len(drawn))
-        threshold = best_threshold(
-            np.concatenate(truths), np.concatenate(labels), np.concatenate(confidences)
+            on_progress("clips of streams", done, total)
+        return found
+
+    as_it_is = answered(known)
+    speeds = np.concatenate([stream.speeds_in_actions for stream in as_it_is])
+    fits = [_with_threshold(known, as_it_is)]
+    for still in np.quantile(speeds, SLOWEST).round(3).tolist() if len(speeds) else ():
+        tried = replace(known, stillness=still)
+        fits.append(_with_threshold(tried, answered(tried)))
+    best = max(fits, key=lambda fit: fit.value)
+    fits = [best]
+    for share in WINDOWS[1:]:
+        window = round(share * known.window_s, 4)
+        tried = replace(best.calibration, window_s=window, shortest_s=min(known.shortest_s, window))
+        fits.append(_with_threshold(tried, answered(tried)))
+    return max(fits, key=lambda fit: fit.value).calibration
+
+
+class _Fit(NamedTuple):
+    """A calibration, and how good its answers are."""
+
+    calibration: Calibration
+    value: float
+
+
+def _with_threshold(tried: Calibration, streams: list[_Answered]) -> _Fit:
+    """The same with the threshold that answers best."""
+    fits = []
+    for threshold in THRESHOLDS:
+        score = StreamScore(tried.rate)
+        for stream in streams:
+            decision = Decision(threshold, tried.stillness)
+            score.add(stream.actions, stream.answers(decision))
+        fits.append(_Fit(replace(tried, threshold=threshold), _value(score)))
+    return max(fits, key=lambda fit: fit.value)
+
+
+def _value(score: StreamScore) -> float:
+    """How good answers are, 0 to 100: by actions and by frames, in and between them."""
+    return (score.f1 + (score.action_accuracy + score.pause_accuracy) / 2) / 2
+
+
+@dataclass
+class _Answered:
+    """A stream with what a model makes of it.
+
+    Attributes:
+        frames: at which a prediction came.
+        probabilities: smoothed, `(K,)` each.
+        speeds: at each prediction.
+        length: T of the stream.
+    """
+
+    actions: list[Action]
+    frames: list[int]
+    probabilities: list[NDArray[np.float64]]
+    speeds: list[float]
+    length: int
+
+    @classmethod
+    def of(cls, classifier: Classifier, stream: JoinedClips, rate: float) -> _Answered:
+        found = stream_predictions(classifier, stream, rate)
+        return cls(
+            actions=stream.actions,
+            frames=[frame for frame, _ in found],
+            probabilities=[prediction.probabilities for _, prediction in found],
+            speeds=[prediction.speed for _, prediction in found],
+            length=len(stream.joints),
         )
-        if threshold.accuracy > best_accuracy:
-            best_accuracy = threshold.accuracy
-            best = replace(tried, threshold=round(threshold.value, 4))
-    return best
+
+    @property
+    def speeds_in_actions(self) -> NDArray[np.float64]:
+        """Those that can be told."""
+        speeds = np.array(self.speeds)
+        inside = truth_of(self.actions, self.length)[self.frames] != PAUSE
+        return speeds[inside & np.isfinite(speeds)]
+
+    def answers(self, decision: Decision) -> NDArray[np.int64]:
+        """What is shown during each frame, `(length,)`."""
+        labels = [
+            decision.update(probabilities, speed)
+            for probabilities, speed in zip(self.probabilities, self.speeds, strict=True)
+        ]
+        return shown(self.frames, labels, self.length)
 
 
 def store_in_onnx(path: Path, calibration: Calibration) -> None:

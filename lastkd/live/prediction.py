@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOTHING = "nothing"
-"""How an answer below the threshold is called."""
+"""How the answer is called while no action goes on."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class StreamPrediction:
         time: of the newest frame, in the stream's own seconds.
         start: of the oldest frame that was looked at.
         frames: T that were looked at; 0 where nobody was there.
-        label: the action's index, or None for "nothing": nobody is there, or no action reaches the
-            threshold.
+        label: the action's index, or None for "nothing": nobody is there, nobody moves, or no
+            action is likely enough.
         probabilities: `(K,)`, calibrated and smoothed over time; zeros where nobody is there.
         logits: `(K,)` of this window alone; zeros where nobody is there.
+        speed: in body heights per second (`speed_of`); 0 where nobody is there, infinite where it
+            can't be told yet.
         class_names: K.
         milliseconds: that making it took.
     """
@@ -34,6 +37,7 @@ class StreamPrediction:
     label: int | None
     probabilities: NDArray[np.float64]
     logits: NDArray[np.float32]
+    speed: float
     class_names: tuple[str, ...]
     milliseconds: float
 
@@ -44,7 +48,7 @@ class StreamPrediction:
 
     @property
     def probability(self) -> float:
-        """Of the likeliest action, whether or not it reaches the threshold."""
+        """Of the likeliest action, whether or not it is the answer."""
         return float(self.probabilities.max())
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
@@ -64,5 +68,6 @@ class StreamPrediction:
             "top": [
                 {"class": name, "probability": round(share, 6)} for name, share in self.top(count)
             ],
+            "speed": round(self.speed, 3) if math.isfinite(self.speed) else None,
             "milliseconds": round(self.milliseconds, 3),
         }

@@ -15,9 +15,13 @@ from lastkd.errors import UserError
 from lastkd.evaluation.calibration import softmax
 from lastkd.live.buffer import FrameBuffer
 from lastkd.live.classifier import Classifier
+from lastkd.live.decision import STRETCH_S, STRETCHES, Decision, speed_of
 from lastkd.live.open_model import open_classifier
 from lastkd.live.prediction import StreamPrediction
 from lastkd.live.window import Bodies, window_clip
+
+REMEMBERED_S = 1.2 * STRETCHES * STRETCH_S
+"""Of a rest: enough to measure speed again."""
 
 BACKWARDS = "frames earlier than the one before skipped"
 RESTARTED = "jumps back in time, taken for a new start"
@@ -36,16 +40,18 @@ class StreamPredictor:
             if prediction is not None:
                 print(prediction.action, prediction.probability)
 
-    The last `window` seconds are classified every `step` seconds, at any frame rate. With an ONNX
-    file this needs numpy and ONNX Runtime alone.
+    The last `window` seconds, or what there is since nobody moved, are classified every `step`
+    seconds, at any frame rate. With an ONNX file this needs numpy and ONNX Runtime alone.
 
     Args:
         model: a checkpoint or an exported ONNX file.
         window, step: in seconds; default: as the model's calibration says.
         smoothing: time constant in seconds over which probabilities are averaged; 0 for none,
             default an eighth of the window.
-        threshold: top probability below which the answer is "nothing"; default: as the model's
-            calibration says.
+        threshold: probability from which an action is the answer, which then stays until its
+            probability is below half of that; default: as the model's calibration says.
+        stillness: speed below which the answer is "nothing", in body heights per second; default:
+            as the model's calibration says.
         bodies: `tracked`, bodies of a frame come in any order: they are followed from frame to
             frame, and the actors are chosen among them as `lastkd prepare` does; `kinect`, the same
             by the rules for a Kinect, which finds chairs; `given`, body 0 of every frame is actor 1
@@ -68,6 +74,7 @@ class StreamPredictor:
         step: float | None = None,
         smoothing: float | None = None,
         threshold: float | None = None,
+        stillness: float | None = None,
         bodies: Bodies = "tracked",
         factory: str | None = None,
     ) -> None:
@@ -84,6 +91,10 @@ class StreamPredictor:
         self.threshold = _at_least_0(
             "threshold", known.threshold if threshold is None else threshold
         )
+        self.stillness = _at_least_0(
+            "stillness", known.stillness if stillness is None else stillness
+        )
+        self._decision = Decision(self.threshold, self.stillness)
         # a first answer after the same part of the window as in the training clips
         self.shortest = min(known.shortest_s * self.window / known.window_s, self.window)
         self._bodies = bodies
@@ -96,6 +107,7 @@ class StreamPredictor:
         """Forgets all frames and answers, as for another stream; `skipped` goes on counting."""
         self._buffer.clear()
         self._tracker.clear()
+        self._decision.reset()
         self._begun: float | None = None
         self._last: float | None = None
         self._due = -math.inf
@@ -169,20 +181,28 @@ class StreamPredictor:
         label = None
         logits = np.zeros(K, np.float32)
         probabilities = np.zeros(K)
+        speed = 0.0
         if clip is None:
             self._smoothed = None
+            self._decision.reset()
         else:
             logits = self._classifier(clip)
             probabilities = self._smooth(softmax(logits, self.facts.calibration.temperature))
-            best = int(probabilities.argmax())
-            label = best if probabilities[best] >= self.threshold else None
+            frame_s = float(buffer.times[-1] - buffer.times[0]) / (len(clip) - 1)
+            speed = speed_of(clip, frame_s, self.facts.dimensions)
+            label = self._decision.update(probabilities, speed)
+        start = float(buffer.times[0])
+        if speed < self.stillness:  # the next movement has nothing to do with the last one
+            self._smoothed = None
+            buffer.forget(self._last - REMEMBERED_S)
         return StreamPrediction(
             time=self._last,
-            start=float(buffer.times[0]),
+            start=start,
             frames=0 if clip is None else len(clip),
             label=label,
             probabilities=probabilities,
             logits=logits,
+            speed=speed,
             class_names=self.facts.class_names,
             milliseconds=1000 * (clock.perf_counter() - begun),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from lastkd.evaluation.stream import PAUSE, StreamScore
 from lastkd.live.classifier import Classifier, ModelFacts
 from lastkd.live.joined_clips import JoinedClips, join_clips
 from lastkd.live.open_model import open_classifier
+from lastkd.live.prediction import StreamPrediction
 from lastkd.live.predictor import StreamPredictor
 
 
@@ -24,6 +26,7 @@ def evaluate_stream(
     *,
     seed: int = 0,
     threshold: float | None = None,
+    stillness: float | None = None,
     factory: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> StreamScore:
@@ -32,7 +35,7 @@ def evaluate_stream(
     Args:
         split: of the store; `auto` is the one that the model was trained on.
         seed: of the streams.
-        threshold: of "nothing"; default: as the model's calibration says.
+        threshold, stillness: of "nothing"; default: as the model's calibration says.
         factory: `package.module:factory`, where the model isn't one of lastkd's.
         on_progress: called with the number of clips that are over, and of all.
 
@@ -46,33 +49,43 @@ def evaluate_stream(
     rate = classifier.facts.calibration.rate
     score, done = StreamScore(rate), 0
     for stream in join_clips(store, clips, rate=rate, seed=seed):
-        labels, confidence, limit = stream_answers(classifier, stream, rate, threshold)
-        score.add(stream.actions, np.where(confidence >= limit, labels, PAUSE))
+        found = stream_predictions(
+            classifier, stream, rate, threshold=threshold, stillness=stillness
+        )
+        frames, labels = [frame for frame, _ in found], [answer.label for _, answer in found]
+        score.add(stream.actions, shown(frames, labels, len(stream.joints)))
         done += len(stream.actions)
         on_progress(done, len(clips))
     return score
 
 
-def stream_answers(
-    classifier: Classifier, stream: JoinedClips, rate: float, threshold: float | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """What is shown during each frame of a stream.
+def stream_predictions(
+    classifier: Classifier, stream: JoinedClips, rate: float, **options: Any
+) -> list[tuple[int, StreamPrediction]]:
+    """The predictions of a stream, each with the frame at which it came.
 
-    Returns:
-        `(T,)` the likeliest actions, `PAUSE` where there is none yet; `(T,)` their probabilities;
-        and the threshold below which "nothing" is shown.
+    Args:
+        rate: frames per second of the stream.
+        options: of the `StreamPredictor`.
     """
-    predictor = StreamPredictor(classifier, bodies="given", threshold=threshold)
-    labels = np.full(len(stream.joints), PAUSE, np.int64)
-    confidence = np.zeros(len(stream.joints))
+    predictor = StreamPredictor(classifier, bodies="given", **options)
+    found = []
     for frame, joints in enumerate(stream.joints):
-        if frame:
-            labels[frame], confidence[frame] = labels[frame - 1], confidence[frame - 1]
         prediction = predictor.push(joints, frame / rate)
         if prediction is not None:
-            labels[frame] = prediction.probabilities.argmax() if prediction.frames else PAUSE
-            confidence[frame] = prediction.probability
-    return labels, confidence, predictor.threshold
+            found.append((frame, prediction))
+    return found
+
+
+def shown(frames: Sequence[int], labels: Sequence[int | None], length: int) -> NDArray[np.int64]:
+    """What is shown during each frame of a stream, `PAUSE` for "nothing": `(length,)`.
+
+    Args:
+        frames: at which an answer came, ascending.
+        labels: the answers.
+    """
+    answers = np.array([PAUSE, *(PAUSE if label is None else label for label in labels)])
+    return answers[np.searchsorted(frames, np.arange(length), side="right")]
 
 
 def check_classes(model: str | Path, facts: ModelFacts, store: ClipStore) -> None:

@@ -104,10 +104,10 @@ class ActionPanel(LivePanel):
         name = prediction.action if prediction.frames else f"{NOTHING}: nobody is there"
         rows: list[Row] = [[Segment(fit(name, width, glyphs), headline)], []]
         names = min(28, max(width - 24, width // 2))
-        for place, (action, share) in enumerate(prediction.top(SHOWN_ACTIONS)):
+        for action, share in prediction.top(SHOWN_ACTIONS):
             room = max(width - names - 8, 0)
             done, rest = bar(share, room, glyphs)
-            best = known and place == 0
+            best = known and action == prediction.action
             rows.append(
                 [
                     Segment(
