@@ -71,8 +71,8 @@ def test_a_stores_clip_an_array_and_json_lines_give_the_same_predictions(
     piped = lines(live(nano, "-", *options, stdin="\n".join(rows).encode()))
     assert [one["label"] for one in piped] == [one["label"] for one in expected]
     assert set(expected[0]) == {
-        "time", "start", "frames", "action", "label", "probability", "top", "milliseconds",
-        "late_ms",
+        "time", "start", "frames", "action", "label", "probability", "top", "speed",
+        "milliseconds", "late_ms",
     }  # fmt: skip
 
 

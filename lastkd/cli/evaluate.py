@@ -179,6 +179,7 @@ def _print_stream(score: StreamScore, title: str) -> None:
     click.echo(f"    of pauses   {score.pause_accuracy:6.2f} %")
     click.echo(f"  found         {score.found:6.2f} % of the actions within their own time")
     click.echo(f"  false alarms  {score.false_alarms_per_minute:6.2f} a minute")
+    click.echo(f"  F1            {score.f1:6.2f} % of actions found, against false alarms")
     median, late = score.delay(), score.delay(90)
     if median is not None:
         click.echo(f"  delay         {median:6.2f} s (median; nine in ten within {late:.2f} s)")

@@ -235,7 +235,8 @@ class _Answered:
         """Those that can be told."""
         speeds = np.array(self.speeds)
         inside = truth_of(self.actions, self.length)[self.frames] != PAUSE
-        return speeds[inside & np.isfinite(speeds)]
+        told: NDArray[np.float64] = speeds[inside & np.isfinite(speeds)]
+        return told
 
     def answers(self, decision: Decision) -> NDArray[np.int64]:
         """What is shown during each frame, `(length,)`."""

@@ -38,7 +38,7 @@ class Recogniser:
     def reset(self) -> None:
         """Forgets the stream."""
         self._frames: list[tuple[float, Any]] = []
-        self._due, self._smoothed_at, self._smoothed, self._shown = np.inf, 0.0, None, -1
+        self._due, self._smoothed_at, self._smoothed, self._shown = np.inf, 0.0, np.zeros(0), -1
 
     def probabilities(self, clip: Any) -> Any:
         """`(classes,)` for joints `(frames, bodies, joints, 3)`, in the sensor's own unit."""
@@ -85,12 +85,12 @@ class Recogniser:
         share = share.astype(np.float32)[:, None, None, None]
         clip = clip[after - 1] * (1 - share) + clip[after] * share
         shares = self.probabilities(clip)
-        if self._smoothed is not None:
+        if len(self._smoothed):
             kept = np.exp(8 * (self._smoothed_at - now) / self.stream["window_s"])
             shares = kept * self._smoothed + (1 - kept) * shares
         self._smoothed, self._smoothed_at, best = shares, now, int(shares.argmax())
         if self._speed(clip, even[1] - even[0]) < self.stream["stillness"]:
-            self._shown, self._smoothed = -1, None  # the next movement begins here
+            self._shown, self._smoothed = -1, shares[:0]  # the next movement begins here
             self._frames = [frame for frame in self._frames if frame[0] >= now - 0.576]
         elif shares[best] >= self.stream["threshold"]:
             self._shown = best
@@ -99,7 +99,7 @@ class Recogniser:
         return self.classes[self._shown] if self._shown >= 0 else "nothing", float(shares[best])
 
     def _speed(self, clip: Any, frame_s: float) -> float:
-        """Of the quickest quarter of the joints over the last half second, in body heights a second."""
+        """Of the quickest quarter of the joints of late, in body heights per second."""
         frames = max(round(0.16 / frame_s), 1)
         recent = clip[-3 * frames :]
         if len(recent) < 3 * frames:
