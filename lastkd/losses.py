@@ -87,7 +87,7 @@ class Loss(BaseModel, ABC):
         return teacher.float()
 
     def weighing_soft_term(self, factor: float) -> Loss:
-        """This loss with a soft term of `factor` times the weight.
+        """This loss with a soft term that weighs `factor` times as much beside the hard one.
 
         The loss itself, if its settings can't say so.
         """
@@ -183,8 +183,10 @@ class KD(Loss):
         return self.alpha, (1 - self.alpha) * self.tau**2
 
     def weighing_soft_term(self, factor: float) -> KD:
-        alpha = 1 - factor * (1 - self.alpha)
-        return self.model_copy(update={"alpha": round(min(max(alpha, 0.0), 1.0), 2)})
+        if not self.alpha:
+            return self
+        ratio = factor * (1 - self.alpha) / self.alpha
+        return self.model_copy(update={"alpha": round(1 / (1 + ratio), 2)})
 
     def soft_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         return _softened_kl(student, teacher, self.tau)

@@ -21,10 +21,10 @@ TARGET_ENTROPY = 0.93
 """Share of the uniform distribution's entropy at which labels are softened well."""
 ONE_HOT_ENTROPY = 0.25
 """Below it the labels say next to nothing beyond their top class."""
-DROWNING_PULL = 0.85
-"""Above it students spend their steps on the teacher's logits, whatever the hard labels' weight."""
-BALANCED_PULL = 0.4
-"""The pull of soft terms that helped."""
+DROWNING_SHARE = 0.6
+"""Above it the soft term leaves the hard labels too little of the gradient."""
+BALANCED_SHARE = 0.4
+"""The soft term's part where distilling helped."""
 SMALLEST_TAU, LARGEST_TAU = 0.5, 64.0
 
 
@@ -38,11 +38,9 @@ class Softness:
         top: top probability at `tau`, averaged.
         entropy: of the labels at `tau`, averaged; 0 is one-hot, 1 uniform.
         agreement: percent of clips whose top class is the label.
-        share: the soft term's part of the first gradient, 0 to 1.
-        pull: the soft term's first gradient beside that of plain cross-entropy; unlike `share` it
-            doesn't depend on how much the hard labels weigh. See `FirstGradient` for both.
+        share: the soft term's part of the first gradient, 0 to 1; see `gradient_share`.
         even_tau: temperature at which the entropy is `TARGET_ENTROPY`.
-        advice: the options that give this entropy and a pull of at most about `BALANCED_PULL`.
+        advice: the options that give this entropy and a soft term of about `BALANCED_SHARE`.
         clips: views that were measured.
     """
 
@@ -52,7 +50,6 @@ class Softness:
     entropy: float
     agreement: float
     share: float
-    pull: float
     even_tau: float
     advice: str
     clips: int
@@ -68,18 +65,16 @@ class Softness:
         softened = loss.softened(teacher)
         even = even_tau(softened)
         better = loss.model_copy(update={"tau": even})
-        pull = FirstGradient.of(better, student, teacher, labels).pull
-        if pull > BALANCED_PULL:
-            better = better.weighing_soft_term(BALANCED_PULL / pull)
-        gradient = FirstGradient.of(loss, student, teacher, labels)
+        share = gradient_share(better, student, teacher, labels)
+        if share > BALANCED_SHARE:
+            better = better.weighing_soft_term(_ratio(BALANCED_SHARE) / _ratio(share))
         return cls(
             tau=loss.tau,
             scale=float(teacher.float().std(dim=1).mean()),
             top=float((softened / loss.tau).softmax(dim=1).amax(dim=1).mean()),
             entropy=relative_entropy(softened, loss.tau),
             agreement=100 * float((teacher.argmax(dim=1) == labels).float().mean()),
-            share=gradient.share,
-            pull=gradient.pull,
+            share=gradient_share(loss, student, teacher, labels),
             even_tau=even,
             advice=_options(better, loss),
             clips=len(teacher),
@@ -101,10 +96,10 @@ class Softness:
                 f"{100 * self.entropy:.0f} % of uniform) and say little beyond their top class; "
                 f"try {self.advice}"
             )
-        if self.pull > DROWNING_PULL:
+        if self.share > DROWNING_SHARE:
             found.append(
-                f"the soft term's first gradient is {self.pull:.2g} times that of plain "
-                f"cross-entropy and drowns the labels; try {self.advice}"
+                f"the soft term takes {100 * self.share:.0f} % of the first gradient and drowns "
+                f"the hard labels; try {self.advice}"
             )
         return found
 
@@ -136,48 +131,30 @@ def even_tau(logits: Tensor, target: float = TARGET_ENTROPY) -> float:
     return max(SMALLEST_TAU, round(4 * low) / 4)
 
 
-@dataclass(frozen=True)
-class FirstGradient:
-    """How large both terms' gradients by an untrained student's logits are.
+def gradient_share(loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor) -> float:
+    """The soft term's part of the first gradient: of the sum of both terms' norms.
 
-    A clip's norm, averaged over clips, with the soft term fully grown.
+    Gradients are those by the student's logits, a clip's norm averaged over clips, with the weights
+    of the loss and its soft term fully grown.
 
-    Attributes:
-        cross_entropy: of the hard labels' cross-entropy, without its weight.
-        hard, soft: of both terms, with their weights.
+    Args:
+        student, teacher: logits `(N, K)`.
+        labels: class indices `(N,)`.
     """
+    logits = student.detach().float().requires_grad_()
+    parts = loss(logits, teacher, labels)
+    assert parts.soft is not None
+    norms: list[float] = []
+    for weight, term in zip(loss.weights(), (parts.ce, parts.soft), strict=True):
+        (gradient,) = torch.autograd.grad(weight * term, logits, retain_graph=True)
+        norms.append(float(gradient.norm(dim=1).mean()))
+    hard, soft = norms
+    return soft / (hard + soft) if hard + soft else 0.0
 
-    cross_entropy: float
-    hard: float
-    soft: float
 
-    @classmethod
-    def of(cls, loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor) -> FirstGradient:
-        """
-        Args:
-            student, teacher: logits `(N, K)`.
-            labels: class indices `(N,)`.
-        """
-        logits = student.detach().float().requires_grad_()
-        parts = loss(logits, teacher, labels)
-        assert parts.soft is not None
-        hard_weight, soft_weight = loss.weights()
-        norms: list[float] = []
-        for term in (parts.ce, soft_weight * parts.soft):
-            (gradient,) = torch.autograd.grad(term, logits, retain_graph=True)
-            norms.append(float(gradient.norm(dim=1).mean()))
-        cross_entropy, soft = norms
-        return cls(cross_entropy, hard_weight * cross_entropy, soft)
-
-    @property
-    def share(self) -> float:
-        """The soft term's part of both, 0 to 1."""
-        return self.soft / (self.hard + self.soft) if self.hard + self.soft else 0.0
-
-    @property
-    def pull(self) -> float:
-        """The soft term beside plain cross-entropy."""
-        return self.soft / self.cross_entropy if self.cross_entropy else 0.0
+def _ratio(share: float) -> float:
+    """The soft term beside the hard one, from its part of both."""
+    return share / max(1 - share, 1e-6)
 
 
 def _options(better: Loss, loss: Loss) -> str:
