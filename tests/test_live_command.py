@@ -138,6 +138,20 @@ def test_a_folder_is_read_while_an_estimator_writes_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.clips[-1][-30:, 0, 0, 0], 0.1 * np.arange(10, 40), atol=1e-5)
 
 
+def test_the_last_look_at_a_folder_is_not_late(tmp_path: Path) -> None:
+    """However long it was waited for more."""
+    (tmp_path / "out").mkdir()
+    for number in range(20):
+        text = json.dumps({"time": number / 30, "joints": person().tolist()})
+        (tmp_path / "out" / f"{number:03d}.json").write_text(text)
+    source = GrowingFolder(tmp_path / "out", rate=30, dimensions=3, wait_s=0.5)
+    session = LiveSession(StreamPredictor(Recorder(bodies=1), window=1.0, step=10.0), source)
+    late = []
+    session.on_prediction = lambda prediction, seconds: late.append(seconds)
+    session.run()
+    assert late and late[-1] < 0.3
+
+
 def test_a_folder_of_an_estimators_files_is_played_frame_by_frame(tmp_path: Path) -> None:
     for number in range(3):
         text = json.dumps({"people": [{"pose_keypoints_2d": [1, 2, 0.5] * 25}]})

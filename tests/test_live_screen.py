@@ -44,10 +44,17 @@ class Waving(FrameSource):
             stop.wait(0.01)
 
 
-def app_of(glyphs: Glyphs = UNICODE, theme: str = "lastkd-dark", threshold: float = 0.3) -> LiveApp:
+def app_of(
+    glyphs: Glyphs = UNICODE,
+    theme: str = "lastkd-dark",
+    threshold: float = 0.3,
+    stillness: float = 0.0,
+) -> LiveApp:
     model = Recorder(bodies=1)
     model.logits = np.float32([3, 0])
-    predictor = StreamPredictor(model, window=1.0, step=0.1, threshold=threshold)
+    predictor = StreamPredictor(
+        model, window=1.0, step=0.1, threshold=threshold, stillness=stillness
+    )
     session = LiveSession(predictor, Waving(), speed=None)
     return LiveApp(LiveState(session, Path("nano.onnx"), DARK, glyphs), theme=theme)
 
@@ -90,6 +97,13 @@ async def test_below_the_threshold_the_answer_is_nothing() -> None:
         text = "\n".join(await settled(app, pilot))
     assert '"nothing"' in text and "│ nothing " in text
     assert "nothing recognised yet" in text
+
+
+async def test_who_rests_does_nothing_and_that_is_said() -> None:
+    app = app_of(stillness=100.0)
+    async with app.run_test(size=(100, 30)) as pilot:
+        text = "\n".join(await settled(app, pilot))
+    assert "nothing: nobody moves" in text
 
 
 @pytest.mark.parametrize("theme", ["lastkd-dark", "lastkd-light", "lastkd-16"])

@@ -22,7 +22,13 @@ from lastkd.errors import UserError
 from lastkd.evaluation.calibration import Calibration, checkpoint_calibration, softmax
 from lastkd.evaluation.stream import PAUSE, Action, StreamScore
 from lastkd.export.checkpoint import export_checkpoint
-from lastkd.live.calibrate import WINDOWS, calibrate_model, fit_temperature
+from lastkd.live.calibrate import (
+    WINDOWS,
+    AnsweredStream,
+    calibrate_model,
+    fit_temperature,
+    with_best_threshold,
+)
 from lastkd.live.classifier import ModelFacts
 from lastkd.live.joined_clips import PAUSE_S, join_clips
 from lastkd.live.stream_evaluation import shown, stream_predictions
@@ -60,6 +66,22 @@ def test_a_score_counts_frames_actions_false_alarms_and_delay() -> None:
     assert score.false_alarms_per_minute == pytest.approx(2 / 0.2)
     assert score.f1 == pytest.approx(100 * 2 * 2 / (2 * 2 + 1 + 2))  # found, missed, false
     assert score.to_dict()["delay_median_s"] == 0.8
+
+
+def answered(sure: float, in_pauses: float) -> AnsweredStream:
+    """A second of class 1 that is recognised, after a second of pause that is taken for class 0."""
+    shares = [np.array([in_pauses, 0.0])] * 30 + [np.array([0.0, sure])] * 30
+    return AnsweredStream([Action(1, 30, 60)], list(range(60)), shares, [1.0] * 60, length=60)
+
+
+def test_the_threshold_parts_actions_from_pauses() -> None:
+    fit = with_best_threshold(Calibration(), [answered(sure=0.6, in_pauses=0.4)])
+    assert 0.4 < fit.calibration.threshold <= 0.6 and fit.value == 100
+
+
+def test_the_threshold_never_silences_a_model_that_is_as_sure_in_pauses() -> None:
+    fit = with_best_threshold(Calibration(), [answered(sure=0.4, in_pauses=0.9)])
+    assert fit.calibration.threshold <= 0.4
 
 
 def test_the_temperature_is_that_of_logits_that_were_scaled() -> None:

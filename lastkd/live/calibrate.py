@@ -39,6 +39,8 @@ as half, so a model knows them all; a shorter one answers sooner, a longer one k
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 SLOWEST = (0.05, 0.1, 0.2)
 """Shares of actions' frames that may count as still."""
+LARGEST_LOSS = 0.25
+"""Share of the actions found that a threshold may cost."""
 STREAM_SEED = 1
 """Of these streams; `evaluate --stream` uses others."""
 TEMPERATURES = (0.05, 20.0)
@@ -153,48 +155,55 @@ def _fit_to_streams(
     total = len(drawn) * (len(SLOWEST) + len(WINDOWS))
     done = 0
 
-    def answered(tried: Calibration) -> list[_Answered]:
+    def answered(tried: Calibration) -> list[AnsweredStream]:
         nonlocal done
         classifier.facts = replace(classifier.facts, calibration=tried)
         found = []
         for stream in streams:
-            found.append(_Answered.of(classifier, stream, known.rate))
+            found.append(AnsweredStream.of(classifier, stream, known.rate))
             done += len(stream.actions)
             on_progress("clips of streams", done, total)
         return found
 
     as_it_is = answered(known)
     speeds = np.concatenate([stream.speeds_in_actions for stream in as_it_is])
-    fits = [_with_threshold(known, as_it_is)]
+    fits = [with_best_threshold(known, as_it_is)]
     for still in np.quantile(speeds, SLOWEST).round(3).tolist() if len(speeds) else ():
         tried = replace(known, stillness=still)
-        fits.append(_with_threshold(tried, answered(tried)))
+        fits.append(with_best_threshold(tried, answered(tried)))
     best = max(fits, key=lambda fit: fit.value)
     fits = [best]
     for share in WINDOWS[1:]:
         window = round(share * known.window_s, 4)
         tried = replace(best.calibration, window_s=window, shortest_s=min(known.shortest_s, window))
-        fits.append(_with_threshold(tried, answered(tried)))
+        fits.append(with_best_threshold(tried, answered(tried)))
     return max(fits, key=lambda fit: fit.value).calibration
 
 
-class _Fit(NamedTuple):
+class Fit(NamedTuple):
     """A calibration, and how good its answers are."""
 
     calibration: Calibration
     value: float
 
 
-def _with_threshold(tried: Calibration, streams: list[_Answered]) -> _Fit:
-    """The same with the threshold that answers best."""
-    fits = []
+def with_best_threshold(tried: Calibration, streams: list[AnsweredStream]) -> Fit:
+    """The same with the threshold that answers best.
+
+    It may cost at most a quarter of the actions that the lowest ones find: a model that is seldom
+    sure would else be all but silenced.
+    """
+    fits, found = [], []
     for threshold in THRESHOLDS:
         score = StreamScore(tried.rate)
         for stream in streams:
             decision = Decision(threshold, tried.stillness)
             score.add(stream.actions, stream.answers(decision))
-        fits.append(_Fit(replace(tried, threshold=threshold), _value(score)))
-    return max(fits, key=lambda fit: fit.value)
+        fits.append(Fit(replace(tried, threshold=threshold), _value(score)))
+        found.append(score.found)
+    needed = (1 - LARGEST_LOSS) * max(found)
+    affordable = [fit for fit, share in zip(fits, found, strict=True) if share >= needed]
+    return max(affordable, key=lambda fit: fit.value)
 
 
 def _value(score: StreamScore) -> float:
@@ -203,7 +212,7 @@ def _value(score: StreamScore) -> float:
 
 
 @dataclass
-class _Answered:
+class AnsweredStream:
     """A stream with what a model makes of it.
 
     Attributes:
@@ -220,7 +229,7 @@ class _Answered:
     length: int
 
     @classmethod
-    def of(cls, classifier: Classifier, stream: JoinedClips, rate: float) -> _Answered:
+    def of(cls, classifier: Classifier, stream: JoinedClips, rate: float) -> AnsweredStream:
         found = stream_predictions(classifier, stream, rate)
         return cls(
             actions=stream.actions,

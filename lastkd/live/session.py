@@ -87,7 +87,8 @@ class LiveSession:
                 self._wait(now)
             self._push(frame, now)
         if self._unanswered and not self.stop.is_set():
-            self._hand_on(self.predictor.predict_now())  # the end of a clip is worth a look
+            # the end of a clip is worth a look, which isn't late: until now more might have come
+            self._hand_on(self.predictor.predict_now(), late=0.0)
 
     def _push(self, frame: Frame, now: float) -> None:
         try:
@@ -102,10 +103,10 @@ class LiveSession:
         self.on_frame(frame, now)
         self._hand_on(prediction)
 
-    def _hand_on(self, prediction: StreamPrediction | None) -> None:
+    def _hand_on(self, prediction: StreamPrediction | None, late: float | None = None) -> None:
         if prediction is not None:
             self._unanswered = False
-            self.on_prediction(prediction, self._late(prediction.time))
+            self.on_prediction(prediction, self._late(prediction.time) if late is None else late)
 
     def _late(self, now: float) -> float:
         """Seconds by which a frame's prediction comes later than the timeliest frame's push."""

@@ -101,7 +101,12 @@ class ActionPanel(LivePanel):
             return [[Segment(f"waiting for {wait:.1f} s of frames", ink(palette.dim))]]
         known = prediction.label is not None
         headline = ink(palette.good if known else palette.dim, bold=known)
-        name = prediction.action if prediction.frames else f"{NOTHING}: nobody is there"
+        predictor = self.state.session.predictor
+        name = prediction.action
+        if not prediction.frames:
+            name = f"{NOTHING}: nobody is there"
+        elif prediction.speed < predictor.stillness:
+            name = f"{NOTHING}: nobody moves"
         rows: list[Row] = [[Segment(fit(name, width, glyphs), headline)], []]
         names = min(28, max(width - 24, width // 2))
         for action, share in prediction.top(SHOWN_ACTIONS):
@@ -119,9 +124,8 @@ class ActionPanel(LivePanel):
                     Segment(f"{100 * share:5.1f} %", ink(palette.text)),
                 ]
             )
-        threshold = self.state.session.predictor.threshold
-        if threshold:
-            text = f'below {100 * threshold:.0f} % it is "{NOTHING}"'
+        if predictor.threshold:
+            text = f'an action from {100 * predictor.threshold:.0f} % on, else "{NOTHING}"'
         else:
             text = "not calibrated: no threshold"
         rows += [[], [Segment(fit(text, width, glyphs), ink(palette.dim))]]
