@@ -39,8 +39,6 @@ as half, so a model knows them all; a shorter one answers sooner, a longer one k
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 SLOWEST = (0.05, 0.1, 0.2)
 """Shares of actions' frames that may count as still."""
-LARGEST_LOSS = 0.25
-"""Share of the actions found that a threshold may cost."""
 STREAM_SEED = 1
 """Of these streams; `evaluate --stream` uses others."""
 TEMPERATURES = (0.05, 20.0)
@@ -188,22 +186,15 @@ class Fit(NamedTuple):
 
 
 def with_best_threshold(tried: Calibration, streams: list[AnsweredStream]) -> Fit:
-    """The same with the threshold that answers best.
-
-    It may cost at most a quarter of the actions that the lowest ones find: a model that is seldom
-    sure would else be all but silenced.
-    """
-    fits, found = [], []
+    """The same with the threshold that answers best."""
+    fits = []
     for threshold in THRESHOLDS:
         score = StreamScore(tried.rate)
         for stream in streams:
             decision = Decision(threshold, tried.stillness)
             score.add(stream.actions, stream.answers(decision))
         fits.append(Fit(replace(tried, threshold=threshold), _value(score)))
-        found.append(score.found)
-    needed = (1 - LARGEST_LOSS) * max(found)
-    affordable = [fit for fit, share in zip(fits, found, strict=True) if share >= needed]
-    return max(affordable, key=lambda fit: fit.value)
+    return max(fits, key=lambda fit: fit.value)
 
 
 def _value(score: StreamScore) -> float:
