@@ -37,7 +37,9 @@ class Replica:
         self._accelerator = accelerator
         self._parameters = [one for one in model.parameters() if one.requires_grad]
         self._with_gradient: list[bool] | None = None
-        self.module: nn.Module = accelerator.prepare_model(model)
+        # a launcher's single process is unwrapped too: accelerate's no_sync would do nothing there
+        alone = accelerator.num_processes == 1
+        self.module: nn.Module = accelerator.prepare_model(model, evaluation_mode=alone)
         self._forward = torch.compile(self.module) if compiled else self.module
 
     def __call__(self, streams: Streams, bodies: BodyCounts) -> Tensor:

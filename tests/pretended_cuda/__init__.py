@@ -471,7 +471,11 @@ def two_processes() -> Iterator[Any]:
     try:
         yield SimpleNamespace(
             num_processes=2,
-            prepare_model=lambda model: DistributedDataParallel(model.to(CUDA), device_ids=[0]),
+            prepare_model=lambda model, evaluation_mode: (
+                model
+                if evaluation_mode
+                else DistributedDataParallel(model.to(CUDA), device_ids=[0])
+            ),
             no_sync=lambda model: model.no_sync(),
         )
     finally:
