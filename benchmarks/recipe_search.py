@@ -27,6 +27,7 @@ from lastkd.files.yaml_files import read_mapping
 from lastkd.runs.log import Run
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings, TrainSettings
+from lastkd.settings.students import variant_of
 from lastkd.training.loop import train
 
 TEACHER = "last_v2_tiny"
@@ -129,7 +130,7 @@ class Search:
         fold = round_ % self.folds
         teacher = self.train(store, "teacher", fold, TEACHER) / "last.safetensors"
         asked = self.settings(store, round_) | changes
-        asked |= {"variant": self.model.removeprefix("last_e_")}
+        asked |= {"variant": variant_of(self.model)}
         train(
             resolve(DistillSettings, asked),
             data=store,

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
+from stopping import stopped_after
 
 import lastkd
 from lastkd.data import open_source
 from lastkd.data.synthetic.settings import SyntheticSettings
-from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.runs.events import read_events
-from lastkd.runs.folder import Position
 from lastkd.settings.resolve import resolve
-from lastkd.training.run_control import RunControl
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "python.md"
 
@@ -93,21 +89,13 @@ def test_standalone_models_share_a_call_and_end_as_they_would_alone(
 
 
 def test_standalone_runs_begun_one_by_one_are_finished_by_one_call(
-    tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store_path: Path
 ) -> None:
     quick = {"data": store_path, "epochs": 2, "frames": 8, "batch_size": 8}
     lastkd.train_model("nano,small,base", run=tmp_path / "whole", **quick)
     runs = tmp_path / "runs"
     lastkd.train_model("nano", run=runs / "nano", **quick)
-    check = RunControl.check
-
-    def stop_in_the_second_epoch(control: RunControl, position: Position) -> None:
-        if position.step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-        check(control, position)
-
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
-        patched.setattr(RunControl, "check", stop_in_the_second_epoch)
+    with stopped_after(6):  # in the second epoch
         lastkd.train_model("small", run=runs / "small", **quick)
     finished = (runs / "nano" / "events.jsonl").read_bytes()
     lastkd.train_model("nano,small,base", run=runs, **quick)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,12 +14,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from stopping import stopped_after
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from lastkd.distributed.accelerator import make_accelerator
 from lastkd.distributed.replica import Replica
-from lastkd.distributed.stop_requests import Stopped
 from lastkd.losses import LOSSES
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.models.registry import build_model
@@ -119,7 +117,7 @@ def test_live_and_replayed_steps_of_every_loss_never_wait(
 
 @pytest.mark.slow
 def test_accumulated_steps_without_a_teacher_never_wait_and_resume_exactly(
-    tmp_path: Path, store_path: Path, waits: Waits, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store_path: Path, waits: Waits
 ) -> None:
     """A teacher's model and a student side by side, stopped within an epoch."""
     given = SMALL | {"batch_size": 4, "accumulation": 2, "ema": 0.9}
@@ -139,15 +137,7 @@ def test_accumulated_steps_without_a_teacher_never_wait_and_resume_exactly(
 
     undisturbed = run("undisturbed")
     assert [waits[step] for step in (1, 2, 3)] == 3 * [Counter()]
-    check = RunControl.check
-
-    def stop_after_two(control: RunControl, position: Position) -> None:
-        if position.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        check(control, position)
-
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
-        patched.setattr(RunControl, "check", stop_after_two)
+    with stopped_after(2):
         run("stopped")
     assert run("stopped") == undisturbed
 

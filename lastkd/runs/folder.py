@@ -95,6 +95,7 @@ class RunFolder:
                 f"{self.path}: a live run is writing there; wait for its end, stop it, or choose "
                 "another --run"
             ) from None
+        # filelock raises NotImplementedError where the file system has no locks
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UserError(
