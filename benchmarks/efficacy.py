@@ -1,14 +1,16 @@
 """Does distilling help? Every set, variant and seed, standalone against distilled, same recipe.
 
-    python benchmarks/efficacy.py --out runs/efficacy --results docs/results data/utkinect data/sbu
+    python benchmarks/efficacy.py --out runs/efficacy --teachers data/*
+    python benchmarks/efficacy.py --out runs/efficacy --results docs/results data/*
     python benchmarks/efficacy.py --out runs/efficacy --results docs/results --table data/*
 
-One teacher a set is trained with the recipe for small sets. Then each variant is trained alone and
-distilled, with the same recipe, steps, views and first weights, and compared on the test part at
-the last epoch, which nobody chose. Runs resume and finished ones are kept, so it can be stopped at
-any time and run for days; several processes on the same --out share the sets among themselves. The
-results are those of finished runs, written after each: `efficacy.csv` has a line for each run,
-`efficacy.json` the gains and intervals.
+One teacher a set is trained with the recipe for small sets (where a processor computes bfloat16,
+ACCELERATE_MIXED_PRECISION=bf16 before the first command halves its time). Then all variants are
+trained alone and distilled, with the same recipe, steps, views and first weights, and compared on
+the test part at the last epoch, which nobody chose. Runs resume and finished ones are kept, so it
+can be stopped at any time and run for days; several processes on the same --out share the sets
+among themselves. The results are those of finished runs, written after each: `efficacy.csv` has a
+line for each run, `efficacy.json` the gains and intervals. Lines of runs that aren't in --out stay.
 """
 
 from __future__ import annotations
@@ -17,8 +19,6 @@ import argparse
 import csv
 import itertools
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,16 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from lastkd.distributed.accelerator import make_accelerator
+import lastkd
 from lastkd.files.atomic import replacing
 from lastkd.files.yaml_files import read_mapping
 from lastkd.runs.log import Run
-from lastkd.settings.resolve import resolve
-from lastkd.settings.runs import DistillSettings, TrainSettings
-from lastkd.settings.students import model_of, students
-from lastkd.training.loop import train
+from lastkd.settings.students import students
 
 SPLITS = {"sbu": "fold 1"}
 """Splits of sets that have no xsub, by the store's name."""
-FIELDS = ("set", "model", "kind", "seed", "top1", "top5", "mean_class", "clips", "steps", "frames")
+KEY = ("set", "model", "kind", "seed")
+FIELDS = (*KEY, "top1", "top5", "mean_class", "clips", "steps", "frames")
 RESAMPLES = 10_000
 
 
@@ -47,6 +45,7 @@ class Campaign:
 
     Attributes:
         given: settings that all runs share, over the recipe's.
+        distilled: settings of the distilled runs alone: alpha, tau, loss.
     """
 
     out: Path
@@ -55,65 +54,63 @@ class Campaign:
     seeds: int
     teacher_model: str
     given: dict[str, Any]
-    results: Path | None
+    distilled: dict[str, Any]
 
-    def teacher_folder(self, store: Path) -> Path:
+    def teacher(self, store: Path) -> Path:
         return self.out / store.name / "teacher"
 
-    def folder(self, store: Path, kind: str, variant: str, seed: int) -> Path:
-        return self.out / store.name / f"seed-{seed}" / kind / variant
+    def folder(self, store: Path, seed: int, kind: str) -> Path:
+        return self.out / store.name / f"seed-{seed}" / kind
 
     def settings(self, store: Path, seed: int) -> dict[str, Any]:
         split = SPLITS.get(store.name, "xsub")
-        return {"recipe": "small", "split": split, "seed": seed, "log_every": 50, **self.given}
+        shared = {"data": store, "recipe": "small", "split": split, "seed": seed, "log_every": 50}
+        return {**shared, **self.given}
 
-    def cells(self) -> Iterator[tuple[int, str, Path]]:
-        """(seed, variant, set): the first seed of all sets and variants comes first."""
-        return itertools.product(range(self.seeds), self.variants, self.stores)
-
-    def run(self) -> None:
+    def run(self, results: Path | None, *, teachers_only: bool) -> None:
         """Trains what isn't finished and no other process is at work on."""
-        for seed, variant, store in self.cells():
-            lock = FileLock(self.out / f".{store.name}.lock", timeout=0)
-            self.out.mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        for seed, store in itertools.product(range(self.seeds), self.stores):
             try:
-                with lock:
-                    self.train_cell(seed, variant, store)
-                if self.results:
-                    write(self.rows(), self.results)
+                with FileLock(self.out / f".{store.name}.lock", timeout=0):
+                    self.train_teacher(store)
+                    if not teachers_only:
+                        self.train_students(store, seed)
+                if results:
+                    write(self.rows(), results)
             except Timeout:
                 print(f"{store.name}: another process is at work there")
 
-    def train_cell(self, seed: int, variant: str, store: Path) -> None:
-        """One variant and seed on one set; the set's teacher first, if it isn't trained yet."""
-        accelerator = make_accelerator()
-        alone = resolve(TrainSettings, self.settings(store, 0) | {"model": self.teacher_model})
-        kept: dict[str, Any] = {"data": store, "accelerator": accelerator}
-        teacher = self.teacher_folder(store)
-        if not finished(teacher):
-            train(alone, teacher=None, folder=teacher, **kept)
+    def train_teacher(self, store: Path) -> None:
+        folder = self.teacher(store)
+        if not finished(folder):
+            lastkd.train_model(self.teacher_model, run=folder, **self.settings(store, 0))
+
+    def train_students(self, store: Path, seed: int) -> None:
+        """All variants alone, then all distilled; those of a kind share their views."""
         shared = self.settings(store, seed)
-        folder = self.folder(store, "standalone", variant, seed)
-        if not finished(folder):
-            settings = resolve(TrainSettings, shared | {"model": model_of(variant)})
-            train(settings, teacher=None, folder=folder, **kept)
-        folder = self.folder(store, "distilled", variant, seed)
-        if not finished(folder):
-            cache = self.out / store.name / f"seed-{seed}" / "soft_labels"
-            asked = shared | {"variant": variant, "teacher_cache": cache}
-            settings = resolve(DistillSettings, asked)
-            train(settings, teacher=teacher / "last.safetensors", folder=folder, **kept)
-        others = (self.folder(store, "distilled", other, seed) for other in self.variants)
-        if all(map(finished, others)):
-            shutil.rmtree(self.out / store.name / f"seed-{seed}" / "soft_labels", True)
+        alone, distilled = (self.folder(store, seed, kind) for kind in ("standalone", "distilled"))
+        if models := self.unfinished(alone):
+            lastkd.train_model(models, run=run_of(alone, models), **shared)
+        if variants := self.unfinished(distilled):
+            asked = {
+                **shared,
+                "teacher": self.teacher(store) / "last.safetensors",
+                "teacher_cache": self.folder(store, seed, "soft_labels"),  # for variants to come
+                **self.distilled,
+            }
+            lastkd.distill_model(variants, run=run_of(distilled, variants), **asked)
+
+    def unfinished(self, folder: Path) -> list[str]:
+        return [variant for variant in self.variants if not finished(folder / variant)]
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each finished run."""
         rows: list[dict[str, Any]] = []
         for store in self.stores:
-            folders = [(self.teacher_folder(store), "teacher")]
+            folders = [(self.teacher(store), "teacher")]
             folders += [
-                (self.folder(store, kind, variant, seed), kind)
+                (self.folder(store, seed, kind) / variant, kind)
                 for seed, variant, kind in itertools.product(
                     range(self.seeds), self.variants, ("standalone", "distilled")
                 )
@@ -122,20 +119,27 @@ class Campaign:
                 run = Run.find(folder)
                 if run is None or not run.finished or run.last is None:
                     continue
+                accuracy = {
+                    name: round(run.last[name], 4) for name in ("top1", "top5", "mean_class")
+                }
                 rows.append(
                     {
                         "set": store.name,
                         "model": run.model,
                         "kind": kind,
                         "seed": run.seed,
-                        **{
-                            name: run.last[name] for name in ("top1", "top5", "mean_class", "clips")
-                        },
+                        **accuracy,
+                        "clips": run.last["clips"],
                         "steps": run.start["total_steps"],
                         "frames": run.start["settings"]["frames"],
                     }
                 )
         return rows
+
+
+def run_of(folder: Path, variants: list[str]) -> Path:
+    """What `run` has to be, so that each variant has its folder in `folder`."""
+    return folder if len(variants) > 1 else folder / variants[0]
 
 
 def finished(folder: Path) -> bool:
@@ -184,17 +188,37 @@ def interval(gains: list[list[float]]) -> list[float]:
     return [round(float(value), 2) for value in np.percentile(means, (2.5, 97.5))]
 
 
+def read(file: Path) -> list[dict[str, Any]]:
+    """The rows that an earlier campaign wrote; none where there is no file."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        texts = list(csv.DictReader(lines))
+    numbers = {"seed": int, "clips": int, "steps": int, "frames": int}
+    numbers |= dict.fromkeys(("top1", "top5", "mean_class"), float)
+    return [{name: numbers.get(name, str)(text) for name, text in row.items()} for row in texts]
+
+
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of both, the new ones in place of the old."""
+    by_key = {tuple(row[name] for name in KEY): row for row in (*old, *new)}
+    return list(by_key.values())
+
+
 def write(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Writes the rows, with those of the file that they don't replace, and their summary."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        replacing(folder / "efficacy.csv") as part,
-        part.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    with replacing(folder / "efficacy.json") as part:
-        part.write_text(json.dumps(summary(rows), indent=1) + "\n", encoding="utf-8")
+    with FileLock(folder / ".efficacy.lock"):
+        rows = merged(read(folder / "efficacy.csv"), rows)
+        with (
+            replacing(folder / "efficacy.csv") as part,
+            part.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        with replacing(folder / "efficacy.json") as part:
+            part.write_text(json.dumps(summary(rows), indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -204,8 +228,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder of efficacy.csv and efficacy.json")
     parser.add_argument("--variants", default=",".join(students()), help="comma-separated")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--teacher-model", default="last_v2_tiny")
+    parser.add_argument("--teacher-model", default="last_v2_base")
     parser.add_argument("--settings", type=Path, help="YAML of settings that all runs share")
+    parser.add_argument("--distilled", type=Path, help="YAML of settings of the distilled runs")
+    parser.add_argument("--teachers", action="store_true", help="train the teachers alone")
     parser.add_argument("--table", action="store_true", help="train nothing, only collect")
     args = parser.parse_args()
     campaign = Campaign(
@@ -215,14 +241,15 @@ def main() -> None:
         seeds=args.seeds,
         teacher_model=args.teacher_model,
         given=read_mapping(args.settings) if args.settings else {},
-        results=args.results,
+        distilled=read_mapping(args.distilled) if args.distilled else {"tau": "auto"},
     )
     if not args.table:
-        campaign.run()
+        campaign.run(args.results, teachers_only=args.teachers)
     rows = campaign.rows()
-    print(json.dumps(summary(rows), indent=1))
     if args.results:
         write(rows, args.results)
+        rows = read(args.results / "efficacy.csv")
+    print(json.dumps(summary(rows), indent=1))
 
 
 if __name__ == "__main__":

@@ -50,17 +50,41 @@ def test_one_set_and_seed_give_an_interval_without_width(efficacy: ModuleType) -
     assert efficacy.interval([[2.0]]) == [2.0, 2.0]
 
 
+def test_lines_of_earlier_campaigns_stay_beside_new_ones(
+    efficacy: ModuleType, tmp_path: Path
+) -> None:
+    figures = {"top5": 99.5, "mean_class": 80.25, "clips": 100, "steps": 7, "frames": 16}
+    early = [row("a", "teacher", 0, 95.5, "last_v2_tiny"), row("a", "standalone", 0, 80.5)]
+    efficacy.write([line | figures for line in early], tmp_path)
+    late = [row("a", "standalone", 0, 81.5), row("b", "standalone", 0, 70.5)]
+    efficacy.write([line | figures for line in late], tmp_path)
+    kept = efficacy.read(tmp_path / "efficacy.csv")
+    assert [(line["set"], line["kind"], line["top1"]) for line in kept] == [
+        ("a", "teacher", 95.5),
+        ("a", "standalone", 81.5),
+        ("b", "standalone", 70.5),
+    ]
+    assert kept[0] == early[0] | figures
+
+
 @pytest.mark.slow
-def test_a_campaign_resumes_and_collects_what_is_finished(tmp_path: Path, store_path: Path) -> None:
+def test_a_campaign_resumes_and_takes_up_seeds_and_variants(
+    tmp_path: Path, store_path: Path
+) -> None:
     settings = tmp_path / "quick.yaml"
     settings.write_text("steps: 1\nframes: 8\nbatch_size: 8\neval_every: 1\n")
     command = [sys.executable, str(EFFICACY), str(store_path), "--out", str(tmp_path / "runs")]
-    command += ["--results", str(tmp_path), "--variants", "nano", "--settings", str(settings)]
-    for seeds in ("1", "2"):
-        subprocess.run([*command, "--seeds", seeds], check=True)
+    command += ["--results", str(tmp_path), "--settings", str(settings)]
+    command += ["--teacher-model", "last_v2_tiny"]
+
+    def kinds_after(*more: str) -> list[str]:
+        subprocess.run([*command, *more], check=True)
         with (tmp_path / "efficacy.csv").open(newline="") as file:
-            kinds = [line["kind"] for line in csv.DictReader(file)]
-        assert kinds == ["teacher", *("standalone", "distilled") * int(seeds)]
+            return [line["kind"] for line in csv.DictReader(file)]
+
+    assert kinds_after("--teachers") == ["teacher"]
+    pair = ("standalone", "distilled")
+    assert kinds_after("--variants", "nano", "--seeds", "1") == ["teacher", *pair]
+    assert kinds_after("--variants", "nano,small", "--seeds", "2") == ["teacher", *pair * 4]
     summary = json.loads((tmp_path / "efficacy.json").read_text())
-    assert summary["students"]["last_e_nano"]["seeds"] == {"synthetic": 2}
-    assert not list((tmp_path / "runs").rglob("soft_labels"))
+    assert summary["students"]["last_e_small"]["seeds"] == {"synthetic": 2}
