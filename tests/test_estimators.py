@@ -366,6 +366,18 @@ def test_whole_numbers_of_a_spreadsheet_are_numbers(tmp_path: Path) -> None:
     assert [clips[name].performer for name in "ab"] == [7, 8]
 
 
+def test_lines_of_the_table_that_name_no_clip_are_said(tmp_path: Path) -> None:
+    source = openpose([film("a", 25), film("b", 25)], tmp_path)
+    text = "file,label\nvideos/a.mp4,0\nbb,1\nc,1\n"
+    found = open_source(str(source), labels=table(tmp_path, text))
+    assert found.remarks == (
+        f"{tmp_path / 'labels.csv'}: 2 of its lines name no clip, such as line 3 ('bb')",
+    )
+    asked = ("--labels", tmp_path / "labels.csv", "--out", tmp_path / "store")
+    told = lastkd("prepare", source, *asked)
+    assert found.remarks[0] in told.output
+
+
 def test_a_split_that_is_no_part_is_named_with_its_line(tmp_path: Path) -> None:
     source = openpose([film("a", 25), film("b", 25)], tmp_path)
     text = "file,label,split\na,0,train\nb,1,held out\n"

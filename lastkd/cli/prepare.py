@@ -180,6 +180,8 @@ def prepare(
     if class_names:
         reader.class_names = read_class_names(class_names, reader.class_names, reader.kind)
     click.echo(f"{', '.join(sources)}: {describe(reader)}")
+    for remark in reader.remarks:
+        click.echo(f"  warning: {remark}", err=True)
     if as_skeleton_files:
         from lastkd.data.synthetic.skeleton_files import write_skeleton_files
 

@@ -85,6 +85,33 @@ class Manifest:
                 return self.rows[key]
         return None
 
+    def rows_of(self, names: Sequence[str]) -> dict[str, ManifestRow | None]:
+        """The row of each clip, None where it has none.
+
+        Raises:
+            UserError: none of the clips has a row.
+        """
+        found = {name: self.find(name) for name in names}
+        if names and not any(row is not None for row in found.values()):
+            raise UserError(
+                f"{self.path}: has no line for any clip: it names "
+                f"{reprlib.repr(next(iter(self.rows)))}, and clips are called "
+                f"{reprlib.repr(names[0])}; make the names the same"
+            )
+        return found
+
+    def remarks(self, found: Mapping[str, ManifestRow | None]) -> tuple[str, ...]:
+        """A sentence about the lines that name no clip of `rows_of`; none where there are none."""
+        used = {row.line for row in found.values() if row is not None}
+        idle = {row.line: row.name for row in self.rows.values() if row.line not in used}
+        if not idle:
+            return ()
+        first = min(idle)
+        return (
+            f"{self.path}: {len(idle):,} of its lines name no clip, such as line {first} "
+            f"({reprlib.repr(idle[first])})",
+        )
+
     def lists(self, names: Sequence[str]) -> dict[str, list[str]]:
         """`{"xsub_train": [...], ...}` of these clips, as `paired_splits` takes them.
 

@@ -100,6 +100,7 @@ class Source(ABC):
         fps: frames per second of the clips that don't say their own; 0 where nobody knows it.
         name: what people may call the set: by default the name of its file or folder.
         choices: the options that decide what is read, beside what `identity` says.
+        remarks: what is odd about the source as a whole, a sentence each.
     """
 
     help: ClassVar[str] = ""
@@ -116,6 +117,7 @@ class Source(ABC):
     fps: float = 0.0
     name: str = ""
     choices: str = ""
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod

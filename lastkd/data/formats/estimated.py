@@ -9,7 +9,6 @@ frame where the estimator hasn't done it, and labels, performers and splits come
 from __future__ import annotations
 
 import hashlib
-import reprlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -124,13 +123,8 @@ class EstimatedClips(Source):
         manifest = self._options.labels
         names = [clip.name for clip in self._clips]
         if manifest is not None:
-            found = {name: manifest.find(name) for name in names}
-            if not any(row is not None for row in found.values()):
-                raise UserError(
-                    f"{manifest.path}: has no line for any clip: it names "
-                    f"{reprlib.repr(next(iter(manifest.rows)))}, and clips are called "
-                    f"{reprlib.repr(names[0])}; make the names the same"
-                )
+            found = manifest.rows_of(names)
+            self.remarks = manifest.remarks(found)
             self._rows = found
             self._labels = {
                 name: row.label if row is not None else None for name, row in found.items()

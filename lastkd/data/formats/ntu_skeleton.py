@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -118,7 +117,8 @@ class NtuSkeletons(Source):
         names = [name for stem, _, _ in found if (name := SampleName.parse(stem)) is not None]
         self.benchmark: Benchmark | None = None
         if labels is not None:
-            self._check_labels(labels)
+            self._rows = labels.rows_of([stem for stem, _, _ in found])
+            self.remarks = labels.remarks(self._rows)
             self.kind = f".skeleton files{inside}"
             self.class_names = labels.class_names
         elif names:
@@ -153,14 +153,6 @@ class NtuSkeletons(Source):
             )
         return layout
 
-    def _check_labels(self, labels: Manifest) -> None:
-        if not any(labels.find(stem) for stem, _, _ in self._samples):
-            raise UserError(
-                f"{labels.path}: has no line for any clip: it names "
-                f"{reprlib.repr(next(iter(labels.rows)))}, "
-                f"and clips are called {self._samples[0][0]!r}; make the names the same"
-            )
-
     def __len__(self) -> int:
         return len(self._samples)
 
@@ -177,7 +169,7 @@ class NtuSkeletons(Source):
         stem, _, _ = self._samples[index]
         where = self._shown(index)
         if self._labels is not None:
-            row = self._labels.find(stem)
+            row = self._rows[stem]
             if row is None or row.label is None:
                 return Reading(stem, counts={UNLABELLED: 1})
             who = (row.performer, row.camera, row.setup)
