@@ -28,7 +28,6 @@ from lastkd.models.last_v2_layers import (
     LastV2Block,
     LinearAttention,
     along_frames,
-    averaged,
     side_by_side,
 )
 from lastkd.models.linear_attention import attended, by_head
@@ -37,6 +36,11 @@ from lastkd.settings.architecture import STREAMS
 CPU_ROWS = 3
 """Sequences that pass the network together on a CPU: few enough to stay in its caches. A body has
 three, one for each stream, so its logits don't depend on what else is in the batch."""
+
+FRAMES = 16
+"""Frames that read the same copy of their clips' graphs. A batched product has one stride for all
+of its matrices, so it can't come back to a clip's graphs for each frame; a copy for fewer frames
+would take more launches for little memory."""
 
 
 class _Frozen(nn.Module):
@@ -48,31 +52,29 @@ class _Frozen(nn.Module):
             self.register_buffer(name, tensor.detach().float().contiguous(), persistent=False)
 
 
-class _Product(_Frozen):
-    """A 1x1 convolution or linear layer, with the norm after it: one product on `(..., C)`."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(
-        self, conv: nn.Module, norm: nn.Module | None = None, *, plus: Tensor | None = None
-    ) -> None:
-        """
-        Args:
-            plus: a second bias, added to the first.
-        """
-        super().__init__()
-        weight, bias = folded(conv, norm)
-        self.hold(weight=weight, bias=bias if plus is None else bias + plus)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
-
-
 def product_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`relu(x @ weight.T + bias)` of `(T, N, V, C)`, in one launch on a GPU."""
     rows = x.view(-1, x.shape[-1])
     return torch._addmm_activation(bias, rows, weight.t()).view(*x.shape[:3], -1)
+
+
+class _Branch(_Frozen):
+    """One of a gate's two branches, its norm folded into the first product."""
+
+    squeeze: Tensor
+    squeeze_bias: Tensor
+    expand: Tensor
+    expand_bias: Tensor
+
+    def __init__(self, gate: nn.Sequential) -> None:
+        super().__init__()
+        _, squeeze, norm, _, expand, _ = gate
+        self.hold(**dict(zip(("squeeze", "squeeze_bias"), folded(squeeze, norm), strict=True)))
+        self.hold(**dict(zip(("expand", "expand_bias"), folded(expand), strict=True)))
+
+    def forward(self, mean: Tensor) -> Tensor:
+        hidden = product_relu(mean, self.squeeze, self.squeeze_bias)
+        return F.linear(hidden, self.expand, self.expand_bias).sigmoid_()
 
 
 class _Graph(_Frozen):
@@ -112,11 +114,15 @@ class _Graph(_Frozen):
             `(T, N, V, C_out)`, and the messages `(T, N, V, K * C_in)`.
         """
         T, N, V, C = x.shape
+        frames = min(T, FRAMES)
         nodes = F.normalize(F.linear(x.mean(dim=0), self.node).float(), dim=2)
         # softmax over the last axis of the adjacency, then its transpose as for the fixed graphs
         by_clip = (nodes @ nodes.transpose(1, 2)).softmax(dim=-1).transpose(1, 2).to(x.dtype)
-        left = side_by_side(self.fixed, by_clip.unsqueeze(1), T)  # (T * N, V * K, V)
-        messages = (left @ x.reshape(T * N, V, C)).view(T, N, V, -1)
+        left = side_by_side(self.fixed, by_clip.unsqueeze(1), frames)  # (frames * N, V * K, V)
+        messages = x.new_empty(T, N, V, self.weight.shape[1])
+        for some, out in zip(x.split(frames), messages.split(frames), strict=True):
+            matrices = some.view(-1, V, C)
+            torch.bmm(left[: len(matrices)], matrices, out=out.view(len(matrices), -1, C))
         return product_relu(messages, self.weight, self.bias), messages
 
 
@@ -136,14 +142,8 @@ class _Gate(_Frozen):
         self.hold(stay=(1 - alpha) * scale, strength=alpha * scale, shift=shift)
         self.open = not bool(alpha.any())
         self.normed = norm is not None
-        self.by_frame = self._branch(attention.temporal_att)
-        self.by_joint = self._branch(attention.spatial_att)
-
-    @staticmethod
-    def _branch(gate: nn.Sequential) -> nn.Sequential:
-        _, squeeze, norm, _, expand, _ = gate
-        relu, sigmoid = nn.ReLU(inplace=True), nn.Sigmoid()
-        return nn.Sequential(_Product(squeeze, norm), relu, _Product(expand), sigmoid)
+        self.by_frame = _Branch(attention.temporal_att)
+        self.by_joint = _Branch(attention.spatial_att)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(T, N, V, C)` to the same shape; `x` is overwritten."""
@@ -183,23 +183,25 @@ class _Attention(_Frozen):
     def __init__(self, attention: LinearAttention) -> None:
         super().__init__()
         self.hold(qkv=by_head(attention.qkv.weight))
-        self.pool = attention.pool
+        self.pool = None if isinstance(attention.pool, nn.Identity) else attention.pool
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """`(T, N, V, C)` to `(T / stride, N, V, C)`, in `out` where that is given."""
-        return averaged(self.pool, attended(x, self.qkv, out))
+        return attended(x, self.qkv, self.pool, out)
 
 
 class _Block(_Frozen):
     """Graph, gate and temporal module, whose last product adds the residual path.
 
-    Where that path is the identity, a GPU adds it, the bias and the ReLU within the product, of
-    `(x, features)` with `(identity, weight)`: three passes over the features where an addition and
-    a ReLU after it make seven. A CPU, bound by arithmetic, adds the product to `x` in place.
+    A GPU adds that path, all biases and the ReLU within the product, of `(x, features)` with both
+    weights side by side: three passes over the features where an addition and a ReLU after it make
+    seven. A CPU, bound by arithmetic, adds the product to `x` in place where the path is the
+    identity.
     """
 
     weight: Tensor
     bias: Tensor
+    pooled_bias: Tensor
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -215,35 +217,57 @@ class _Block(_Frozen):
             self.gate = _Gate(block.st_att, block.tcn[0])
             self.temporal = _Tcn(block.tcn)
             weight, bias = folded(block.tcn[2][1], block.tcn[3])  # type: ignore[index]
-        self.residual: _Product | None = None
+        self.hold(pooled_bias=bias)
         self.stride = 1
+        self.projects = isinstance(block.residual_path, nn.Sequential)
+        residual = torch.eye(len(weight)).to(weight)
         if isinstance(block.residual_path, nn.Sequential):
             projection, norm = block.residual_path
             assert isinstance(projection, nn.Conv2d)
-            self.residual = _Product(projection, norm, plus=bias)
+            residual, residual_bias = folded(projection, norm)
+            bias = bias + residual_bias
             self.stride = projection.stride[0]
-        else:
-            weight = torch.cat((torch.eye(len(weight)).to(weight), weight), dim=1)
-        self.hold(weight=weight, bias=bias)
+        self.hold(weight=torch.cat((residual, weight), dim=1), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(T, N, V, C_in)`, which may be overwritten, to `(T / stride, N, V, C)`."""
         y, messages = self.graph(x)
         y = self.gate(y)
-        C = y.shape[-1]
-        if self.residual is None and x.device.type != "cpu":
-            # the first message is `x`, and those beside it are no longer needed
+        before, C = x.shape[-1], y.shape[-1]
+        if x.device.type == "cpu":
+            weight = self.weight.split((before, C), dim=1)
+            if self.projects:
+                out = F.linear(x[:: self.stride], weight[0], self.bias)
+            else:
+                out = x.add_(self.bias)
+            out.view(-1, C).addmm_(self.temporal(y).view(-1, C), weight[1].t())
+            for end, lacking in self._ends(len(y)):
+                out[end].sub_(self.pooled_bias, alpha=lacking)
+            return out.relu_()
+        if self.projects:
+            pair = x.new_empty(-(-len(x) // self.stride), *x.shape[1:3], before + C)
+            pair[..., :before] = x[:: self.stride]
+        else:  # the first message is `x`, and those beside it are no longer needed
             pair = messages[..., : 2 * C]
-            self.temporal(y, pair[..., C:])
-            return product_relu(pair, self.weight, self.bias)
-        out = self.residual(x[:: self.stride]) if self.residual else x.add_(self.bias)
-        mixed = self.temporal(y)
-        out.view(-1, C).addmm_(mixed.view(-1, C), self.weight[:, -C:].t())
-        if self.stride > 1 and isinstance(self.temporal, _Attention):
-            # a bias before the pooling: the averages of three frames lack one at the ends
-            for end in (0, -1) if len(y) % 2 else (0,):
-                out[end].sub_(self.bias, alpha=1 / 3)
-        return out.relu_()
+        self.temporal(y, pair[..., before:])
+        out = product_relu(pair, self.weight, self.bias)
+        for end, lacking in self._ends(len(y)):
+            bias = self.bias.sub(self.pooled_bias, alpha=lacking)
+            out[end] = product_relu(pair[end, None], self.weight, bias)[0]
+        return out
+
+    def _ends(self, frames: int) -> list[tuple[int, float]]:
+        """Frames of the result whose averages lack a bias that is added before the pooling.
+
+        Returns:
+            Each frame, and what share of the bias it lacks: a third for each of the three averaged
+            frames that lies outside of the clip.
+        """
+        if self.stride == 1 or isinstance(self.temporal, _Tcn):
+            return []
+        if frames == 1:
+            return [(0, 2 / 3)]
+        return [(end, 1 / 3) for end in ((0, -1) if frames % 2 else (0,))]
 
 
 class FusedLastV2(_Frozen):

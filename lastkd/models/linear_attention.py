@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lastkd.models.blocks import by_hand
 
@@ -38,11 +38,16 @@ def linear_attention(x: Tensor, weight: Tensor) -> Tensor:
     return _joined(order(F.elu(q) + 1, F.elu(k) + 1, v), x)
 
 
-def attended(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+def attended(
+    x: Tensor, weight: Tensor, pool: nn.Module | None = None, out: Tensor | None = None
+) -> Tensor:
     """`linear_attention` without gradients.
 
     Args:
-        out: `(T, N, V, C)`, where the result is written; it may be a part of wider features.
+        pool: averages neighbouring frames of the result, `(G, T, ...)` to `(G, T / stride, ...)`.
+            Its average is taken of what is multiplied last, which is smaller.
+        out: `(T / stride, N, V, C)`, where the result is written; it may be a part of wider
+            features.
     """
     T, D = len(x), x.shape[-1] // HEADS
     qkv = F.linear(x, weight)
@@ -50,22 +55,38 @@ def attended(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
     q, k, v = _heads(qkv)
     short = T <= D  # where the matrices of frames are smaller than the features
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        assert pool is None
         return _joined(from_the_left(q, k, v) if short else from_the_right(q, k, v), x)
+    if short:
+        shares = _shares(q, k)[0]
+        return _product_by_head(shares if pool is None else pool(shares), v, x, out)
+    numerator, normaliser = _from_the_right(q, k, v)
+    if pool is not None:
+        means = pool(torch.eye(T, dtype=x.dtype, device=x.device).unsqueeze(0))
+        return _product_by_head(means / normaliser.transpose(1, 2), numerator, x, out)
     out = torch.empty_like(x) if out is None else out
-    places = out.unflatten(-1, (HEADS, D)).flatten(1, 2)  # (T, N * V, HEADS, D)
-    if not short:
-        numerator, normaliser = _from_the_right(q, k, v)
-        heads = places.permute(1, 2, 0, 3)
-        torch.div(numerator.view_as(heads), normaliser.view(*heads.shape[:3], 1), out=heads)
-        return out
-    shares = _shares(q, k)[0]
+    heads = _places(out).permute(1, 2, 0, 3)
+    torch.div(numerator.view_as(heads), normaliser.view(*heads.shape[:3], 1), out=heads)
+    return out
+
+
+def _product_by_head(left: Tensor, right: Tensor, like: Tensor, out: Tensor | None) -> Tensor:
+    """`left @ right` of `(G, T', S)` and `(G, S, D)` as `(T', N, V, C)`, without a copy."""
+    out = like.new_empty(left.shape[1], *like.shape[1:]) if out is None else out
+    places = _places(out)
     if out.is_contiguous():
-        torch.bmm(shares, v, out=places.flatten(1, 2).transpose(0, 1))
+        torch.bmm(left, right, out=places.flatten(1, 2).transpose(0, 1))
         return out
     for head in range(HEADS):  # a product has one stride for its matrices
         heads = places[:, :, head].transpose(0, 1)
-        torch.bmm(shares[head::HEADS], v[head::HEADS], out=heads)
+        torch.bmm(left[head::HEADS], right[head::HEADS], out=heads)
     return out
+
+
+def _places(out: Tensor) -> Tensor:
+    """`(T, N, V, C)` as `(T, N * V, HEADS, D)`."""
+    heads: Tensor = out.unflatten(-1, (HEADS, -1))
+    return heads.flatten(1, 2)
 
 
 def by_head(weight: Tensor) -> Tensor:
