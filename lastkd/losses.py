@@ -102,7 +102,13 @@ class Loss(BaseModel, ABC):
         return min(1.0, done / self.soft_warmup) if self.soft_warmup else 1.0
 
     def __call__(
-        self, student: Tensor, teacher: Tensor, labels: Tensor, *, done: float = 1.0
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        labels: Tensor,
+        *,
+        done: float = 1.0,
+        label_smoothing: float = 0.0,
     ) -> LossParts:
         """The loss of one batch. No gradient reaches the teacher.
 
@@ -110,6 +116,7 @@ class Loss(BaseModel, ABC):
             student, teacher: logits `(B, K)` of any precision.
             labels: class indices `(B,)`.
             done: share of the run that is completed, 0 to 1.
+            label_smoothing: of the hard labels, 0 to 1.
 
         Raises:
             UserError: `soft_term` of a loss from outside doesn't return a scalar.
@@ -123,7 +130,7 @@ class Loss(BaseModel, ABC):
                 f"{self.name}: soft_term returned a tensor of shape {tuple(soft.shape)}; "
                 "return a scalar, such as the mean over the batch"
             )
-        ce = F.cross_entropy(student, labels)
+        ce = F.cross_entropy(student, labels, label_smoothing=label_smoothing)
         hard_weight, soft_weight = self.weights()
         return LossParts(ce, soft, hard_weight * ce + self.ramp(done) * soft_weight * soft)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lastkd.errors import UserError
-from lastkd.losses import DIST, DKD, KD, LOSSES, LogitStd, LossParts, standalone_loss
+from lastkd.losses import DIST, DKD, KD, LOSSES, LogitStd, Loss, LossParts, standalone_loss
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings
 
@@ -117,6 +117,18 @@ def test_standalone_loss_smooths_the_labels() -> None:
     target[[0, 1], LABELS] += 0.9
     torch.testing.assert_close(smooth.ce, -(target * log_p).sum(1).mean())
     assert smooth.soft is None
+
+
+@pytest.mark.parametrize("loss", [KD(alpha=0.3, tau=2.0), DKD(), DIST(), LogitStd()])
+def test_hard_labels_of_a_distillation_are_smoothed_as_those_of_a_standalone_run(
+    loss: Loss,
+) -> None:
+    plain = loss(STUDENT, TEACHER, LABELS)
+    smooth = loss(STUDENT, TEACHER, LABELS, label_smoothing=0.1)
+    assert smooth.ce == standalone_loss(STUDENT, LABELS, label_smoothing=0.1).ce
+    assert smooth.soft == plain.soft
+    hard_weight = loss.weights()[0]
+    torch.testing.assert_close(smooth.total - plain.total, hard_weight * (smooth.ce - plain.ce))
 
 
 # --- the other losses, against their papers' formulas in plain Python ------------------------

@@ -85,3 +85,11 @@ def test_a_sequence_knows_its_runs_that_count_steps_and_keep_performers_out(
     # two epochs of one step, of which the last is evaluated
     found = {"start_s": 7.0, "parts": {"teacher": part}}
     assert seconds_left(teacher, teacher.status(), found) == 7 + 2 * 2.0 + 16 * 0.5
+
+
+def test_hard_labels_of_the_small_recipe_are_alike_with_a_teacher_and_without() -> None:
+    alone = resolve(TrainSettings, {"model": "last_e_nano", "recipe": "small"})
+    distilled = resolve(DistillSettings, {"variant": "nano", "recipe": "small"})
+    assert alone.label_smoothing == distilled.label_smoothing == 0.1
+    plain = resolve(DistillSettings, {"variant": "nano"})
+    assert plain.label_smoothing == 0, "the design's loss has hard labels as they are"

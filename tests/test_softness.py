@@ -76,6 +76,10 @@ def test_the_share_of_the_gradient_is_that_of_the_formula(
     share = gradient_share(KD(alpha=alpha, tau=tau), student, logits, labels)
     assert share == pytest.approx(norms[1] / sum(norms), rel=1e-4)
     assert gradient_share(KD(alpha=1.0), student, logits, labels) == 0
+    smooth = alpha * (student.softmax(dim=1) - (0.9 * one_hot + 0.1 / K))
+    norms[0] = smooth.norm(dim=1).mean().item()
+    share = gradient_share(KD(alpha=alpha, tau=tau), student, logits, labels, label_smoothing=0.1)
+    assert share == pytest.approx(norms[1] / sum(norms), rel=1e-4)
 
 
 @pytest.mark.parametrize(

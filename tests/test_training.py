@@ -109,13 +109,13 @@ def test_a_seed_gives_the_same_run_byte_for_byte(
     assert run("one", seed=1) == run("two", seed=1) != run("three", seed=2)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_standalone_training_is_distillation_without_a_teacher(
-    tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator
+    tmp_path: Path, store_path: Path, teacher: Path, accelerator: Accelerator, smoothing: float
 ) -> None:
-    alone = weights(
-        standalone(epochs=1, label_smoothing=0), store_path, tmp_path / "a", accelerator, None
-    )
-    hard = weights(distilled(epochs=1, alpha=1), store_path, tmp_path / "b", accelerator, teacher)
+    given = {"epochs": 1, "label_smoothing": smoothing}
+    alone = weights(standalone(**given), store_path, tmp_path / "a", accelerator, None)
+    hard = weights(distilled(alpha=1, **given), store_path, tmp_path / "b", accelerator, teacher)
     assert alone == hard
 
 

@@ -110,6 +110,7 @@ class OptimiserSettings(BaseModel):
         lt=1,
         description="decay of the average of the weights that is evaluated and saved; 0: none",
     )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="smoothing of the hard labels")
     dropout: float | None = Field(ge=0, lt=1, description="replaces the model's dropout rates")
     eval_every: int = Field(ge=1, description="epochs between evaluations")
     compile: bool = Field(
@@ -136,7 +137,6 @@ class TrainSettings(RunSettings):
         description="last_v2_base, last_e_nano, ... (configs/model), a student's alias, several "
         "(nano,base), or package.module:factory"
     )
-    label_smoothing: float = Field(ge=0, lt=1, description="smoothing of the hard labels")
 
     default_files: ClassVar[tuple[str, ...]] = ("training/recipe", "training/standalone")
 

@@ -193,7 +193,13 @@ class TrainingRun:
         logits = soft_labels.preview(clips, size, lambda _: next(views)[1:3])
         labels = torch.cat([batch.labels for batch in batches])
         return [
-            Softness.of(student.settings.loss, student.first_logits(batches), logits, labels)
+            Softness.of(
+                student.settings.loss,
+                student.first_logits(batches),
+                logits,
+                labels,
+                label_smoothing=student.settings.label_smoothing,
+            )
             if isinstance(student.settings, DistillSettings)
             else None
             for student in self.students

@@ -55,17 +55,30 @@ class Softness:
     clips: int
 
     @classmethod
-    def of(cls, loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor) -> Softness:
+    def of(
+        cls,
+        loss: Loss,
+        student: Tensor,
+        teacher: Tensor,
+        labels: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> Softness:
         """
         Args:
             student: logits `(N, K)` of the untrained student.
             teacher: logits `(N, K)` of the same views.
             labels: class indices `(N,)`.
+            label_smoothing: of the hard labels.
         """
+
+        def share_of(loss: Loss) -> float:
+            return gradient_share(loss, student, teacher, labels, label_smoothing=label_smoothing)
+
         softened = loss.softened(teacher)
         even = even_tau(softened)
         better = loss.model_copy(update={"tau": even})
-        share = gradient_share(better, student, teacher, labels)
+        share = share_of(better)
         if share > BALANCED_SHARE:
             better = better.weighing_soft_term(_ratio(BALANCED_SHARE) / _ratio(share))
         return cls(
@@ -74,7 +87,7 @@ class Softness:
             top=float((softened / loss.tau).softmax(dim=1).amax(dim=1).mean()),
             entropy=relative_entropy(softened, loss.tau),
             agreement=100 * float((teacher.argmax(dim=1) == labels).float().mean()),
-            share=gradient_share(loss, student, teacher, labels),
+            share=share_of(loss),
             even_tau=even,
             advice=_options(better, loss),
             clips=len(teacher),
@@ -131,7 +144,9 @@ def even_tau(logits: Tensor, target: float = TARGET_ENTROPY) -> float:
     return max(SMALLEST_TAU, round(4 * low) / 4)
 
 
-def gradient_share(loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor) -> float:
+def gradient_share(
+    loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor, *, label_smoothing: float = 0.0
+) -> float:
     """The soft term's part of the first gradient: of the sum of both terms' norms.
 
     Gradients are those by the student's logits, a clip's norm averaged over clips, with the weights
@@ -142,7 +157,7 @@ def gradient_share(loss: Loss, student: Tensor, teacher: Tensor, labels: Tensor)
         labels: class indices `(N,)`.
     """
     logits = student.detach().float().requires_grad_()
-    parts = loss(logits, teacher, labels)
+    parts = loss(logits, teacher, labels, label_smoothing=label_smoothing)
     assert parts.soft is not None
     norms: list[float] = []
     for weight, term in zip(loss.weights(), (parts.ce, parts.soft), strict=True):

@@ -30,7 +30,7 @@ from lastkd.models.bodies import BodyCounts
 from lastkd.models.registry import SkeletonModel, build_model
 from lastkd.runs.folder import Position
 from lastkd.settings.architecture import get_architecture
-from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
+from lastkd.settings.runs import DistillSettings, RunSettings
 from lastkd.terminal import Progress
 from lastkd.training.averaging import WeightAverage
 from lastkd.training.batches import Batch
@@ -117,10 +117,9 @@ class Student:
             logits, soft: the student's and the teacher's logits `(B, K)`.
             labels: class indices `(B,)`.
         """
-        settings = self.settings
+        settings, smoothing = self.settings, self.settings.label_smoothing
         if soft is not None and isinstance(settings, DistillSettings):
-            return settings.loss(logits, soft, labels, done=self.done)
-        smoothing = settings.label_smoothing if isinstance(settings, TrainSettings) else 0
+            return settings.loss(logits, soft, labels, done=self.done, label_smoothing=smoothing)
         return standalone_loss(logits, labels, label_smoothing=smoothing)
 
     def first_logits(self, batches: Sequence[Batch]) -> Tensor:
