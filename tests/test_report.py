@@ -247,6 +247,30 @@ def test_runs_of_one_seed_that_differ_are_rows_of_their_own(runs: Path) -> None:
     assert methods == ["kd, alpha 0.7, tau 4, epochs 2", "kd, alpha 0.7, tau 4, epochs 4"]
 
 
+def measured_at(folder: Path, seed: int, tau: float, even_tau: float) -> None:
+    """A distilled run whose labels are evenly soft at `even_tau`."""
+    softness = SOFTNESS | {"tau": tau, "even_tau": even_tau}
+    write_run(folder, "last_e_nano", seed=seed, teacher=True, tau=tau, softness=softness)
+
+
+def test_seeds_whose_tau_was_measured_are_one_method(tmp_path: Path) -> None:
+    for seed, tau in enumerate((3.5, 3.75, 3.75)):
+        write_run(tmp_path / f"alone{seed}", "last_e_nano", seed=seed)
+        measured_at(tmp_path / f"kd{seed}", seed, tau, tau)
+    nano, *_ = rows_of(tmp_path)
+    assert nano.method == "kd, alpha 0.7, tau auto"
+    assert [run.seed for run in nano.distilled] == [0, 1, 2]
+
+
+def test_temperatures_that_were_given_stay_methods_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path / "alone", "last_e_nano")
+    measured_at(tmp_path / "even", 0, 3.5, 3.5)
+    measured_at(tmp_path / "given", 1, 4.0, 3.75)  # of another seed, but not the measured one
+    measured_at(tmp_path / "swept", 0, 3.75, 3.75)  # of the same seed
+    methods = [row.method for row in rows_of(tmp_path) if row.distilled]
+    assert methods == ["kd, alpha 0.7, tau 3.5", "kd, alpha 0.7, tau 3.75", "kd, alpha 0.7, tau 4"]
+
+
 def test_a_validation_part_chooses_and_the_test_part_is_reported(tmp_path: Path) -> None:
     held = {"validation": 40, "validation_hash": "v" * 64}
     for teacher, last, best in ((False, 60.0, 62.0), (True, 66.0, 64.0)):

@@ -257,8 +257,7 @@ def _set_name(runs: Sequence[Run]) -> str:
 def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Distilled runs by method; runs of one seed that differ in other settings are told apart."""
     methods: dict[str, list[Run]] = {}
-    for method in sorted({run.method for run in runs}):
-        same = [run for run in runs if run.method == method]
+    for method, same in sorted(_same_method(runs).items()):
         repeated = max(Counter(run.seed for run in same).values()) > 1
         differing = _differing([_settings(run) for run in same]) if repeated else []
         for run in same:
@@ -266,6 +265,32 @@ def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
             details = [f"{name} {_shown(values.get(name))}" for name in differing]
             methods.setdefault(", ".join([method, *details]), []).append(run)
     return methods
+
+
+def _same_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Distilled runs by loss and settings.
+
+    `--tau auto` measures a temperature for each seed: runs of different seeds that differ in their
+    tau alone, which is the measured one in each, are of one method, `tau auto`.
+    """
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.method, []).append(run)
+    measured: dict[str, list[str]] = {}
+    for method, same in found.items():
+        softness = [run.start.get("softness") or {} for run in same]
+        if all("tau" in one and one["tau"] == one.get("even_tau") for one in softness):
+            name = ", ".join(
+                "tau auto" if part.startswith("tau ") else part for part in method.split(", ")
+            )
+            measured.setdefault(name, []).append(method)
+    for name, taus in measured.items():
+        together = [run for method in taus for run in found[method]]
+        if len(taus) > 1 and len({run.seed for run in together}) == len(together):
+            for method in taus:
+                del found[method]
+            found[name] = together
+    return found
 
 
 def _row(model: str, method: str, alone: Sequence[Run], distilled: Sequence[Run]) -> Row:
