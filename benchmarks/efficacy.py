@@ -119,17 +119,15 @@ class Campaign:
                 run = Run.find(folder)
                 if run is None or not run.finished or run.last is None:
                     continue
-                accuracy = {
-                    name: round(run.last[name], 4) for name in ("top1", "top5", "mean_class")
-                }
                 rows.append(
                     {
                         "set": store.name,
                         "model": run.model,
                         "kind": kind,
                         "seed": run.seed,
-                        **accuracy,
-                        "clips": run.last["clips"],
+                        **{
+                            name: run.last[name] for name in ("top1", "top5", "mean_class", "clips")
+                        },
                         "steps": run.start["total_steps"],
                         "frames": run.start["settings"]["frames"],
                     }

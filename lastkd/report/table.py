@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.evaluation.statistics import Gain, PairedComparison, compare, gain_over_seeds
+from lastkd.losses import describe
 from lastkd.runs.log import Run
 from lastkd.settings.runs import RuntimeSettings
 from lastkd.settings.students import students
@@ -280,10 +281,8 @@ def _same_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for method, same in found.items():
         softness = [run.start.get("softness") or {} for run in same]
         if all("tau" in one and one["tau"] == one.get("even_tau") for one in softness):
-            name = ", ".join(
-                "tau auto" if part.startswith("tau ") else part for part in method.split(", ")
-            )
-            measured.setdefault(name, []).append(method)
+            loss, settings = same[0].loss
+            measured.setdefault(describe(loss, settings | {"tau": "auto"}), []).append(method)
     for name, taus in measured.items():
         together = [run for method in taus for run in found[method]]
         if len(taus) > 1 and len({run.seed for run in together}) == len(together):

@@ -120,14 +120,17 @@ class Run:
     @property
     def method(self) -> str:
         """`standalone`, or the loss with its settings."""
-        if self.teacher is None:
-            return "standalone"
+        return "standalone" if self.teacher is None else describe(*self.loss)
+
+    @property
+    def loss(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings of a distilled run's loss."""
         loss = self.start.get("loss")
         if loss is not None:
-            return describe(loss["name"], loss["settings"])
+            return loss["name"], loss["settings"]
         settings = self.start["settings"]  # schema 1
         name = settings.get("loss", KD.name)
-        return describe(name, {key: settings.get(key) for key in LOSSES[name].setting_names()})
+        return name, {key: settings.get(key) for key in LOSSES[name].setting_names()}
 
     @property
     def soft_title(self) -> str:
