@@ -22,6 +22,10 @@ CALIBRATION_CLIPS = 200
 PERCENTILE = 99.99
 """Share of an activation's values that its range covers. The widest ones are a few frames of a few
 clips; to cover those too would cost half the accuracy."""
+COORDINATES = [3, 1, 1]
+"""Kernel of a convolution that takes coordinates: input channels, frames, joints."""
+SCALING = [1, 1, 1]
+"""Kernel of a convolution that scales and shifts each channel."""
 
 
 class _Clips(CalibrationDataReader):  # type: ignore[misc]
@@ -38,21 +42,22 @@ class _Clips(CalibrationDataReader):  # type: ignore[misc]
 def quantise(source: Path, out: Path, clips: Sequence[Tensor]) -> None:
     """Writes `source` with its convolutions in 8 bits (QDQ, signed, weights by channel).
 
-    What comes before the network stays in float32, and so does the first convolution: it takes
-    positions and velocities side by side, and no common 8-bit scale fits both.
+    What comes before the network stays in float32, and so do the first convolutions: they take
+    coordinates, of which a few lie far from all others.
 
     Args:
         clips: training clips from which the ranges of the activations are taken, `(T, M, V, 3)`
             each.
     """
     graph = onnx.load(source).graph
-    first = next(node.name for node in graph.node if node.op_type == "Conv")
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    scalings = [  # norms of a channel each: no product to gain from 8 bits
-        node.name
+    kernels = {
+        node.name: shapes.get(node.input[1], [0])[1:]
         for node in graph.node
-        if node.op_type == "Conv" and shapes.get(node.input[1], [0])[1:] == [1, 1, 1]
-    ]
+        if node.op_type == "Conv"
+    }
+    # norms of a channel each have no product to gain from 8 bits
+    in_float32 = [name for name, kernel in kernels.items() if kernel in (COORDINATES, SCALING)]
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises on pre-processing through the root logger
@@ -67,7 +72,7 @@ def quantise(source: Path, out: Path, clips: Sequence[Tensor]) -> None:
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[first, *scalings],
+                nodes_to_exclude=in_float32,
                 calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": PERCENTILE},
             )

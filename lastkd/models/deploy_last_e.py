@@ -27,13 +27,7 @@ def _pointwise(weight: Tensor, bias: Tensor, *, groups: int = 1, stride: int = 1
 
 
 class _Gates(nn.Module):
-    """`SpatioTemporalAttention` with its norms folded.
-
-    Pooling, and products of matrices rather than of a column spread over rows: both are several
-    times as fast in ONNX Runtime.
-    """
-
-    alpha: Tensor
+    """The two gates of a `SpatioTemporalAttention`, with their norms folded."""
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
@@ -50,16 +44,14 @@ class _Gates(nn.Module):
                 )
             )
         self.by_frame, self.by_joint = branches
-        assert isinstance(attention.alpha, Tensor)
-        self.register_buffer("alpha", attention.alpha.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
+        """`x` times both gates, `(N, C, T, V)`."""
         T, V = x.shape[2:]
         by_frame = self.by_frame(F.avg_pool2d(x, (1, V)))
         by_joint = self.by_joint(F.avg_pool2d(x, (T, 1)))
-        # alpha meets the smaller factor: one product less over the whole clip
-        out: Tensor = x * (1 - self.alpha + by_frame @ (self.alpha * by_joint))
-        return out
+        # spread as images are: runtimes do that in their own layout, and nothing else of this
+        return x * F.interpolate(by_frame, size=(T, V)) * F.interpolate(by_joint, size=(T, V))
 
 
 class _Messages(nn.Module):
@@ -89,11 +81,17 @@ class _Block(nn.Module):
         gcn, tcn = block.gcn, block.tcn
         self.messages = _Messages(gcn)
         self.mix = _pointwise(*folded(gcn.conv, block.gcn_bn))
-        plain = isinstance(block.st_att, nn.Identity)
-        self.gates: nn.Module = nn.Identity() if plain else _Gates(block.st_att)
         branches = (tcn.branch1, tcn.branch2)
         # a norm with a ReLU before and behind it: as a convolution it stays in the runtime's layout
         scale, shift = (torch.cat(p) for p in zip(*(affine(b[0]) for b in branches), strict=True))
+        self.gates: nn.Module | None = None
+        if not isinstance(block.st_att, nn.Identity):
+            self.gates = _Gates(block.st_att)
+            alpha = block.st_att.alpha.flatten()
+            self.gated_norm = _pointwise(
+                (scale * alpha)[:, None], torch.zeros_like(shift), groups=len(scale)
+            )
+            scale = scale * (1 - alpha)
         self.norm = _pointwise(scale[:, None], shift, groups=len(scale))
         self.over_frames = _side_by_side(*(branch[2] for branch in branches))
         halves = zip(*(folded(b[3], b[4]) for b in branches), strict=True)
@@ -107,8 +105,11 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C_in, T, V)` to `(N, C, T / stride, V)`."""
-        y = self.gates(F.relu(self.mix(self.messages(x))))
-        y = self.over_channels(self.over_frames(F.relu(self.norm(y))))
+        y = F.relu(self.mix(self.messages(x)))
+        normed = self.norm(y)
+        if self.gates is not None:  # the norm of (1 - alpha) * y + alpha * gates * y, in two parts
+            normed = normed + self.gated_norm(self.gates(y))
+        y = self.over_channels(self.over_frames(F.relu(normed)))
         return F.relu(y + self.residual(x))
 
 
@@ -148,13 +149,13 @@ class DeployLastE(nn.Module):
         super().__init__()
         stem, bias = folded(fusion.stem, fusion.stem_bn)
         blend = fusion.stream_weights.double().softmax(dim=0)
-        weights, biases = [], []
+        self.stems = nn.ModuleList()
         for norm, share in zip(fusion.stream_bn, blend, strict=True):
             scale, shift = affine(norm)
             # a share is positive, so it may pass the ReLU
-            weights.append(stem * scale * share[:, None])
-            biases.append((bias + stem @ shift) * share)
-        self.stem = _pointwise(torch.cat(weights), torch.cat(biases), groups=len(STREAMS))
+            self.stems.append(
+                _pointwise(stem * scale * share[:, None], (bias + stem @ shift) * share)
+            )
         self.blocks = nn.Sequential(*(_Block(block) for block in blocks))
         self.fc = nn.Linear(fc.in_features, fc.out_features)
         self.fc.load_state_dict(fc.state_dict())
@@ -162,8 +163,10 @@ class DeployLastE(nn.Module):
 
     def forward(self, streams: Mapping[str, Tensor], bodies: BodyCounts | None = None) -> Tensor:
         """Logits `(N, K)` from body 0 of each stream's `(N, 3, T, V, M)`; `bodies` isn't used."""
-        x = torch.cat([_first_body(streams[name]) for name in STREAMS], dim=1)
-        first, *others = F.relu(self.stem(x)).chunk(len(STREAMS), dim=1)
+        first, *others = (
+            F.relu(stem(_first_body(streams[name])))
+            for stem, name in zip(self.stems, STREAMS, strict=True)
+        )
         for other in others:
             first = first + other
         logits: Tensor = self.fc(self.blocks(first).mean(dim=(2, 3)))
