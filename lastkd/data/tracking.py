@@ -74,33 +74,41 @@ class Tracker:
             away = time - track.time
             expected = track.pose + track.velocity * min(away, 0.5)
             apart = joints - expected
-            squares = np.einsum("bvc,bvc->bv", apart, apart)
-            both = np.isfinite(squares)
-            counts = both.sum(axis=1)
-            sums = np.sqrt(np.where(both, squares, 0)).sum(axis=1)
+            distances = np.sqrt(np.einsum("bvc,bvc->bv", apart, apart))
             reach = track.height * (REACH + SPEED * away)
-            distance = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf) / reach
-            cost[:, number] = np.where(distance <= 1, distance, np.inf)
+            cost[:, number] = _mean_of_finite(distances) / reach
+        cost[cost > 1] = np.inf
         return cost
 
     @staticmethod
     def _follow(track: _Track, pose: NDArray[np.float32], time: float) -> None:
-        seen: NDArray[np.bool_] = np.all(np.isfinite(pose), axis=1)
-        before = track.pose
-        common = seen & np.isfinite(before).all(axis=1)
         passed = time - track.time
-        if common.any() and passed > 0:
-            moved = (pose[common] - before[common]).mean(axis=0) / passed
-            track.velocity = np.float32(0.6) * track.velocity + np.float32(0.4) * moved
-        track.pose = np.where(seen[:, None], pose, before)
+        steps = (pose - track.pose).T
+        if passed > 0 and np.isfinite(moved := _mean_of_finite(steps)).all():
+            velocity = (moved / passed).astype(np.float32)
+            track.velocity = np.float32(0.6) * track.velocity + np.float32(0.4) * velocity
+        seen = np.isfinite(pose)
+        track.pose = pose if seen.all() else np.where(seen.all(axis=1)[:, None], pose, track.pose)
         track.height = 0.9 * track.height + 0.1 * _height(track.pose)
         track.time = time
 
 
 def _height(pose: NDArray[np.float32]) -> float:
     """The longest side of a body's box, in the data's unit."""
-    seen = pose[np.isfinite(pose).all(axis=1)]
-    return max(float(np.ptp(seen, axis=0).max()), 1e-6) if len(seen) else 1e-6
+    if not np.isfinite(pose.sum()):
+        pose = pose[np.isfinite(pose).all(axis=1)]
+    return max(float((pose.max(axis=0) - pose.min(axis=0)).max()), 1e-6) if len(pose) else 1e-6
+
+
+def _mean_of_finite(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Each row's mean over what is finite of it, infinite where nothing is."""
+    sums = rows.sum(axis=1)
+    if np.isfinite(sums).all():  # nearly always, and far cheaper
+        return sums / rows.shape[1]
+    finite = np.isfinite(rows)
+    counts = finite.sum(axis=1)
+    means = np.where(finite, rows, 0).sum(axis=1) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, np.inf)
 
 
 def _pairs(cost: NDArray[np.float64]) -> list[tuple[int, int]]:

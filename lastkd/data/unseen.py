@@ -118,8 +118,9 @@ def settle_unseen(joints: FloatArray, layout: Skeleton) -> Settled:
 def _anywhere(coordinates: FloatArray, value: float) -> Mask:
     """`(T, M, V)`: where all coordinates have a value that stands for "not seen"."""
     found: Mask = coordinates[..., 0] == value
-    for axis in range(1, coordinates.shape[-1]):
-        found &= coordinates[..., axis] == value
+    if found.any():  # seldom
+        for axis in range(1, coordinates.shape[-1]):
+            found &= coordinates[..., axis] == value
     return found
 
 

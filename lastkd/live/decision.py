@@ -71,9 +71,10 @@ def speed_of(clip: NDArray[np.float32], frame_s: float, dimensions: int) -> floa
     recent = clip[-STRETCHES * frames :]
     if len(recent) < STRETCHES * frames:
         return math.inf
-    seen: NDArray[np.bool_] = np.all(np.any(recent, axis=3), axis=0)  # (M, V)
+    seen: NDArray[np.bool_] = recent.any(axis=3).all(axis=0)  # (M, V)
     poses = recent.reshape(STRETCHES, frames, *clip.shape[1:]).mean(axis=1)[..., :dimensions]
-    moved = np.linalg.norm(np.diff(poses, axis=0), axis=3).mean(axis=0) * seen
+    steps = poses[1:] - poses[:-1]
+    moved = np.sqrt(np.einsum("smvc,smvc->smv", steps, steps)).mean(axis=0) * seen
     top = poses[-1].max(axis=1, where=seen[..., None], initial=-np.inf)
     bottom = poses[-1].min(axis=1, where=seen[..., None], initial=np.inf)
     height = (top - bottom).max(axis=1)

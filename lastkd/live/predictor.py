@@ -276,7 +276,7 @@ class StreamPredictor:
             seen &= points[..., 2] > 0
         points[~seen] = np.nan
         # an absent body takes no part in following, nor in the window
-        there = seen.any(axis=1) & np.nan_to_num(points).any(axis=(1, 2))
+        there = ((points != 0) & seen[..., None]).any(axis=(1, 2))
         if self._bodies == "given":  # its place in the frame says who it is
             points[~there] = 0
             return points
