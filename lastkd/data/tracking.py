@@ -87,8 +87,11 @@ class Tracker:
         if passed > 0 and np.isfinite(moved := _mean_of_finite(steps)).all():
             velocity = (moved / passed).astype(np.float32)
             track.velocity = np.float32(0.6) * track.velocity + np.float32(0.4) * velocity
-        seen = np.isfinite(pose)
-        track.pose = pose if seen.all() else np.where(seen.all(axis=1)[:, None], pose, track.pose)
+        if np.isfinite(pose.sum()):
+            track.pose = pose
+        else:
+            seen: NDArray[np.bool_] = np.all(np.isfinite(pose), axis=1)
+            track.pose = np.where(seen[:, None], pose, track.pose)
         track.height = 0.9 * track.height + 0.1 * _height(track.pose)
         track.time = time
 
@@ -102,9 +105,9 @@ def _height(pose: NDArray[np.float32]) -> float:
 
 def _mean_of_finite(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     """Each row's mean over what is finite of it, infinite where nothing is."""
-    sums = rows.sum(axis=1)
-    if np.isfinite(sums).all():  # nearly always, and far cheaper
-        return sums / rows.shape[1]
+    means: NDArray[np.floating] = rows.sum(axis=1) / rows.shape[1]
+    if np.isfinite(means).all():  # nearly always, and far cheaper
+        return means
     finite = np.isfinite(rows)
     counts = finite.sum(axis=1)
     means = np.where(finite, rows, 0).sum(axis=1) / np.maximum(counts, 1)

@@ -71,7 +71,7 @@ def speed_of(clip: NDArray[np.float32], frame_s: float, dimensions: int) -> floa
     recent = clip[-STRETCHES * frames :]
     if len(recent) < STRETCHES * frames:
         return math.inf
-    seen: NDArray[np.bool_] = recent.any(axis=3).all(axis=0)  # (M, V)
+    seen: NDArray[np.bool_] = np.all(np.any(recent, axis=3), axis=0)  # (M, V)
     poses = recent.reshape(STRETCHES, frames, *clip.shape[1:]).mean(axis=1)[..., :dimensions]
     steps = poses[1:] - poses[:-1]
     moved = np.sqrt(np.einsum("smvc,smvc->smv", steps, steps)).mean(axis=0) * seen

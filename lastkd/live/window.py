@@ -92,7 +92,7 @@ def _track(
     frames, places = np.nonzero(ids == body)
     points = mark_unseen(joints[frames, places][:, None], facts)[:, 0]
     # NaN counts: that body is there
-    there: NDArray[np.bool_] = points.reshape(len(points), 3 * points.shape[1]).any(axis=1)
+    there: NDArray[np.bool_] = np.any(points.reshape(len(points), 3 * points.shape[1]), axis=1)
     if not there.all():
         frames, points = frames[there], points[there]
     points = fill_unseen(points, times[frames], facts)
