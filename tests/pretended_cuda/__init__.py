@@ -36,15 +36,15 @@ import contextlib
 import ctypes
 import hashlib
 import importlib.util
+import inspect
 import math
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,7 +56,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 
 HERE = Path(__file__).parent
 TORCH = Path(str(importlib.util.find_spec("torch").origin)).parent
@@ -172,7 +171,7 @@ class _Mode(TorchDispatchMode):
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func._schema.name.split("::")[1]
-    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    tensors = [*_tensors(args), *_tensors(kwargs.values())]
     pretended = [x for x in tensors if isinstance(x, PretendedTensor)]
     device = kwargs.get("device")
     kind = None if device is None else torch.device(device).type
@@ -189,12 +188,13 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     _check(func, name, args, tensors)
     if name in _WAITS:
         counts.wait(name)
-    a, k = tree_map(_inner, (args, kwargs))
+    a = _mapped(_inner, args)
+    k = {key: _mapped(_inner, value) for key, value in kwargs.items()}
     if kind == "cuda":
         k["device"] = _on
     out = _computed(func, name, a, k)
     _count(func, name, (a, k), out)
-    wrapped = tree_map(
+    wrapped = _mapped(
         lambda x: PretendedTensor(x) if type(x) is Tensor and kind != "cpu" else x, out
     )
     if name in _WAITS or name.startswith(("_foreach", "_fused")):
@@ -298,8 +298,29 @@ def _count(func: Any, name: str, inputs: Any, out: Any) -> None:
         launches = math.ceil(len(lists[0]) / TENSORS_PER_LAUNCH.get(len(lists), 36))
     # what an `out=` names is written and not read
     outputs = {argument.name for argument in schema.arguments if argument.is_out}
-    read = inputs[0], {key: x for key, x in inputs[1].items() if key not in outputs}
-    counts.launch(name, *tree_leaves(read), *tree_leaves(out), launches=launches)
+    read = [x for key, x in inputs[1].items() if key not in outputs]
+    moved = [*_tensors(inputs[0]), *_tensors(read), *_tensors((out,))]
+    counts.launch(name, *moved, launches=launches)
+
+
+# torch's own tree functions look at many more kinds of containers than operators have, and would
+# take most of the time of a step here
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among an operator's arguments, those in lists included."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """`change` of an argument, or of each element of a list of them."""
+    if isinstance(value, list | tuple):
+        return type(value)([_mapped(change, element) for element in value])
+    return change(value)
 
 
 def _inner(value: Any) -> Any:
@@ -308,9 +329,12 @@ def _inner(value: Any) -> Any:
 
 def _place() -> str:
     """The line of lastkd that asked for it."""
-    for frame in reversed(traceback.extract_stack()):
-        if "/lastkd/" in frame.filename:
-            return f"{frame.filename.rpartition('/lastkd/')[2]}:{frame.lineno}"
+    frame = inspect.currentframe()
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/lastkd/" in file:
+            return f"{file.rpartition('/lastkd/')[2]}:{frame.f_lineno}"
+        frame = frame.f_back
     return "elsewhere"
 
 
