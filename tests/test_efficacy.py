@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -69,16 +68,17 @@ def test_lines_of_earlier_campaigns_stay_beside_new_ones(
 
 @pytest.mark.slow
 def test_a_campaign_resumes_and_takes_up_seeds_and_variants(
-    tmp_path: Path, store_path: Path
+    efficacy: ModuleType, tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tmp_path / "quick.yaml"
     settings.write_text("steps: 1\nframes: 8\nbatch_size: 8\neval_every: 1\n")
-    command = [sys.executable, str(EFFICACY), str(store_path), "--out", str(tmp_path / "runs")]
+    command = [str(EFFICACY), str(store_path), "--out", str(tmp_path / "runs")]
     command += ["--results", str(tmp_path), "--settings", str(settings)]
     command += ["--teacher-model", "last_v2_tiny"]
 
     def kinds_after(*more: str) -> list[str]:
-        subprocess.run([*command, *more], check=True)
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        efficacy.main()
         with (tmp_path / "efficacy.csv").open(newline="") as file:
             return [line["kind"] for line in csv.DictReader(file)]
 
