@@ -11,6 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from made_up_sets import lastkd
 
 from lastkd.distributed.launch import environment_alone
 from lastkd.files.shipped import LAUNCH_CONFIGS
@@ -51,13 +52,20 @@ def train(store: Path, run: str, *options: str) -> list[str]:
     ]
 
 
-@pytest.mark.slow
-def test_cpu_yaml_trains_in_two_processes_that_say_so(tmp_path: Path, store_path: Path) -> None:
-    code, out = ran(
-        [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), *train(store_path, "run")], tmp_path
-    )
+@pytest.fixture(scope="module")
+def trained_by_two(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run in two processes, evaluated in uneven batches, and its output."""
+    folder = tmp_path_factory.mktemp("two")
+    command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml")]
+    code, out = ran([*command, *train(store_path, "run", "--eval-batch-size", "3")], folder)
     assert code == 0, out
-    start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
+    return folder / "run", out
+
+
+@pytest.mark.slow
+def test_cpu_yaml_trains_in_two_processes_that_say_so(trained_by_two: tuple[Path, str]) -> None:
+    folder, out = trained_by_two
+    start = next(iter(read_events(folder / "events.jsonl")))
     assert (start["processes"], start["global_batch"]) == (2, 16)
     assert "2 x cpu" in out
     assert "global batch 16 = 8 clips x 2 processes x 1 passes" in out
@@ -86,24 +94,14 @@ def test_students_in_ddp_stay_equal_across_the_ranks(tmp_path: Path, store_path:
 
 @pytest.mark.slow
 def test_each_clip_counts_once_whatever_the_number_of_processes(
-    tmp_path: Path, store_path: Path
+    trained_by_two: tuple[Path, str], store_path: Path
 ) -> None:
-    options = ("--eval-batch-size", "3")
-    code, out = ran(
-        [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), *train(store_path, "run", *options)], tmp_path
-    )
-    assert code == 0, out
-    info = read_info(tmp_path / "run" / "last.safetensors")
+    checkpoint = trained_by_two[0] / "last.safetensors"
+    info = read_info(checkpoint)
     assert info.accuracy["clips"] == 32
-    code, out = ran(
-        [
-            *[sys.executable, "-m", "lastkd.cli.app", "evaluate", "run/last.safetensors"],
-            *["--data", str(store_path), "--json"],
-        ],
-        tmp_path,
-    )
-    assert code == 0, out
-    measured = json.loads(out[out.index("{") :])
+    done = lastkd("evaluate", checkpoint, "--data", store_path, "--json")
+    assert done.exit_code == 0, done.exception
+    measured = json.loads(done.stdout[done.stdout.index("{") :])
     assert {key: measured[key] for key in ("top1", "top5", "mean_class", "clips")} == {
         key: info.accuracy[key] for key in ("top1", "top5", "mean_class", "clips")
     }
@@ -152,11 +150,13 @@ def test_distilling_without_inputs_says_so_and_uses_the_builtin_data(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     read = builtin.read_mapping
-    short = {"teacher_settings": {"epochs": 1}}  # a poor teacher, but at once
+    # a poor teacher, but at once
+    short = {"frames": 8, "batch_size": 32, "teacher_settings": {"epochs": 1}}
     monkeypatch.setattr(builtin, "read_mapping", lambda path: read(path) | short)
     builtin.builtin_teacher()
     command = [*LAUNCH, str(LAUNCH_CONFIGS / "cpu.yaml"), "-m", "lastkd.distill"]
     command += ["--variant", "nano", "--run", "run", "--epochs", "1"]
+    command += ["--frames", "8", "--batch-size", "32"]
     code, out = ran(command, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert code == 0, out
     assert "Neither a store (data/ntu60) nor a teacher" in out
@@ -174,12 +174,14 @@ def test_an_installed_wheel_finds_its_configs_and_runs_elsewhere(
     assert code == 0, out
     (wheel,) = tmp_path.glob("lastkd-*.whl")
     home = tmp_path / "empty"
-    venv.create(home, with_pip=True)
+    venv.create(home)
     python = home / "bin" / "python"
-    code, out = ran([str(python), "-m", "pip", "install", "--no-deps", str(wheel)], tmp_path)
+    site = next((home / "lib").glob("python*")) / "site-packages"
+    # by this environment's pip: putting one into the new environment takes longer than all of this
+    install = [*pip, "install", "--no-deps", "--target", str(site), str(wheel)]
+    code, out = ran(install, tmp_path)
     assert code == 0, out
     # the dependencies come from here (they are large); lastkd itself only from the wheel
-    site = next((home / "lib").glob("python*")) / "site-packages"
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
     code, out = ran([str(python), "-c", "import lastkd; print(lastkd.__file__)"], tmp_path)
     assert out.strip().startswith(str(home)), out
