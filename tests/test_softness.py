@@ -109,6 +109,27 @@ def test_the_measured_cases_are_told_apart(
         assert measured.advice in text
 
 
+@pytest.mark.parametrize(
+    ("right", "warned"),
+    [
+        (0.97, False),  # MSR-Action3D: +0.5 to +5.5 points
+        (0.94, True),  # the synthetic set: -10.6 to +7.3
+        (0.76, True),  # the synthetic set with subjects who vary more: -7.7 to -0.3
+    ],
+)
+def test_a_teacher_that_has_not_learnt_its_training_clips_is_warned_about(
+    labels: torch.Tensor, student: torch.Tensor, right: float, warned: bool
+) -> None:
+    believed = labels.clone()
+    believed[: round((1 - right) * N)] += 1  # what the teacher takes these views for
+    measured = Softness.of(KD(alpha=0.5), student, teacher_logits(2.2, believed % K), labels)
+    assert measured.agreement == pytest.approx(100 * right, abs=0.3)
+    errors = [text for text in measured.warnings() if "teaches its errors" in text]
+    assert bool(errors) == warned
+    if warned:
+        assert f"{100 * (1 - right):.0f} %" in errors[0]
+
+
 def test_the_advice_of_a_warning_is_not_warned_about(
     labels: torch.Tensor, student: torch.Tensor
 ) -> None:

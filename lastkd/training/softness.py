@@ -25,6 +25,9 @@ DROWNING_SHARE = 0.6
 """Above it the soft term leaves the hard labels too little of the gradient."""
 BALANCED_SHARE = 0.4
 """The soft term's part where distilling helped."""
+FEWEST_RIGHT = 96.0
+"""Percent of the training views. A teacher that is right about fewer hasn't learnt its own training
+clips, and a student takes its errors over."""
 SMALLEST_TAU, LARGEST_TAU = 0.5, 64.0
 
 
@@ -101,7 +104,8 @@ class Softness:
         }
 
     def warnings(self) -> list[str]:
-        """Where labels teach little or drown the hard ones, and what to try; a sentence each."""
+        """Where labels teach little, drown the hard ones or are wrong, and what to try; a sentence
+        each."""
         found: list[str] = []
         if self.entropy < ONE_HOT_ENTROPY:
             found.append(
@@ -113,6 +117,12 @@ class Softness:
             found.append(
                 f"the soft term takes {100 * self.share:.0f} % of the first gradient and drowns "
                 f"the hard labels; try {self.advice}"
+            )
+        if self.agreement < FEWEST_RIGHT:
+            found.append(
+                f"the teacher is wrong about {100 - self.agreement:.0f} % of the training views "
+                "and teaches its errors too; train it longer, or compare it with a standalone "
+                "student first"
             )
         return found
 
