@@ -10,96 +10,22 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from accelerate import Accelerator
 from filelock import FileLock
+from short_runs import Start, curve, distilled, events, standalone, weights
 
-from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.prepare import open_source, prepare
 from lastkd.data.synthetic.settings import SyntheticSettings
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint, save_checkpoint
-from lastkd.runs.events import read_events
 from lastkd.settings.durations import in_seconds
 from lastkd.settings.resolve import resolve
-from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
+from lastkd.settings.runs import TrainSettings
 from lastkd.training.checkpoints import Checkpoints, DamagedError
 from lastkd.training.loop import TrainingRun
-from lastkd.training.soft_labels import open_soft_labels
-
-# 32 training clips in batches of 10: three steps an epoch, and two clips in no batch
-SMALL: dict[str, Any] = {
-    "epochs": 3,
-    "frames": 8,
-    "batch_size": 10,
-    "log_every": 2,
-    "warmup_epochs": 1,
-    "lr": 0.05,
-    "seed": 5,
-}
-TOTAL = 9
-
-
-def standalone(**given: Any) -> TrainSettings:
-    return resolve(TrainSettings, SMALL | {"model": "last_e_nano"} | given)
-
-
-def distilled(**given: Any) -> DistillSettings:
-    return resolve(DistillSettings, SMALL | {"variant": "nano"} | given)
-
-
-class Start:
-    """Starts runs on one store, as a user does who repeats a command."""
-
-    def __init__(self, data: Path, teacher: Path, accelerator: Accelerator) -> None:
-        self.data, self.teacher, self.accelerator = data, teacher, accelerator
-
-    def __call__(
-        self,
-        settings: RunSettings | list[DistillSettings],
-        folder: Path | list[Path],
-        between: Callable[[TrainingRun], None] | None = None,
-        before: Callable[[TrainingRun], None] | None = None,
-    ) -> None:
-        """To the end, unless `between`, which is called after each step, stops it."""
-        several = settings if isinstance(settings, list) else [settings]
-        folders = folder if isinstance(folder, list) else [folder]
-        store = ClipStore.open(self.data)
-        ours = [own for own in several if isinstance(own, DistillSettings)]
-        soft = open_soft_labels(ours, store, self.teacher, self.accelerator) if ours else None
-        run = TrainingRun(several, store, soft, self.accelerator, folders)
-        check = run.control.check
-
-        def check_and(place: Any) -> None:
-            if between is not None:
-                between(run)
-            check(place)
-
-        run.control.check = check_and  # type: ignore[method-assign]
-        if before is not None:
-            before(run)
-        run.run()
-
-    def until(
-        self,
-        step: int,
-        settings: RunSettings | list[DistillSettings],
-        folder: Path | list[Path],
-        *,
-        by: int = signal.SIGTERM,
-    ) -> None:
-        """Stopped by a signal after `step`."""
-
-        def ask(run: TrainingRun) -> None:
-            if run.position.step == step:
-                os.kill(os.getpid(), by)
-
-        with pytest.raises(Stopped):
-            self(settings, folder, ask)
 
 
 @pytest.fixture(scope="module")
@@ -112,19 +38,6 @@ def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     start(standalone(), folder)
     return folder
-
-
-def weights(folder: Path, file: str = "last.safetensors") -> str:
-    return read_checkpoint(folder / file).weights_hash
-
-
-def events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    return [event for event in read_events(folder / "events.jsonl") if event["event"] == kind]
-
-
-def curve(folder: Path) -> dict[int, float]:
-    """The loss by step, as a reader draws it: the latest event of each step."""
-    return {event["step"]: event["total"] for event in events(folder, "step")}
 
 
 def same_end(folder: Path, undisturbed: Path) -> bool:
@@ -563,140 +476,6 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, start: Start) -> Non
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written"):
         start(standalone(), tmp_path / "run")
-
-
-def poison(run: TrainingRun, what: str) -> None:
-    """Makes the loss or the gradient of the next step NaN."""
-    (student,) = run.students
-    parameter = next(student.model.parameters())
-    if what == "loss":
-        loss = student.loss
-
-        def spoilt(*given: Any) -> Any:
-            student.loss = loss  # type: ignore[method-assign]
-            parts = loss(*given)
-            return parts._replace(total=parts.total * torch.inf)
-
-        student.loss = spoilt  # type: ignore[method-assign]
-    else:
-
-        def hook(gradient: torch.Tensor) -> torch.Tensor:
-            handle.remove()
-            return gradient * torch.nan
-
-        handle = parameter.register_hook(hook)
-
-
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_non_finite_step_is_skipped_counted_and_leaves_no_trace(
-    tmp_path: Path, start: Start, what: str
-) -> None:
-    states: list[dict[str, Any]] = []
-
-    def spoil(run: TrainingRun) -> None:
-        (student,) = run.students
-        kept = {
-            name: tensor.clone()
-            for name, tensor in student._carried().items()
-            if "num_batches" not in name
-        }
-        states.append(kept)
-        if run.position.step == 4:
-            poison(run, what)
-
-    folder = tmp_path / "run"
-    start(standalone(log_every=1, eval_every=3, eval_batch_size=99), folder, spoil)
-    assert all(torch.equal(states[4][name], states[3][name]) for name in states[3])
-    assert not all(torch.equal(states[5][name], states[4][name]) for name in states[3])
-    (skipped,) = events(folder, "skipped")
-    assert (skipped["step"], skipped["epoch"], skipped["reason"]) == (5, 2, what)
-    assert skipped["count"] == 1
-    by_step = {event["step"]: event for event in events(folder, "step")}
-    assert (by_step[5]["total"] is None) is (what == "loss")
-    assert by_step[6]["total"] > 0
-    assert all(
-        torch.isfinite(t).all()
-        for t in read_checkpoint(folder / "last.safetensors").tensors.values()
-    )
-
-
-def test_ten_skipped_steps_in_a_row_stop_the_run_with_the_clips_names(
-    tmp_path: Path, start: Start
-) -> None:
-    seen: list[list[str]] = []
-
-    def spoil(run: TrainingRun) -> None:
-        if run.position.step >= 2:
-            poison(run, "loss")
-            seen.append(run.clip_names(run.position.step + 1))
-
-    settings = standalone(epochs=5, eval_every=5)
-    with pytest.raises(UserError, match="10 steps in a row had a loss that isn't finite") as caught:
-        start(settings, tmp_path / "run", spoil)
-    assert all(name in str(caught.value) for name in seen[9])
-    (end,) = events(tmp_path / "run", "end")
-    assert end["state"] == "failed"
-    skipped = events(tmp_path / "run", "skipped")
-    assert [event["step"] for event in skipped] == list(range(3, 13))
-    assert [event["count"] for event in skipped] == list(range(1, 11))
-
-
-def test_skips_in_a_row_are_counted_across_a_stop(tmp_path: Path, start: Start) -> None:
-    def stop(run: TrainingRun) -> None:
-        poison(run, "loss")
-        if run.position.step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    settings = standalone(epochs=5, eval_every=5)
-    with pytest.raises(Stopped):
-        start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
-    with pytest.raises(UserError, match="the last of them step 10"):
-        start(settings, tmp_path / "run", stop, before=lambda run: poison(run, "loss"))
-
-
-def test_fp16_overflows_are_distinguished_and_do_not_stop_the_run() -> None:
-    from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, SkippedSteps
-
-    skips = SkippedSteps(scaled=True)
-    reasons = [skips.record(loss=False, gradient=True) for _ in range(HALVINGS + IN_A_ROW)]
-    assert reasons == ["overflow"] * HALVINGS + ["gradient"] * IN_A_ROW
-    assert skips.in_a_row == IN_A_ROW
-    assert skips.record(loss=False, gradient=False) is None
-    assert skips.in_a_row == 0
-    assert skips.record(loss=True, gradient=True) == "loss"
-    assert SkippedSteps(scaled=False).record(loss=False, gradient=True) == "gradient"
-
-
-def test_the_loss_scale_is_found_and_survives_a_resume(tmp_path: Path, start: Start) -> None:
-    """As fp16 on a GPU, with a scaler for the CPU."""
-    scales: dict[int, float] = {}
-
-    def scale(run: TrainingRun) -> None:
-        (student,) = run.students
-        student.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
-        student.skips.scaled = True
-        loss = student.loss
-
-        def larger(*given: Any) -> Any:
-            parts = loss(*given)
-            return parts._replace(total=16 * parts.total)
-
-        student.loss = larger  # type: ignore[method-assign]
-
-    def see(run: TrainingRun) -> None:
-        scales[run.position.step] = run.students[0].scaler.get_scale()
-        if run.position.step == 4 and len(scales) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    folder = tmp_path / "run"
-    with pytest.raises(Stopped):
-        start(standalone(), folder, see, before=scale)
-    start(standalone(), folder, see, before=scale)
-    skipped = events(folder, "skipped")
-    assert {event["reason"] for event in skipped} == {"overflow"}
-    assert 1 <= len(skipped) < 9
-    assert scales[9] == scales[len(skipped)] == 2.0 ** (127 - len(skipped))
-    assert [event["count"] for event in skipped] == list(range(1, len(skipped) + 1))
 
 
 def test_a_checkpoint_says_what_it_holds(stopped: Path, start: Start) -> None:
