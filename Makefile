@@ -23,7 +23,7 @@ demo: $(INSTALLED)
 lint: $(TESTABLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 
 # A test file for each core at a time, each on one thread: more threads would only wait for each other.
 # The limit holds for the runs that tests start, too, to which lastkd doesn't hand the number down.

@@ -75,12 +75,26 @@ def _product_by_head(left: Tensor, right: Tensor, like: Tensor, out: Tensor | No
     out = like.new_empty(left.shape[1], *like.shape[1:]) if out is None else out
     places = _places(out)
     if out.is_contiguous():
-        torch.bmm(left, right, out=places.flatten(1, 2).transpose(0, 1))
+        _batched_product(left, right, places.flatten(1, 2).transpose(0, 1))
         return out
     for head in range(HEADS):  # a product has one stride for its matrices
         heads = places[:, :, head].transpose(0, 1)
-        torch.bmm(left[head::HEADS], right[head::HEADS], out=heads)
+        _batched_product(left[head::HEADS], right[head::HEADS], heads)
     return out
+
+
+def _batched_product(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    """`left @ right`, or `bias + left @ right`, written to `out`, a view whose rows lie apart.
+
+    A GPU writes there at once. A CPU would take such matrices one by one, several times as slowly
+    as all of them and a copy.
+    """
+    if out.device.type == "cpu":
+        out.copy_(left @ right if bias is None else torch.baddbmm(bias, left, right))
+    elif bias is None:
+        torch.bmm(left, right, out=out)
+    else:
+        torch.baddbmm(bias, left, right, out=out)
 
 
 def _places(out: Tensor) -> Tensor:
@@ -177,7 +191,7 @@ class _FromTheLeft(torch.autograd.Function):
         q, k = features.view(T, N * V * HEADS, 2, -1).permute(2, 1, 0, 3)
         shares, normaliser = _shares(q, k)
         out = torch.empty_like(x)
-        torch.bmm(shares, _heads(qkv)[2], out=out.view(T, len(shares), -1).transpose(0, 1))
+        _batched_product(shares, _heads(qkv)[2], out.view(T, len(shares), -1).transpose(0, 1))
         ctx.save_for_backward(x, weight, qkv, shares, normaliser)
         return out
 
@@ -189,15 +203,15 @@ class _FromTheLeft(torch.autograd.Function):
         by_head = grad.reshape(T, N * V * HEADS, -1).transpose(0, 1)
         grad_qkv = torch.empty_like(qkv)
         grad_q, grad_k, grad_v = _heads(grad_qkv)
-        torch.bmm(shares.transpose(1, 2), by_head, out=grad_v)
+        _batched_product(shares.transpose(1, 2), by_head, grad_v)
         grads = by_head @ v.transpose(1, 2)
         scale = (normaliser * (C // HEADS)).reciprocal_()
         shift = (grads * shares).sum(dim=2, keepdim=True).mul_(scale).neg_()
         products = torch.addcmul(shift, grads, scale)
         # features are elu + 1, and the one is a sum over the products' rows or columns
         rows, columns = products.sum(dim=2, keepdim=True), products.sum(dim=1).unsqueeze(2)
-        torch.baddbmm(rows, products, k, out=grad_q)
-        torch.baddbmm(columns, products.transpose(1, 2), q, out=grad_k)
+        _batched_product(products, k, grad_q, rows)
+        _batched_product(products.transpose(1, 2), q, grad_k, columns)
         slopes, values = _queries_and_keys(grad_qkv), _queries_and_keys(qkv)
         torch.ops.aten.elu_backward.grad_input(slopes, 1, 1, 1, True, values, grad_input=slopes)
         rows_of_x, flat = x.reshape(-1, C), grad_qkv.view(-1, 3 * C)
