@@ -88,7 +88,7 @@ class Tracker:
             velocity = (moved / passed).astype(np.float32)
             track.velocity = np.float32(0.6) * track.velocity + np.float32(0.4) * velocity
         if np.isfinite(pose.sum()):
-            track.pose = pose
+            track.pose = pose.copy()
         else:
             seen: NDArray[np.bool_] = np.all(np.isfinite(pose), axis=1)
             track.pose = np.where(seen[:, None], pose, track.pose)
