@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from accelerate import Accelerator
+from stopping import stopped_after
 
 from lastkd.data.store.clip_store import ClipStore
-from lastkd.distributed.stop_requests import Stopped
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.runs.events import read_events
 from lastkd.settings.resolve import resolve
@@ -77,17 +74,10 @@ class Start:
         step: int,
         settings: RunSettings | list[DistillSettings],
         folder: Path | list[Path],
-        *,
-        by: int = signal.SIGTERM,
     ) -> None:
         """Stopped by a signal after `step`."""
-
-        def ask(run: TrainingRun) -> None:
-            if run.position.step == step:
-                os.kill(os.getpid(), by)
-
-        with pytest.raises(Stopped):
-            self(settings, folder, ask)
+        with stopped_after(step):
+            self(settings, folder)
 
 
 def weights(folder: Path, file: str = "last.safetensors") -> str:
