@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from made_up_sets import lastkd
 
-from lastkd.distributed.launch import environment_alone
+from lastkd.distributed.launch import Launch, environment_alone
 from lastkd.files.shipped import LAUNCH_CONFIGS
 from lastkd.models.checkpoint import read_info
 from lastkd.pipeline import builtin
@@ -50,6 +50,44 @@ def train(store: Path, run: str, *options: str) -> list[str]:
         *["-m", "lastkd.train", "--model", "last_e_nano", "--data", str(store)],
         *["--run", run, *QUICK, *options],
     ]
+
+
+def test_a_cpu_needs_no_launcher_and_a_gpu_takes_accelerates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    cpu = Launch.default()
+    assert cpu.argv("lastkd.train", "--lr", "1") == [
+        sys.executable,
+        *["-m", "lastkd.train", "--lr", "1"],
+    ]
+    assert cpu.text("lastkd.train", "--lr", "1") == "python -m lastkd.train --lr 1"
+    assert cpu.text("lastkd", "evaluate") == "lastkd evaluate"
+    assert cpu.mixed_precision == "no"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    gpu = Launch.default()
+    assert gpu.by_launcher
+    assert gpu.mixed_precision == "fp16"
+    expected = "accelerate launch --config_file launch_configs/gpu.yaml -m lastkd.train --lr 1"
+    assert gpu.text("lastkd.train", "--lr", "1") == expected
+
+
+def test_on_a_mac_the_default_keeps_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    text = Launch.default().text("lastkd.train")
+    assert "launch_configs/cpu.yaml --num_processes 1 " in text
+
+
+def test_child_processes_inherit_the_users_threads_but_not_a_ranks_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.environ", {"OMP_NUM_THREADS": "3", "HOME": "/h"})
+    assert environment_alone() == {"OMP_NUM_THREADS": "3", "HOME": "/h"}
+    rank = {"OMP_NUM_THREADS": "1", "RANK": "0", "ACCELERATE_USE_CPU": "true", "HOME": "/h"}
+    monkeypatch.setattr("os.environ", rank)
+    assert environment_alone() == {"HOME": "/h"}
 
 
 @pytest.fixture(scope="module")

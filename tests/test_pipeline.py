@@ -597,4 +597,4 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
     third = CliRunner().invoke(cli, words)
     assert third.exit_code == 0
     assert "9 steps, 0 of them to do" in third.stdout
-    assert "accelerate launch" not in third.stdout
+    assert "$ " not in third.stdout

@@ -41,9 +41,10 @@ TEXT = """Runs everything from a store to a report, and resumes wherever it was 
 
 It trains the teacher, the students without it and the students distilled on one pass of the
 teacher, evaluates each run's last epoch on the test part, and writes the report. Each step is the
-command that you would type, under accelerate launch; lastkd monitor OUT shows its run. Steps that
-are done are skipped, and one that was interrupted goes on from its checkpoint. --config takes a
-file, or ntu60_xsub, ntu120_xsub or ntu120_xset.
+command that you would type, under accelerate launch where there is a GPU or --launch-config is
+given; lastkd monitor OUT shows its run. Steps that are done are skipped, and one that was
+interrupted goes on from its checkpoint. --config takes a file, or ntu60_xsub, ntu120_xsub or
+ntu120_xset.
 
 The options after the first group are settings of every run; a file can also give some to one kind
 of run alone (docs/sequence.md)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping
@@ -97,7 +98,7 @@ def _make(done: Callable[[], bool], steps: int) -> None:
             return
         pending = builtin_steps(builtin_sequence(folder))[:steps]
         try:
-            # plain processes, because this one may itself have been started by a launcher
-            PipelineRunner(pending, folder, launch=None).run()
+            # no launcher, because this process may itself have been started by one
+            PipelineRunner(pending, folder, Launch()).run()
         except Stopped as stop:
             sys.exit(stop.exit_code)

@@ -79,7 +79,8 @@ def measure(
         asked, result = Path(folder) / "order.json", Path(folder) / "result.json"
         ordered = order(sequence, parts) | {"begun": time.time()}
         asked.write_text(json.dumps(ordered), encoding="utf-8")
-        code = run_child(launch.argv(MODULE, str(asked), str(result)), requests)
+        argv = launch.argv(MODULE, str(asked), str(result))
+        code = run_child(argv, requests, launched=launch.by_launcher)
         if code or not result.exists():
             raise UserError("the measurement failed; its output stands above")
         measured: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ module doesn't import torch: the process that runs a pipeline only watches.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -48,7 +47,7 @@ class Command:
 
     Attributes:
         module: what `python -m` runs: `lastkd`, `lastkd.train` or `lastkd.distill`.
-        launched: started by `accelerate launch` instead of by `python` itself.
+        launched: the processes of a run, which may be several, instead of a single process.
         budgeted: takes `--time-budget`, and then stops with a checkpoint.
         folders: the run folders that it writes.
     """
@@ -59,23 +58,16 @@ class Command:
     budgeted: bool = False
     folders: tuple[Path, ...] = ()
 
-    def argv(self, launch: Launch | None, *more: str) -> list[str]:
-        """The command line of its process.
+    def argv(self, launch: Launch, *more: str) -> list[str]:
+        """The command line of its process; `more` are further arguments."""
+        return self._launch(launch).argv(self.module, *self.arguments, *more)
 
-        Args:
-            launch: None starts a launched command as a plain process too.
-            more: further arguments.
-        """
-        if self.launched and launch is not None:
-            return launch.argv(self.module, *self.arguments, *more)
-        return [sys.executable, "-m", self.module, *self.arguments, *more]
-
-    def text(self, launch: Launch | None, *more: str) -> str:
+    def text(self, launch: Launch, *more: str) -> str:
         """The command line as a user would type it."""
-        if self.launched and launch is not None:
-            return launch.text(self.module, *self.arguments, *more)
-        program = [self.module] if self.module == "lastkd" else ["python", "-m", self.module]
-        return " ".join([*program, *self.arguments, *more])
+        return self._launch(launch).text(self.module, *self.arguments, *more)
+
+    def _launch(self, launch: Launch) -> Launch:
+        return launch if self.launched else Launch()
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ class CommandRunner:
     """Starts commands and watches them.
 
     Args:
-        launch: how launched commands are started; None starts them as plain processes.
+        launch: how launched commands are started.
         budget_s: seconds from this process's start to the end of its last command.
         grace_s: seconds after the budget when budgeted commands, which stop by themselves, are
             asked to stop as well; None trusts them.
@@ -126,7 +118,7 @@ class CommandRunner:
 
     def __init__(
         self,
-        launch: Launch | None,
+        launch: Launch,
         *,
         budget_s: float | None = None,
         grace_s: float | None = None,
@@ -176,7 +168,7 @@ class CommandRunner:
                 deadline = time.monotonic() + left + (self.grace_s or 0.0)
         self.echo("$ " + command.text(self.launch, *budget))
         argv = command.argv(self.launch, *budget)
-        launched = command.launched and self.launch is not None
+        launched = command.launched and self.launch.by_launcher
         return self.child(argv, self.requests, launched=launched, deadline=deadline)
 
 
@@ -189,9 +181,7 @@ class PipelineRunner(CommandRunner):
         options: as for `CommandRunner`.
     """
 
-    def __init__(
-        self, steps: Sequence[Step], folder: Path, launch: Launch | None, **options: Any
-    ) -> None:
+    def __init__(self, steps: Sequence[Step], folder: Path, launch: Launch, **options: Any) -> None:
         super().__init__(launch, **options)
         self.steps = steps
         self.folder = folder
