@@ -131,13 +131,24 @@ def test_several_checkpoints_each_have_a_file(
     nano: Path, other: Path, store_path: Path, tmp_path: Path
 ) -> None:
     words = (nano, other, "--data", store_path, "--json", "--out", tmp_path / "out")
-    listed = evaluate(*words)
+    kept = [path.parent / "predictions.npz" for path in (nano, other)]
+    try:
+        listed = evaluate(*words, "--keep")
+        for file, said in zip(kept, listed, strict=True):
+            assert Predictions.load(file).about["weights_hash"] == said["weights_hash"]
+        with pytest.raises(UserError, match="exists already"):
+            evaluate(*words, "--keep")
+    finally:
+        for file in kept:
+            file.unlink(missing_ok=True)
     assert [one["checkpoint"] for one in listed] == [str(nano), str(other)]
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert files == sorted(f"{path.parent.name}.json" for path in (nano, other))
     assert json.loads((tmp_path / "out" / f"{nano.parent.name}.json").read_text()) == listed[0]
     with pytest.raises(UserError, match="is the file of a single checkpoint"):
         evaluate(*words, "--predictions", tmp_path / "p.npz")
+    with pytest.raises(UserError, match="two of the checkpoints"):
+        evaluate(nano, nano.with_name("c.safetensors"), "--data", store_path, "--keep")
 
 
 def test_files_are_named_as_far_up_as_runs_differ() -> None:

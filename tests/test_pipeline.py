@@ -89,6 +89,11 @@ def write_run(
         (folder / "checkpoints" / f"step-{done:08d}-epoch-0001").mkdir(parents=True)
 
 
+def save_predictions(run: Path) -> None:
+    logits = np.zeros((1, 2), np.float32)
+    Predictions(("c",), np.zeros(1, np.int64), logits, ("a", "b")).save(run / PREDICTIONS)
+
+
 def trainings(sequence: SequenceSettings) -> list[TrainingStep]:
     return [step for step in make_steps(sequence) if isinstance(step, TrainingStep)]
 
@@ -100,12 +105,10 @@ def test_the_steps_in_their_order(sequence: SequenceSettings) -> None:
         "evaluation of teacher",
         "nano, small standalone, seed 0",
         "nano, small distilled, seed 0",
-        "evaluation of seed-0/standalone/nano",
-        "evaluation of seed-0/standalone/small",
+        "evaluation of seed 0",
+        "nano, small standalone, seed 1",
     ]
-    assert titles.count("nano, small distilled, seed 1") == 1
-    assert titles[-1] == "report"
-    assert len(titles) == 2 + 2 * 6 + 1
+    assert titles[6:] == ["nano, small distilled, seed 1", "evaluation of seed 1", "report"]
     given = sequence.model_copy(update={"teacher": Path("t.safetensors")})
     assert not any("teacher" in step.title for step in make_steps(given))
 
@@ -116,14 +119,41 @@ def test_some_kinds_of_runs_alone_and_later_seeds(sequence: SequenceSettings) ->
 
     assert titles(only=("standalone",), first_seed=2) == [
         "nano, small standalone, seed 2",
-        "evaluation of seed-2/standalone/nano",
-        "evaluation of seed-2/standalone/small",
+        "evaluation of seed 2",
         "report",
     ]
     assert titles(only=("teacher",)) == ["last_v2_tiny, teacher", "evaluation of teacher", "report"]
     assert "nano, small distilled, seed 0" in titles(only=("teacher", "distilled"))
     with pytest.raises(UserError, match=r"teacher/best.safetensors: no such teacher to distil"):
         sequence.model_copy(update={"only": ("distilled",)}).check()
+
+
+def test_an_evaluation_goes_on_with_the_runs_that_it_lacks(sequence: SequenceSettings) -> None:
+    step = make_steps(sequence)[-2]
+    assert isinstance(step, EvaluationStep)
+    assert step.status().text == "to do"
+    assert len(step.left) == 4
+    first, *rest = step.left
+    save_predictions(first)
+    assert step.status().text == "goes on after 1 of 4 runs"
+    assert [word for word in step.command().arguments if word.endswith("last.safetensors")] == [
+        str(run / "last.safetensors") for run in rest
+    ]
+    for run in rest:
+        save_predictions(run)
+    assert step.status().done
+
+
+def test_models_of_a_factory_are_evaluated_apart(sequence: SequenceSettings) -> None:
+    variant = ("nano", "mymodels:student")
+    steps = make_steps(sequence.model_copy(update={"variant": variant}))
+    evaluations = [step for step in steps if isinstance(step, EvaluationStep)]
+    assert [step.title for step in evaluations] == [
+        "evaluation of teacher",
+        "evaluation of seed 0",
+        "evaluation of mymodels:student, seed 0",
+    ]
+    assert evaluations[-1].command().arguments[-2:] == ("--model", "mymodels:student")
 
 
 def test_a_step_is_to_do_goes_on_or_is_done(sequence: SequenceSettings) -> None:
@@ -312,9 +342,8 @@ class Machine:
             for folder in step.command().folders:
                 write_run(step, folder)
         elif isinstance(step, EvaluationStep):
-            labels = np.zeros(1, np.int64)
-            logits = np.zeros((1, 2), np.float32)
-            Predictions(("c",), labels, logits, ("a", "b")).save(step.run / PREDICTIONS)
+            for run in step.runs:
+                save_predictions(run)
         else:
             (step.sequence.folder / "report").mkdir()  # type: ignore[attr-defined]
             (step.sequence.folder / "report" / "07_Experiments.md").touch()  # type: ignore[attr-defined]
@@ -342,11 +371,11 @@ def test_every_step_runs_once_and_never_again(
     ]
     assert modules == [
         *("lastkd.train", "lastkd", "lastkd.train", "lastkd.distill"),
-        *["lastkd"] * 5,
+        *["lastkd"] * 2,
     ]
     launched = ["accelerate.commands.launch" in words for words in machine.commands]
-    assert launched == [True] * 8 + [False]
-    assert said[0].endswith("9 steps, 9 of them to do")
+    assert launched == [True] * 5 + [False]
+    assert said[0].endswith("6 steps, 6 of them to do")
     assert pipeline_state(sequence.folder) == "done"
     machine.commands.clear()
     machine.runner.run()
@@ -355,7 +384,7 @@ def test_every_step_runs_once_and_never_again(
 
 def test_a_failed_step_ends_it_and_the_next_start_begins_there(machine: Machine) -> None:
     machine.does = lambda step: 2 if isinstance(step, DistillationStep) else None
-    with pytest.raises(UserError, match=r"\[4/9\] nano, small distilled.* ended with exit code 2"):
+    with pytest.raises(UserError, match=r"\[4/6\] nano, small distilled.* ended with exit code 2"):
         machine.runner.run()
     machine.commands.clear()
     machine.does = lambda step: None
@@ -585,7 +614,7 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
     monkeypatch.chdir(tmp_path)
     again = CliRunner().invoke(cli, words)
     assert again.exit_code == 0, (again.output, again.exception)
-    assert "[1/9] last_v2_tiny, teacher: goes on after step" in again.stdout
+    assert "[1/6] last_v2_tiny, teacher: goes on after step" in again.stdout
     assert [event["event"] for event in read_events(log)].count("start") == 1
     assert [event["event"] for event in read_events(log)].count("resume") == 1
     with (tmp_path / "s" / "report" / "table.csv").open() as file:
@@ -596,5 +625,5 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
         assert "no interval" not in rows[student]["gain (95 %)"]
     third = CliRunner().invoke(cli, words)
     assert third.exit_code == 0
-    assert "9 steps, 0 of them to do" in third.stdout
+    assert "6 steps, 0 of them to do" in third.stdout
     assert "$ " not in third.stdout

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     type=PATH,
     help="File for every clip's name, label and logits: .npz or .csv; must not exist yet.",
 )
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep each checkpoint's predictions beside it, where lastkd report reads them "
+    "(predictions.npz); must not exist yet.",
+)
 @click.option("--out", type=PATH, help="Folder for a JSON file for each checkpoint.")
 @click.option("--stream", is_flag=True, help="Join the test clips into streams with pauses.")
 @click.option("--seed", default=0, show_default=True, help="Of the streams.")
@@ -59,6 +65,7 @@ def evaluate(
     by_class: bool,
     against: Path | None,
     predictions: Path | None,
+    keep: bool,
     out: Path | None,
     stream: bool,
     seed: int,
@@ -82,22 +89,18 @@ def evaluate(
     takes exported .onnx files too; lastkd calibrate finds first when to show "nothing".
     """
     if stream:
-        if clips > 1 or by_class or against or predictions:
-            raise UserError("--stream goes without --clips, --by-class, --against, --predictions")
+        if clips > 1 or by_class or against or predictions or keep:
+            raise UserError(
+                "--stream goes without --clips, --by-class, --against, --predictions, --keep"
+            )
         _evaluate_streams(checkpoints, data, split, seed, model, out, as_json)
         return
     from lastkd.data.store.clip_store import ClipStore
     from lastkd.distributed.accelerator import leave, make_accelerator
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external, split_of
     from lastkd.models.checkpoint import read_info
-    from lastkd.runs.predictions import check_suffix
 
-    if predictions is not None:
-        check_suffix(predictions)
-        if len(checkpoints) > 1:
-            raise UserError(f"--predictions {predictions}: is the file of a single checkpoint")
-        if predictions.exists():
-            raise UserError(f"{predictions}: exists already; remove it or choose another name")
+    files = _prediction_files(checkpoints, predictions, keep)
     accelerator = make_accelerator()
     is_main = accelerator.is_main_process
     store = ClipStore.open(data)
@@ -120,13 +123,13 @@ def evaluate(
 
     plain: list[dict[str, Any]] = []
     reference = measure(against) if against else None
-    for path, name in zip(checkpoints, file_names(checkpoints), strict=True):
+    for number, (path, name) in enumerate(zip(checkpoints, file_names(checkpoints), strict=True)):
         result = measure(path)
         if not is_main:
             continue
         plain.append(_plain(result, reference, against, confused))
-        if predictions is not None:
-            result.predictions.save(predictions)
+        if files:
+            result.predictions.save(files[number])
         if out is not None:
             with replacing(out / f"{name}.json") as part:
                 part.write_text(json.dumps(plain[-1], indent=2) + "\n", encoding="utf-8")
@@ -136,6 +139,32 @@ def evaluate(
     if is_main and as_json:
         click.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
     leave(accelerator)
+
+
+def _prediction_files(
+    checkpoints: Sequence[Path], predictions: Path | None, keep: bool
+) -> list[Path]:
+    """The file for each checkpoint's predictions; none if they aren't kept."""
+    from lastkd.runs.log import PREDICTIONS
+    from lastkd.runs.predictions import check_suffix
+
+    if keep and predictions is not None:
+        raise UserError("--keep names the file itself; leave out --predictions")
+    files: list[Path] = [path.parent / PREDICTIONS for path in checkpoints] if keep else []
+    if predictions is not None:
+        check_suffix(predictions)
+        if len(checkpoints) > 1:
+            raise UserError(
+                f"--predictions {predictions}: is the file of a single checkpoint; --keep makes "
+                "one beside each"
+            )
+        files = [predictions]
+    for number, file in enumerate(files):
+        if file in files[:number]:
+            raise UserError(f"{file}: two of the checkpoints have it beside them; evaluate one")
+        if file.exists():
+            raise UserError(f"{file}: exists already; remove it or choose another name")
+    return files
 
 
 def _evaluate_streams(

@@ -107,7 +107,7 @@ def seconds_left(step: SequenceStep, status: StepStatus, measured: dict[str, Any
         whole_s = epochs * part["steps_per_epoch"] * part["step_s"] + evaluating_s
         return float(start_s + (1 - status.share) * whole_s)
     if isinstance(step, EvaluationStep):
-        for part in parts.values():
-            if step.model in part["eval_s"]:
-                return float(start_s + part["test_clips"] * part["eval_s"][step.model])
+        clip_s = {model: s for part in parts.values() for model, s in part["eval_s"].items()}
+        test_clips = next(iter(parts.values()))["test_clips"]
+        return float(start_s + test_clips * sum(clip_s[model] for model in step.left.values()))
     return None

@@ -72,7 +72,8 @@ def measure_pace(
         sequence = sequence.model_copy(update={"settings": sequence.settings | small})
     steps = make_steps(sequence)
     with StopRequests() as requests:
-        measured = measure(sequence, launch, {step.part for step in steps}, requests)
+        parts = {part for step in steps for part in step.parts}
+        measured = measure(sequence, launch, parts, requests)
     for part in measured["parts"].values():
         part["steps_per_epoch"] = size.train_clips // part["global_batch"]
         part["test_clips"] = size.test_clips

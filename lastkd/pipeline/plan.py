@@ -26,9 +26,14 @@ def print_plan(sequence: SequenceSettings, launch: Launch) -> None:
     """
     steps = make_steps(sequence)
     statuses = [step.status() for step in steps]
-    parts = {step.part for step, status in zip(steps, statuses, strict=True) if not status.done}
+    parts = {
+        part
+        for step, status in zip(steps, statuses, strict=True)
+        if not status.done
+        for part in step.parts
+    }
     measured: dict[str, Any] | None = None
-    if parts - {"report"}:
+    if parts:
         with StopRequests() as requests:
             measured = measure(sequence, launch, parts, requests)
     console = Console()

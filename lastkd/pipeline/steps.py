@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,17 +28,16 @@ class SequenceStep(Step):
     """A step of a sequence.
 
     Attributes:
-        part: the part of a measurement that the step's time is estimated from.
+        parts: the parts of a measurement that the step's time is estimated from.
     """
 
-    part: str
+    parts: tuple[str, ...] = ()
 
 
 class PreparationStep(SequenceStep):
     """Makes the store of the built-in synthetic set."""
 
     title = "synthetic store"
-    part = "preparation"
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -59,6 +58,7 @@ class TrainingStep(SequenceStep):
         self.sequence = sequence
         self.title = title
         self.part = part
+        self.parts = (part,)
         self.seed = seed
         self.folders = list(folders)
 
@@ -187,34 +187,65 @@ class DistillationStep(StudentsStep):
 
 
 class EvaluationStep(SequenceStep):
-    """Evaluates a finished run's last epoch on the test part and keeps the predictions."""
+    """Evaluates the last epochs of finished runs on the test part and keeps the predictions.
 
-    def __init__(self, sequence: SequenceSettings, model: str, run: Path) -> None:
+    Args:
+        title: what is evaluated.
+        runs: each run's folder with its model.
+        factory: the one that makes these models, if they aren't part of lastkd.
+    """
+
+    def __init__(
+        self,
+        sequence: SequenceSettings,
+        title: str,
+        runs: Mapping[Path, str],
+        factory: str | None = None,
+    ) -> None:
         self.sequence = sequence
-        self.run = run
-        self.model = model
-        self.title = f"evaluation of {run.relative_to(sequence.folder)}"
-        self.part = f"evaluation of {model}"
+        self.title = f"evaluation of {title}"
+        self.runs = dict(runs)
+        self.factory = factory
+        self.parts = tuple(f"evaluation of {model}" for model in dict.fromkeys(runs.values()))
+
+    @property
+    def left(self) -> dict[Path, str]:
+        """The runs that aren't evaluated yet, with their models."""
+        return {run: model for run, model in self.runs.items() if not (run / PREDICTIONS).exists()}
 
     def status(self) -> StepStatus:
-        return _all_or_nothing((self.run / PREDICTIONS).exists())
+        left = len(self.left)
+        done = len(self.runs) - left
+        text = "done" if not left else f"goes on after {done} of {len(self.runs)} runs"
+        return StepStatus(not left, done / len(self.runs), text if done else "to do")
 
     def command(self) -> Command:
         arguments = [
-            *("evaluate", str(self.run / "last.safetensors")),
+            *("evaluate", *(str(run / "last.safetensors") for run in self.left), "--keep"),
             *("--data", str(self.sequence.data), "--split", self.sequence.split),
-            *("--predictions", str(self.run / PREDICTIONS)),
         ]
-        if is_factory(self.model):
-            arguments += ["--model", self.model]
+        if self.factory:
+            arguments += ["--model", self.factory]
         return Command("lastkd", tuple(arguments))
+
+
+def evaluation_steps(
+    sequence: SequenceSettings, title: str, runs: Mapping[Path, str]
+) -> list[EvaluationStep]:
+    """One step for the runs of lastkd's own models, and one for those of each factory."""
+    groups: dict[str | None, dict[Path, str]] = {}
+    for run, model in runs.items():
+        groups.setdefault(model if is_factory(model) else None, {})[run] = model
+    return [
+        EvaluationStep(sequence, f"{factory}, {title}" if factory else title, group, factory)
+        for factory, group in groups.items()
+    ]
 
 
 class ReportStep(SequenceStep):
     """Writes the table and figures of all runs."""
 
     title = "report"
-    part = "report"
 
     def __init__(self, sequence: SequenceSettings, runs: Sequence[Path]) -> None:
         self.sequence = sequence
@@ -243,24 +274,23 @@ def make_steps(sequence: SequenceSettings) -> list[SequenceStep]:
     """All steps in their order: seed after seed, so that the first is soon complete."""
     steps: list[SequenceStep] = []
     runs: list[Path] = []
-
-    def evaluate(model: str, folder: Path) -> None:
-        steps.append(EvaluationStep(sequence, model, folder))
-        runs.append(folder)
-
     if sequence.trains_teacher:
-        steps.append(TeacherStep(sequence))
-        evaluate(sequence.teacher_model, sequence.teacher_folder)
+        evaluated = {sequence.teacher_folder: sequence.teacher_model}
+        steps += [TeacherStep(sequence), *evaluation_steps(sequence, "teacher", evaluated)]
+        runs += evaluated
     for seed in sequence.seed_numbers:
-        folders = {"standalone": sequence.standalone_folder, "distilled": sequence.distilled_folder}
-        chosen = [above(seed) for kind, above in folders.items() if kind in sequence.only]
+        trainings: list[StudentsStep] = []
         if "standalone" in sequence.only:
-            steps.append(StandaloneStep(sequence, seed))
+            trainings.append(StandaloneStep(sequence, seed))
         if "distilled" in sequence.only:
-            steps.append(DistillationStep(sequence, seed))
-        for above in chosen:
-            for variant in sequence.variant:
-                evaluate(model_of(variant), above / short_name(variant))
+            trainings.append(DistillationStep(sequence, seed))
+        evaluated = {
+            folder: model_of(variant)
+            for training in trainings
+            for folder, variant in zip(training.folders, sequence.variant, strict=True)
+        }
+        steps += [*trainings, *evaluation_steps(sequence, f"seed {seed}", evaluated)]
+        runs += evaluated
     return [*steps, ReportStep(sequence, runs)]
 
 
