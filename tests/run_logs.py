@@ -9,6 +9,7 @@ from typing import Any
 
 BEGAN = 1_750_000_000.0
 TEACHER = {"model": "last_v2_base", "hash": "t" * 8, "accuracy": {"top1": 91.5}, "cache": None}
+SOFTNESS = {"tau": 4.0, "top": 0.31, "entropy": 0.72, "agreement": 97.0, "share": 0.45}
 KD = {"name": "kd", "title": "KL", "hard_weight": 0.7, "soft_weight": 4.8}
 NTU60 = {"hash": "n", "source": "NTU", "classes": 60, "train": 40_091, "test": 16_487}
 SMALL_SET = {"hash": "d", "source": "synthetic (procedural)", "classes": 4, "train": 80, "test": 40}
