@@ -76,4 +76,7 @@ def plain_linear_attention(attention: LinearAttention, x: Tensor) -> Tensor:
     numerator = q @ (k.transpose(-1, -2) @ v)
     normaliser = (q @ k.sum(dim=-2).unsqueeze(-1)).clamp(min=1e-4)
     mixed = (numerator / normaliser).transpose(2, 3).reshape(N, V, T, C)
-    return attention.pool(attention.dropout(attention.proj(mixed)).permute(0, 3, 2, 1))
+    image = attention.dropout(attention.proj(mixed)).permute(0, 3, 2, 1)
+    if attention.stride == 1:
+        return image
+    return F.avg_pool2d(image, (3, 1), stride=(attention.stride, 1), padding=(1, 0))

@@ -12,7 +12,13 @@ from test_fused_last_v2 import BODIES, mib, trained
 from torch import Tensor
 
 from lastkd.models import LastV2, get_architecture
-from lastkd.models.linear_attention import by_head, from_the_left, from_the_right, linear_attention
+from lastkd.models.linear_attention import (
+    averaged,
+    by_head,
+    from_the_left,
+    from_the_right,
+    linear_attention,
+)
 from lastkd.models.registry import build_model
 
 
@@ -82,6 +88,19 @@ def test_linear_attention_is_the_same_in_both_orders_and_so_is_its_gradient(fram
 
 
 @pretended_cuda.needed
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("frames", [1, 2, 7, 12])
+def test_frames_are_averaged_as_torch_pools_them(frames: int, stride: int) -> None:
+    x = torch.randn(3, frames, 5, dtype=torch.float64, requires_grad=True)
+    pooled = torch.nn.functional.avg_pool2d(x, (3, 1), (stride, 1), (1, 0))
+    ours = averaged(x, stride)
+    torch.testing.assert_close(ours, pooled)
+    upstream = torch.randn_like(pooled)
+    (grad,) = torch.autograd.grad(ours, x, upstream)
+    torch.testing.assert_close(grad, torch.autograd.grad(pooled, x, upstream)[0])
+    assert averaged(x, 1) is x
+
+
 def test_a_training_step_on_a_device_never_waits_for_body_counts() -> None:
     model = training("tiny")
     streams, counts_of_bodies = mib(25), BODIES.numpy()

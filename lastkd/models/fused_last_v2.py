@@ -183,11 +183,11 @@ class _Attention(_Frozen):
     def __init__(self, attention: LinearAttention) -> None:
         super().__init__()
         self.hold(qkv=by_head(attention.qkv.weight))
-        self.pool = None if isinstance(attention.pool, nn.Identity) else attention.pool
+        self.stride = attention.stride
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """`(T, N, V, C)` to `(T / stride, N, V, C)`, in `out` where that is given."""
-        return attended(x, self.qkv, self.pool, out)
+        return attended(x, self.qkv, self.stride, out)
 
 
 class _Block(_Frozen):

@@ -26,7 +26,7 @@ from lastkd.models.blocks import (
     symmetric_normalised,
     with_mean,
 )
-from lastkd.models.linear_attention import by_head, linear_attention
+from lastkd.models.linear_attention import averaged, by_head, linear_attention
 
 
 def normed(norm: nn.Module, x: Tensor, *, relu: bool = False) -> Tensor:
@@ -219,25 +219,13 @@ class LinearAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.proj = nn.Linear(channels, channels)
         self.dropout = Dropout(dropout)
-        self.pool = (
-            nn.AvgPool2d((3, 1), stride=(stride, 1), padding=(1, 0))
-            if stride > 1
-            else nn.Identity()
-        )
+        self.stride = stride
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """`(T, N, V, C)` to `(T / stride, N, V, C)`."""
         mixed = linear_attention(x, by_head(weights(self.qkv.weight)))
         out = self.dropout(F.linear(mixed, weights(self.proj.weight), weights(self.proj.bias)))
-        return averaged(self.pool, out)
-
-
-def averaged(pool: nn.Module, x: Tensor) -> Tensor:
-    """Average pooling of `(T, N, V, C)` over T, or `x` itself where `pool` is the identity."""
-    if isinstance(pool, nn.Identity):
-        return x
-    image: Tensor = pool(_as_image(x))
-    return _from_image(image, x)
+        return averaged(out.flatten(1).unsqueeze(0), self.stride).view(-1, *out.shape[1:])
 
 
 class LastV2Block(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lastkd.models.blocks import by_hand
 
@@ -38,14 +38,12 @@ def linear_attention(x: Tensor, weight: Tensor) -> Tensor:
     return _joined(order(F.elu(q) + 1, F.elu(k) + 1, v), x)
 
 
-def attended(
-    x: Tensor, weight: Tensor, pool: nn.Module | None = None, out: Tensor | None = None
-) -> Tensor:
+def attended(x: Tensor, weight: Tensor, stride: int = 1, out: Tensor | None = None) -> Tensor:
     """`linear_attention` without gradients.
 
     Args:
-        pool: averages neighbouring frames of the result, `(G, T, ...)` to `(G, T / stride, ...)`.
-            Its average is taken of what is multiplied last, which is smaller.
+        stride: above 1, neighbouring frames of the result are `averaged`: the average is taken of
+            what is multiplied last, which is smaller.
         out: `(T / stride, N, V, C)`, where the result is written; it may be a part of wider
             features.
     """
@@ -54,20 +52,46 @@ def attended(
     F.elu_(_queries_and_keys(qkv)).add_(1)
     q, k, v = _heads(qkv)
     short = T <= D  # where the matrices of frames are smaller than the features
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
-        assert pool is None
+    if _recorded():
+        assert stride == 1
         return _joined(from_the_left(q, k, v) if short else from_the_right(q, k, v), x)
     if short:
         shares = _shares(q, k)[0]
-        return _product_by_head(shares if pool is None else pool(shares), v, x, out)
+        return _product_by_head(averaged(shares, stride), v, x, out)
     numerator, normaliser = _from_the_right(q, k, v)
-    if pool is not None:
-        means = pool(torch.eye(T, dtype=x.dtype, device=x.device).unsqueeze(0))
+    if stride > 1:
+        means = averaged(torch.eye(T, dtype=x.dtype, device=x.device).unsqueeze(0), stride)
         return _product_by_head(means / normaliser.transpose(1, 2), numerator, x, out)
     out = torch.empty_like(x) if out is None else out
     heads = _places(out).permute(1, 2, 0, 3)
     torch.div(numerator.view_as(heads), normaliser.view(*heads.shape[:3], 1), out=heads)
     return out
+
+
+def averaged(x: Tensor, stride: int) -> Tensor:
+    """The mean of each frame and its two neighbours, zeros beyond the ends, or `x` at stride 1.
+
+    Args:
+        x: `(G, T, S)`.
+
+    Returns:
+        `(G, T / stride, S)`, rounded up.
+    """
+    if stride == 1:
+        return x
+    if x.device.type != "cpu" or _recorded():
+        return F.avg_pool2d(x, (3, 1), (stride, 1), (1, 0))
+    out = x[:, ::stride].clone()  # torch's pooling takes several times as long on a CPU
+    after, before = x[:, 1::stride], x[:, stride - 1 :: stride]
+    out[:, : after.shape[1]] += after
+    out[:, 1:] += before[:, : out.shape[1] - 1]
+    return out.div_(3)
+
+
+def _recorded() -> bool:
+    """Whether the operations are recorded, to be compiled or exported."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return tracing or torch.compiler.is_compiling()
 
 
 def _product_by_head(left: Tensor, right: Tensor, like: Tensor, out: Tensor | None) -> Tensor:
