@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import click
 
-from lastkd.cli.options import (
-    LOSS_HEADING,
-    SettingOption,
-    SettingsCommand,
-    Temperature,
-    Variants,
-    settings_command,
-)
+from lastkd.cli.options import SettingsCommand, Temperature, Variants, settings_command
 from lastkd.entry_point import run_command
 from lastkd.pipeline.request import (
     find_inputs,
@@ -84,7 +77,7 @@ def distill_model(
         run: folder of the run, or for several students the folder above their run folders; by
             default `runs/<variant>` and `runs`.
         settings: any of `lastkd.settings.runs.DistillSettings`, and those of the loss: `epochs`,
-            `loss`, `alpha`, `tau`, ...; `standalone` is the folder that `tau="auto"` reads.
+            `loss`, `alpha`, `tau`, ...
 
     Other arguments are those of `lastkd.train_model`.
 
@@ -159,7 +152,8 @@ def run(given: dict[str, Any], file: Path | None) -> None:
     The loss is alpha * CE + (1 - alpha) * tau^2 * KL(teacher || student); the defaults of alpha and
     tau depend on the student (configs/model). --tau auto measures at which temperature the
     teacher's labels are soft; with --standalone it chooses 6 for nano and small if their standalone
-    runs underfit, else 4 (docs/distilling.md). --loss takes dkd, dist, logit_std or a
+    runs underfit, else 4. --standalone also warns where the teacher is hardly better than the
+    student by itself (docs/distilling.md). --loss takes dkd, dist, logit_std or a
     class of your own (docs/losses.md).
 
     Without --data and --teacher the paths in configs/data/places.yaml are used; if nothing is there
@@ -172,14 +166,8 @@ def run(given: dict[str, Any], file: Path | None) -> None:
 
 def command() -> SettingsCommand:
     """The command line of `python -m lastkd.distill`."""
-    standalone = SettingOption(
-        "standalone",
-        Path,
-        "for --tau auto: the student's standalone run, or a folder that contains it",
-        LOSS_HEADING,
-    )
     types = {"variant": Variants(), "tau": Temperature()}
-    return settings_command(DistillSettings, run, types, extra=[standalone])
+    return settings_command(DistillSettings, run, types)
 
 
 def main() -> None:

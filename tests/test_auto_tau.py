@@ -73,11 +73,11 @@ def test_a_run_underfits_where_it_gives_its_own_clips_less_than_even_odds(
     tmp_path: Path, fit: float, underfits: bool
 ) -> None:
     for variant in ("nano", "small", "base"):
-        settings = resolve(DistillSettings, {"variant": variant})
+        settings = resolve(DistillSettings, {"variant": variant, "standalone": tmp_path / variant})
         expected = 6.0 if underfits and variant != "base" else 4.0
         model = settings.model_name
-        folder = standalone(tmp_path / variant, losses=((5, 1, -math.log(fit)),), model=model)
-        assert auto_tau(settings, folder).tau == expected
+        standalone(tmp_path / variant, losses=((5, 1, -math.log(fit)),), model=model)
+        assert auto_tau(settings).tau == expected
 
 
 def test_the_run_of_the_same_seed_and_split_is_meant(tmp_path: Path) -> None:
@@ -86,20 +86,22 @@ def test_the_run_of_the_same_seed_and_split_is_meant(tmp_path: Path) -> None:
     standalone(tmp_path / "b", losses=low, seed=1)
     standalone(tmp_path / "c", losses=low, seed=0, split="xview")
     standalone(tmp_path / "d", losses=low, seed=0, model="last_e_small")
+    nano = {"variant": "nano", "standalone": tmp_path}
     for seed, tau in ((0, 6.0), (1, 4.0)):
-        settings = resolve(DistillSettings, {"variant": "nano", "seed": seed, "split": "xsub"})
-        assert auto_tau(settings, tmp_path).tau == tau
+        settings = resolve(DistillSettings, {**nano, "seed": seed, "split": "xsub"})
+        assert auto_tau(settings).tau == tau
     # of the seed 0 there is a run on xsub and one on xview, and auto says neither
     for seed in (0, 7):
         with pytest.raises(UserError, match="several fitting standalone runs"):
-            auto_tau(resolve(DistillSettings, {"variant": "nano", "seed": seed}), tmp_path)
+            auto_tau(resolve(DistillSettings, {**nano, "seed": seed}))
     with pytest.raises(UserError, match="no standalone run of last_e_nano on xset"):
-        auto_tau(resolve(DistillSettings, {"variant": "nano", "split": "xset"}), tmp_path)
+        auto_tau(resolve(DistillSettings, {**nano, "split": "xset"}))
 
 
 def test_settings_record_the_resolved_tau(tmp_path: Path) -> None:
     standalone(tmp_path / "nano", losses=((5, 1, 2.0),))
     standalone(tmp_path / "small", losses=((5, 1, 0.01),), model="last_e_small")
+    standalone(tmp_path / "large", losses=((5, 1, 2.0),), model="last_e_large")
     (tmp_path / "mine.yaml").write_text("tau: auto\nepochs: 3\n")
     said: list[str] = []
     variants = ("nano", "small", "large")
@@ -118,7 +120,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     unfinished = standalone(tmp_path / "run", losses=((5, 1, 2.0),), state=None)
     no_loss = standalone(tmp_path / "empty", losses=((5, 1, None),))
     for words, hint in (
-        (("--standalone", tmp_path), "is for --tau auto alone"),
+        (("--standalone", no_loss, "--split", "xset"), "holds no standalone run of last_e_nano"),
         (("--tau", "auto", "--standalone", tmp_path / "no"), "holds no run at any depth"),
         (("--tau", "auto", "--standalone", unfinished), "is unfinished"),
         (("--tau", "auto", "--standalone", no_loss), "lacks the last epoch's loss"),

@@ -27,6 +27,7 @@ from lastkd.pipeline.runner import PipelineRunner, pipeline_state
 from lastkd.pipeline.settings import SequenceSettings
 from lastkd.pipeline.steps import DistillationStep, EvaluationStep, TrainingStep, make_steps
 from lastkd.runs.events import FILE_NAME, EventLog, read_events
+from lastkd.runs.log import Run
 
 LAUNCH = Launch(Path("nowhere.yaml"))
 
@@ -269,6 +270,11 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
     assert "[1/6] last_v2_tiny, teacher: goes on after step" in again.stdout
     assert [event["event"] for event in read_events(log)].count("start") == 1
     assert [event["event"] for event in read_events(log)].count("resume") == 1
+    start = next(iter(read_events(tmp_path / "s" / "seed-0" / "distilled" / "nano" / FILE_NAME)))
+    alone = Run.read(tmp_path / "s" / "seed-0" / "standalone" / "nano")
+    assert start["lead"]["run"] == str(alone.folder.relative_to(tmp_path))
+    assert alone.last is not None
+    assert start["lead"]["standalone"] == alone.last["top1"]
     with (tmp_path / "s" / "report" / "table.csv").open() as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
     for student in ("last_e_nano", "last_e_small"):

@@ -18,12 +18,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from lastkd.data.store.clip_store import AUTO_SPLIT
 from lastkd.errors import UserError
 from lastkd.losses import KD
-from lastkd.runs.log import Run, read_runs
+from lastkd.runs.log import Run
+from lastkd.runs.standalone import standalone_of
 from lastkd.settings.runs import DistillSettings
 
 AUTO = "auto"
@@ -36,12 +35,8 @@ def training_fit(run: Run) -> float:
     """How well a standalone run fits its own training clips at its end, from 0 to 1; see above.
 
     Raises:
-        UserError: the run isn't finished, or its log lacks the last epoch's loss.
+        UserError: its log lacks the last epoch's loss.
     """
-    if not run.finished:
-        raise UserError(
-            f"{run.folder}: the standalone run is {run.state}; --tau auto needs it finished"
-        )
     last_epoch = max((event["epoch"] for event in run.steps.values()), default=0)
     loss = run.mean_over_epoch("ce", last_epoch)
     if loss is None:
@@ -60,35 +55,6 @@ def smoothed_entropy(smoothing: float, classes: int) -> float:
     if other:
         parts.append((classes - 1) * other * math.log(other))
     return -sum(parts)
-
-
-def standalone_of(settings: DistillSettings, runs: Sequence[Run], folder: Path) -> Run:
-    """The standalone run of a student's model on the same split, of the same seed if there is one.
-
-    Args:
-        folder: where `runs` were found, for the error.
-
-    Raises:
-        UserError: there is none, or several fit equally well.
-    """
-    fitting = [
-        run
-        for run in runs
-        if run.teacher is None
-        and run.model == settings.model_name
-        and settings.split in (AUTO_SPLIT, run.start["settings"]["split"])
-    ]
-    same_seed = [run for run in fitting if run.seed == settings.seed]
-    chosen = same_seed or fitting
-    if not chosen:
-        raise UserError(
-            f"{folder}: holds no standalone run of {settings.model_name} on {settings.split}, "
-            "which --tau auto needs; train it with lastkd.train or give --tau a number"
-        )
-    if len(chosen) > 1:
-        names = ", ".join(str(run.folder) for run in chosen)
-        raise UserError(f"{folder}: holds several fitting standalone runs ({names}); name one")
-    return chosen[0]
 
 
 @dataclass(frozen=True)
@@ -112,12 +78,11 @@ def require_kd(students: Sequence[DistillSettings]) -> None:
         )
 
 
-def auto_tau(settings: DistillSettings, standalone: Path) -> Resolved:
+def auto_tau(settings: DistillSettings) -> Resolved:
     """The temperature for a student.
 
     Args:
-        settings: of its distillation; their tau is ignored.
-        standalone: the folder of its standalone run, or one above it.
+        settings: of its distillation, with its standalone run; their tau is ignored.
 
     Raises:
         UserError: a run is needed and missing or unfit.
@@ -125,7 +90,7 @@ def auto_tau(settings: DistillSettings, standalone: Path) -> Resolved:
     variant = settings.variant
     if variant not in SMALL_VARIANTS:
         return Resolved(USUAL_TAU, f"{variant}: tau {USUAL_TAU:g}, as for all but nano and small")
-    run = standalone_of(settings, read_runs(standalone), standalone)
+    run = standalone_of(settings)
     fit = training_fit(run)
     underfits = fit < LEAST_FIT
     tau = UNDERFITTING_TAU if underfits else USUAL_TAU

@@ -13,6 +13,7 @@ from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.auto_tau import AUTO, USUAL_TAU, auto_tau, require_kd
+from lastkd.runs.standalone import standalone_of
 from lastkd.settings.architecture import short_name
 from lastkd.settings.resolve import default_paths, kind_values, resolve
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
@@ -140,7 +141,8 @@ def _file_values(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
 def tau_is_measured(given: dict[str, Any], file: Path | None) -> bool:
     """Whether `--tau auto` uses the teacher's labels, because no standalone run is given."""
     from_file = _file_values(file, given)
-    return given.get("tau", from_file.get("tau")) == AUTO and given.get("standalone") is None
+    standalone = given.get("standalone", from_file.get("standalone"))
+    return given.get("tau", from_file.get("tau")) == AUTO and standalone is None
 
 
 def resolve_all(
@@ -153,21 +155,18 @@ def resolve_all(
 
     Args:
         given, file, preset: as in `resolve`; `variant` may name several students, and `tau` may be
-            `auto`, with `standalone` for the folder of the standalone runs. Without it tau stays
-            the default here, and is to be measured (`tau_is_measured`).
+            `auto`. Without `standalone` tau then stays the default here, and is to be measured
+            (`tau_is_measured`).
         echo: receives on the first rank what `--tau auto` chose, and why.
 
     Raises:
-        UserError: as in `resolve`, or `--tau auto` finds no run to decide by.
+        UserError: as in `resolve`, or `standalone` holds no finished run of a student.
     """
     given = dict(given)
-    standalone = given.pop("standalone", None)
     from_file = _file_values(file, given)
     automatic = given.get("tau", from_file.get("tau")) == AUTO
     if automatic:
         given["tau"] = USUAL_TAU
-    elif standalone is not None:
-        raise UserError(f"--standalone {standalone} is for --tau auto alone; give both or neither")
     try:
         variants = parse_variants(given.get("variant") or from_file.get("variant") or ())
     except ValueError as error:
@@ -178,9 +177,13 @@ def resolve_all(
     ]
     if automatic:
         require_kd(settings)
-    if not automatic or standalone is None:
+    if settings[0].standalone is None:
         return settings
-    chosen = [auto_tau(student, Path(standalone)) for student in settings]
+    for student in settings:  # a mistake is found before anything is started
+        standalone_of(student)
+    if not automatic:
+        return settings
+    chosen = [auto_tau(student) for student in settings]
     if int(os.environ.get("RANK", "0")) == 0:
         for resolved in chosen:
             echo(resolved.why)

@@ -25,7 +25,7 @@ from lastkd.terminal import Echo
 
 OF_THE_SEQUENCE = {
     *("data", "split", "seed", "run", "resume", "time_budget"),
-    *("model", "variant", "teacher", "teacher_cache"),
+    *("model", "variant", "teacher", "teacher_cache", "standalone"),
 }
 """Settings of a run that the sequence decides."""
 SECTIONS = tuple(f"{kind}_settings" for kind in KINDS)
@@ -174,7 +174,7 @@ class SequenceSettings(BaseModel):
             **_known(self.settings, DistillSettings, self.distilled_settings),
             **self.distilled_settings,
         }
-        if options.get("tau") == AUTO:
+        if options.get("tau") == AUTO or "standalone" in self.only:
             options["standalone"] = self.standalone_folder(seed)
         return options
 
@@ -219,7 +219,7 @@ class SequenceSettings(BaseModel):
     def likely_distill(self, variant: str) -> DistillSettings:
         """The settings of a distillation; `tau: auto` is replaced by a guess of equal cost."""
         options = self.distill_options((variant,), 0, self.distilled_folder(0))
-        if options.pop("standalone", None) is not None:
+        if options.get("tau") == AUTO:
             options["tau"] = USUAL_TAU
         return resolve(DistillSettings, options | {"variant": variant})
 

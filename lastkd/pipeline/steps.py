@@ -10,6 +10,7 @@ from pathlib import Path
 from lastkd.data.open_source import SYNTHETIC
 from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
+from lastkd.pipeline.auto_tau import AUTO
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.runner import Command, Step, StepStatus
 from lastkd.pipeline.settings import SequenceSettings, command_line
@@ -175,6 +176,8 @@ class DistillationStep(StudentsStep):
 
     def settings(self) -> list[RunSettings]:
         options = self.sequence.distill_options(self.sequence.variant, self.seed, self.parent)
+        if options.get("tau") != AUTO:  # nothing else depends on the standalone runs
+            options.pop("standalone", None)
         return [*resolve_all(options, None, echo=lambda text: None)]
 
     def likely_settings(self) -> RunSettings:

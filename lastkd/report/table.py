@@ -19,7 +19,8 @@ from lastkd.runs.log import Run
 from lastkd.settings.runs import RuntimeSettings
 from lastkd.settings.students import students
 
-_NOT_COMPARED = {*RuntimeSettings.model_fields, "data", "teacher_cache", "performers", "seed"}
+_PATHS = {"data", "teacher_cache", "performers", "standalone"}
+_NOT_COMPARED = {*RuntimeSettings.model_fields, *_PATHS, "seed"}
 """Settings that runs of one experiment may differ in."""
 
 

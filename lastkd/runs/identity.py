@@ -8,8 +8,8 @@ from lastkd.errors import UserError
 from lastkd.runs.log import Run
 from lastkd.settings.runs import RunSettings, RuntimeSettings
 
-_PATHS = ("data", "teacher", "teacher_cache", "performers")
-"""Settings that are paths: their content is part of the identity, not where it lies."""
+_PATHS = ("data", "teacher", "teacher_cache", "performers", "standalone")
+"""Settings that are paths: what a result depends on is part of the identity, not where it lies."""
 
 _SHARES = ("batch_size", "accumulation")
 """Settings that divide up the global batch: only their product is part of the identity."""

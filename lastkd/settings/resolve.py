@@ -45,7 +45,8 @@ def default_paths() -> DefaultPaths:
 
 def defaults(kind: type[ConfiguredSettings]) -> dict[str, Any]:
     """The defaults of a command's settings in `configs/`; those of losses are in their classes."""
-    values: dict[str, Any] = {"teacher": None, "teacher_cache": None, "loss": KD.name}
+    values: dict[str, Any] = dict.fromkeys(("teacher", "teacher_cache", "standalone"))
+    values["loss"] = KD.name
     for name in kind.default_files:
         values |= read_mapping(CONFIGS / f"{name}.yaml")
     return {name: value for name, value in values.items() if name in kind.model_fields}

@@ -166,6 +166,10 @@ class DistillSettings(RunSettings):
     teacher_cache: Path | None = Field(
         description="folder of soft labels: epochs that it holds are read, others are added"
     )
+    standalone: Path | None = Field(
+        description="the student's standalone run, or a folder that contains it: to say how far "
+        "the teacher is ahead of it, and for --tau auto to go by"
+    )
     loss: SerializeAsAny[Loss] = Field(
         description="kd, dkd, dist, logit_std or package.module:Class (docs/losses.md)"
     )

@@ -22,6 +22,7 @@ from lastkd.models.registry import SkeletonModel
 from lastkd.runs.events import EventLog
 from lastkd.runs.folder import RunFolder
 from lastkd.runs.identity import identity
+from lastkd.runs.standalone import Lead, standalone_of
 from lastkd.settings.resolve import defaults
 from lastkd.settings.runs import DistillSettings, RunSettings, TrainSettings
 from lastkd.settings.students import variant_of
@@ -282,6 +283,9 @@ class RunLogger:
         device = device_name(accelerator.device)
         peak = settings.lr * schedule.global_batch / settings.reference_batch
         soft_labels = self.soft_labels
+        lead: Lead | None = None
+        if soft_labels and isinstance(settings, DistillSettings) and settings.standalone:
+            lead = Lead.of(standalone_of(settings), soft_labels.identity.accuracy)
         self.event(
             "start",
             run=self.folder.name,
@@ -314,6 +318,7 @@ class RunLogger:
             loss=settings.loss.to_dict() if isinstance(settings, DistillSettings) else None,
             teacher=soft_labels and soft_labels.about(),
             softness=softness and softness.to_dict(),
+            lead=lead and lead.to_dict(),
         )
         where = f"{accelerator.num_processes} x {accelerator.device.type}"
         progress.echo(
@@ -331,11 +336,16 @@ class RunLogger:
                 f"  teacher: {identity.describe()}, loss {settings.loss}"
                 f"{soft_labels.describe(settings.epochs)}"
             )
+            warnings: list[str] = []
             if softness is not None:
                 progress.echo(f"  {softness}")
-                for text in softness.warnings():
-                    self.event("warning", text=text)
-                    progress.echo(f"  Warning: {text}")
+                warnings += softness.warnings()
+            if lead is not None:
+                progress.echo(f"  {lead}")
+                warnings += filter(None, [lead.warning()])
+            for text in warnings:
+                self.event("warning", text=text)
+                progress.echo(f"  Warning: {text}")
         progress.echo(
             f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "
             f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "
