@@ -199,6 +199,7 @@ def test_dry_run_writes_the_folder_and_asks_nobody(kaggle: FakeKaggle, tmp_path:
         (("--run", "/elsewhere"), "folder of the kernel's"),
         (("--data", "nowhere"), "OWNER/SLUG"),
         (("--config", "typo.yaml"), "typo.yaml: unknown key 'epoch'; did you mean 'epochs'?"),
+        (("--config", "here.yaml"), "here.yaml: standalone runs/nano: a kernel can't see runs"),
         (("--teacher", f"{USER}/nothing-here"), "no dataset or kernel"),
     ],
 )
@@ -206,6 +207,7 @@ def test_a_mistake_is_found_before_anything_is_pushed(
     kaggle: FakeKaggle, inputs: None, more: tuple[str, ...], hint: str
 ) -> None:
     Path("typo.yaml").write_text("epoch: 3")
+    Path("here.yaml").write_text("standalone: runs/nano")
     assert hint in refused(*DISTILL, *more)
     assert kaggle.kernels == {}
 

@@ -212,7 +212,7 @@ push = click.Group(
         ),
         _training("train", _TRAIN, ("resume",)),
         _training("baselines", sequence_command.params, (*_NOT_PUSHED, *_NOT_BASELINES)),
-        _training("distill", _DISTILL, ("resume",)),
+        _training("distill", _DISTILL, ("resume", "standalone")),
         _training("sequence", sequence_command.params, _NOT_PUSHED),
         click.Command(
             "evaluate",

@@ -46,6 +46,11 @@ def training_job(kind: str, options: Mapping[str, Any], file: Path | None) -> Jo
     merged = config | dict(options)
     if merged.get("resume") not in (None, "auto"):
         raise UserError("--resume: a kernel resumes its own runs; use lastkd kaggle resume")
+    if merged.get("standalone") is not None:
+        raise UserError(
+            f"{file}: standalone {merged['standalone']}: a kernel can't see runs of this machine; "
+            "leave it out, or push a sequence, which trains the standalone students first"
+        )
     _check(kind, options, file)
     optional = ("data", "teacher") if kind == "sequence" else ()
     inputs = _inputs(merged, tuple(job.inputs), optional)

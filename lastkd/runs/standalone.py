@@ -102,7 +102,7 @@ class Lead:
         side = "ahead of" if self.points >= 0 else "behind"
         return (
             f"the teacher is {abs(self.points):.1f} points {side} the student alone, and a lead "
-            f"below {LEAST_LEAD:g} has not led to a gain; train it longer, or take a larger one"
+            f"below {LEAST_LEAD:g} has mostly cost points; train it longer, or take a larger one"
         )
 
     def __str__(self) -> str:
