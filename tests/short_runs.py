@@ -91,3 +91,12 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
 def curve(folder: Path) -> dict[int, float]:
     """The loss by step, as a reader draws it: the latest event of each step."""
     return {event["step"]: event["total"] for event in events(folder, "step")}
+
+
+def same_end(folder: Path, undisturbed: Path) -> bool:
+    return all(
+        weights(folder, file) == weights(undisturbed, file)
+        and read_checkpoint(folder / file).info.accuracy
+        == read_checkpoint(undisturbed / file).info.accuracy
+        for file in ("best.safetensors", "last.safetensors")
+    )

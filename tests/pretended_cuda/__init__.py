@@ -33,32 +33,25 @@ and a wait unless host memory is pinned and the copy doesn't block.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import hashlib
-import importlib.util
 import inspect
 import math
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
-HERE = Path(__file__).parent
-TORCH = Path(str(importlib.util.find_spec("torch").origin)).parent
+from pretended_cuda.native import load
+from pretended_cuda.native import needed as needed
+
 CUDA = torch.device("cuda", 0)
 TENSORS_PER_LAUNCH = {1: 110, 2: 64, 3: 48}
 """How many tensors a fused or foreach kernel takes at once, by the number of lists of them."""
@@ -504,54 +497,3 @@ def two_processes() -> Iterator[Any]:
         )
     finally:
         dist.destroy_process_group()
-
-
-_loaded: list[ctypes.CDLL] = []
-
-
-def load() -> ctypes.CDLL:
-    """The device guard and hooks, built once for a version of torch and kept among the temporaries.
-
-    Raises:
-        RuntimeError: there is no compiler, or it fails.
-    """
-    if _loaded:
-        return _loaded[0]
-    if torch.version.cuda is not None and torch.cuda.is_available():
-        raise RuntimeError("there is a real device")
-    compiler = shutil.which("g++")
-    if compiler is None:
-        raise RuntimeError("there is no g++")
-    source = HERE / "device.cpp"
-    key = hashlib.sha256(source.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
-    built = Path(tempfile.gettempdir()) / f"pretended-cuda-{key}.so"
-    if not built.exists():
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-            part = Path(folder) / built.name
-            include = [f"-I{TORCH / 'include'}", f"-I{TORCH / 'include/torch/csrc/api/include'}"]
-            libraries = [f"-L{TORCH / 'lib'}", "-lc10", "-ltorch_cpu"]
-            abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-            command = [compiler, "-O1", "-shared", "-fPIC", "-std=c++20", abi, str(source)]
-            done = subprocess.run(
-                [*command, *include, *libraries, "-o", str(part)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f"g++ fails: {done.stderr.strip()[-500:]}")
-            part.replace(built)
-    _loaded.append(ctypes.CDLL(str(built)))
-    return _loaded[0]
-
-
-def _why_not() -> str | None:
-    try:
-        load()
-    except RuntimeError as error:
-        return str(error)
-    return None
-
-
-_reason = _why_not()
-needed = pytest.mark.skipif(_reason is not None, reason=f"pretended CUDA: {_reason}")
