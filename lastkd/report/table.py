@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from lastkd.evaluation.statistics import Gain, PairedComparison, compare, gain_over_seeds
 from lastkd.losses import describe
+from lastkd.runs.identity import PATHS
 from lastkd.runs.log import Run
 from lastkd.settings.runs import RuntimeSettings
 from lastkd.settings.students import students
 
-_PATHS = {"data", "teacher_cache", "performers", "standalone"}
-_NOT_COMPARED = {*RuntimeSettings.model_fields, *_PATHS, "seed"}
-"""Settings that runs of one experiment may differ in."""
+_NOT_COMPARED = {*RuntimeSettings.model_fields, *PATHS, "seed"}
+"""Settings that runs of one experiment may differ in; their teachers' weights may not."""
 
 
 @dataclass(frozen=True)
@@ -320,9 +320,7 @@ def _row(model: str, method: str, alone: Sequence[Run], distilled: Sequence[Run]
 def _settings(run: Run) -> dict[str, Any]:
     """The settings that decide a run's result, the teacher by its hash."""
     settings = {
-        name: value
-        for name, value in run.start["settings"].items()
-        if name not in _NOT_COMPARED and name != "teacher"
+        name: value for name, value in run.start["settings"].items() if name not in _NOT_COMPARED
     }
     if run.teacher is not None:
         settings["teacher"] = str(run.teacher["hash"])[:8]

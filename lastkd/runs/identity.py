@@ -8,7 +8,7 @@ from lastkd.errors import UserError
 from lastkd.runs.log import Run
 from lastkd.settings.runs import RunSettings, RuntimeSettings
 
-_PATHS = ("data", "teacher", "teacher_cache", "performers", "standalone")
+PATHS = ("data", "teacher", "teacher_cache", "performers", "standalone")
 """Settings that are paths: what a result depends on is part of the identity, not where it lies."""
 
 _SHARES = ("batch_size", "accumulation")
@@ -30,7 +30,7 @@ def identity(
     validation: str | None = None,
 ) -> dict[str, Any]:
     """Everything that decides a run's result, by the name that users know it by."""
-    passed_over = {*RuntimeSettings.model_fields, *_PATHS, *_SHARES, _ORIGIN}
+    passed_over = {*RuntimeSettings.model_fields, *PATHS, *_SHARES, _ORIGIN}
     if settings.get("steps"):
         passed_over.add("epochs")  # which follow from them
     decisive = {
