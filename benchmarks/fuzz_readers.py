@@ -49,11 +49,14 @@ def read_lists(folder: Path) -> None:
     rule.check(("a", "b", "c"))
 
 
-def read_array(folder: Path) -> None:
-    from lastkd.data.clip_input import clips_of_path
-    from lastkd.data.layouts import get_layout
+def read_clip(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        from lastkd.data.clip_input import clips_of_path
+        from lastkd.data.layouts import get_layout
 
-    list(clips_of_path(folder / "clip.npy", get_layout("ntu25")))
+        list(clips_of_path(folder / name, get_layout("ntu25")))
+
+    return read
 
 
 def read_store(folder: Path) -> None:
@@ -155,7 +158,9 @@ READERS: dict[str, Reader] = {
         ("xsub/train_data.npy", "xsub/train_label.pkl"),
     ),
     "lists": Reader(pose_files.lists, read_lists, ("train.txt", "test.txt")),
-    "array": Reader(pose_files.loose_array, read_array, ("clip.npy",)),
+    "array": Reader(pose_files.loose_array, read_clip("clip.npy"), ("clip.npy",)),
+    "arrays": Reader(pose_files.loose_arrays, read_clip("clip.npz"), ("clip.npz",)),
+    "numbers": Reader(pose_files.loose_table, read_clip("clip.csv"), ("clip.csv",)),
     "store": Reader(
         valid_files.store, read_store, ("s/clips.safetensors", "s/store.json", "s/details.jsonl")
     ),

@@ -138,7 +138,23 @@ def lists() -> Files:
     return {"train.txt": b"a 0\nb 1\n", "test.txt": b"videos/c.avi 2\n"}
 
 
+def _loose_joints() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(6, 2, 25, 3)).astype(np.float32)
+
+
 def loose_array() -> Files:
     packed = io.BytesIO()
-    np.save(packed, np.random.default_rng(0).normal(size=(6, 2, 25, 3)).astype(np.float32))
+    np.save(packed, _loose_joints())
     return {"clip.npy": packed.getvalue()}
+
+
+def loose_arrays() -> Files:
+    packed = io.BytesIO()
+    joints = _loose_joints()
+    np.savez_compressed(packed, joints=joints, scores=np.ones(joints.shape[:3]))
+    return {"clip.npz": packed.getvalue()}
+
+
+def loose_table() -> Files:
+    rows = _loose_joints().reshape(6, -1).tolist()
+    return {"clip.csv": "\n".join(",".join(f"{x:.4f}" for x in row) for row in rows).encode()}

@@ -12,11 +12,12 @@ import pytest
 FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout", "events")
 POSES = ("openpose", "alphapose", "mmpose", "ultralytics", "ultralytics-txt", "mediapipe")
-OTHERS = ("mediapipe-json", "mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists", "array")
+OTHERS = ("mediapipe-json", "mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists")
+OWN = ("array", "arrays", "numbers")
 WITH_TORCH = ("store", "checkpoint", "pth", "teacher-cache", "run-state")
 
 
-@pytest.mark.parametrize("reader", [*LIGHT, *POSES, *OTHERS, *WITH_TORCH])
+@pytest.mark.parametrize("reader", [*LIGHT, *POSES, *OTHERS, *OWN, *WITH_TORCH])
 def test_mutated_inputs_are_one_clear_sentence(reader: str) -> None:
     count = 40 if reader == "pth" else 120
     command = [sys.executable, str(FUZZ), "--reader", reader, "--count", str(count), "--json"]

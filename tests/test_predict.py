@@ -93,7 +93,11 @@ def test_arrays_with_and_without_a_body_axis(nano: Path, store_path: Path, tmp_p
         ("nowhere.skeleton", None, "no such file"),
         ("broken.skeleton", b"3\n1\n", "fetch the file again"),
         ("empty.skeleton", b"1\n0\n", "holds no body"),
-        ("clip.avi", b"", "an empty file; give a .npy array of joints or whatever lastkd prepare"),
+        (
+            "clip.avi",
+            b"",
+            "an empty file; give an array or table of joints or whatever lastkd prepare",
+        ),
         ("text.npy", b"no array", "can't be read as an array"),
         ("flat.npy", np.zeros((4, 25)), "has shape (4, 25), and layout ntu25 needs"),
         ("other.npy", np.ones((4, 22, 3)), "layout ntu25 needs (frames, bodies, 25, 3 or 4)"),

@@ -38,10 +38,10 @@ def predict(
       lastkd predict runs/nano/best.safetensors S001C001P001R001A050.skeleton
       lastkd predict runs/nano/best.safetensors --data data/ntu60 S001C001P001R001A050
 
-    FILE is anything that lastkd prepare reads (a raw .skeleton file, an estimator's file or folder,
-    a pickle, ...; labels aren't needed, and each clip in it is named), or a .npy array of joints:
-    (frames, bodies, joints, channels), without bodies or in another order of axes that can't be
-    mistaken, in the order of joints of the checkpoint's layout.
+    FILE is anything that lastkd prepare reads: a raw .skeleton file, an estimator's file or folder,
+    a pickle, a .npy array or a table of joints, ... Labels aren't needed, and each clip in it is
+    named. Arrays are (frames, bodies, joints, channels), without bodies or in another order of axes
+    that can't be mistaken, in the order of joints of the checkpoint's layout.
     """
     size = parse_size(image_size) if image_size is not None else None
 

@@ -50,7 +50,7 @@ class PrepareCommand(click.Command):
 @click.option(
     "--layout",
     help="Layout of the skeletons, where the format leaves it open: kinect20, ... or a .yaml file "
-    "of your own  [default: ntu25].",
+    "of your own  [default: ntu25; none for joints of your own].",
 )
 @click.option(
     "--class-names",
@@ -134,6 +134,7 @@ def prepare(
     \b
       lastkd prepare nturgbd_skeletons_s001_to_s017.zip --out data/ntu60
       lastkd prepare nturgbd_skeletons_s0*.zip --out data/ntu120
+      lastkd prepare poses --labels labels.csv --split-by performer --out data/mine
 
     Zips and folders of .skeleton files may be given together. A command that is stopped leaves its
     work in OUT.part, and the same command continues from there.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +19,6 @@ from lastkd.data.layouts import Layout
 from lastkd.data.open_source import format_of, open_source
 from lastkd.data.store.clip_store import holds_store
 from lastkd.errors import UserError
-
-_NUMPY_ERRORS = (OSError, ValueError, EOFError, MemoryError, OverflowError)
 
 
 class RawClip(NamedTuple):
@@ -68,7 +64,7 @@ def clips_of_path(
     image_size: tuple[float, float] | None = None,
     keep_bodies: bool = False,
 ) -> Iterator[RawClip]:
-    """The clips of a file or folder: of any format of `lastkd prepare`, or a `.npy` array.
+    """The clips of a file or folder: of any format of `lastkd prepare`.
 
     Args:
         layout: that the clips must have.
@@ -96,22 +92,10 @@ def clips_of_path(
             clip = _clip(reading, str(path) if alone else f"{path}: {reading.name}")
             yield clip._replace(name=path.name) if alone else clip
         return
-    if path.suffix != ".npy":
-        raise UserError(
-            f"{path}: {describe_path(path)}; give a .npy array of joints or whatever lastkd "
-            "prepare reads, or for a store's clips --data DIR and their names"
-        )
-    try:
-        array = np.load(path, allow_pickle=False)
-    # numpy lets the errors of zipfile and of Python's tokenizer out, by which it reads headers, and
-    # believes a header that claims terabytes
-    except (*_NUMPY_ERRORS, SyntaxError, TokenError, BadZipFile) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: can't be read as an array ({reason})") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: holds several arrays; give one clip's joints")
-    clip = clip_of_array(str(path), array, layout, keep_bodies=keep_bodies)
-    yield clip._replace(name=path.name)
+    raise UserError(
+        f"{path}: {describe_path(path)}; give an array or table of joints or whatever lastkd "
+        "prepare reads, or for a store's clips --data DIR and their names"
+    )
 
 
 def _clip(reading: Reading, where: str | None = None) -> RawClip:

@@ -29,6 +29,7 @@ FORMATS = {
     "mmpose": "lastkd.data.formats.mmpose:MMPoseJson",
     "ultralytics": "lastkd.data.formats.ultralytics:UltralyticsPoses",
     "mediapipe": "lastkd.data.formats.mediapipe:MediaPipeLandmarks",
+    "arrays": "lastkd.data.formats.clip_arrays:ClipArrays",
     SYNTHETIC: "lastkd.data.synthetic.source:SyntheticSource",
 }
 """By name, in the order of the help and of recognition: where the reader is defined."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.data.clip_input import clips_of_path
 from lastkd.data.formats.ntu_skeleton import read_skeleton
 from lastkd.data.formats.skeleton_text import Recording
 from lastkd.data.ntu import KINECT_FPS
@@ -60,9 +59,6 @@ def open_frames(
         return GrowingFolder(path, usual, facts.dimensions, wait_s)  # a file a frame
     if format_of(path) is not None:
         return _from_dataset(source, clip, facts, rate)
-    if path.suffix == ".npy":
-        (only,) = clips_of_path(path, layout_of(facts))
-        return RecordedClip(only.name, only.joints, usual)
     raise UserError(
         f"{path}: holds no frames that can be played; give a .skeleton, .npy or .jsonl file, a "
         "store, a set that lastkd prepare reads, or a folder of an estimator's .json files"

@@ -42,8 +42,7 @@ class AlphaPoseJson(EstimatedClips):
             for head in heads(path, ".json")
         )
 
-    @classmethod
-    def find(cls, root: Path) -> list[ClipFiles]:
+    def find(self, root: Path) -> list[ClipFiles]:
         return clip_a_file(root, ".json", (RESULTS,))
 
     def people(self, clip: ClipFiles) -> People:

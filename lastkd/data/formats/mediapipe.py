@@ -29,7 +29,7 @@ from lastkd.data.formats.clip_files import (
     unique_names,
 )
 from lastkd.data.formats.estimated import EstimatedClips
-from lastkd.data.formats.npy import open_npy
+from lastkd.data.formats.npy import npy_shape, parse_npy
 from lastkd.data.formats.people import People, people_of_frames
 from lastkd.data.frames import Frame, time_of
 from lastkd.data.layouts import get_layout
@@ -62,8 +62,7 @@ class MediaPipeLandmarks(EstimatedClips):
             return False
         return _is_array(next(_arrays(path), None))
 
-    @classmethod
-    def find(cls, root: Path) -> list[ClipFiles]:
+    def find(self, root: Path) -> list[ClipFiles]:
         clips = [*clip_a_file(root, ".jsonl"), *clip_a_file(root, ".npy")]
         return unique_names(clips or clip_a_file(root, ".json"))
 
@@ -163,8 +162,7 @@ def _array(file: str) -> FloatArray:
         BadClipError: the file is damaged or holds something else.
     """
     try:
-        rows = open_npy(Path(file))
-        array = rows.read(0, len(rows)).astype(np.float32)
+        array = parse_npy(read_limited(file), Path(file).name).astype(np.float32)
     except UserError as error:
         raise BadClipError(f"can't be read: {error}") from None
     if array.ndim == 2 and array.shape[1] in _FLATTENED:
@@ -205,8 +203,8 @@ def _is_array(file: str | None) -> bool:
     if file is None:
         return False
     try:
-        shape = open_npy(Path(file)).shape
-    except UserError:
+        shape = npy_shape(Path(file))
+    except (UserError, OSError):
         return False
     if len(shape) == 2:
         return shape[1] in _FLATTENED

@@ -39,8 +39,7 @@ class MMPoseJson(EstimatedClips):
     def recognises(cls, path: Path) -> bool:
         return any(b'"keypoint_scores"' in head for head in heads(path, ".json"))
 
-    @classmethod
-    def find(cls, root: Path) -> list[ClipFiles]:
+    def find(self, root: Path) -> list[ClipFiles]:
         # instances alone are those of an image, and then a clip is a folder of them
         images = not any(b'"instances"' in head for head in heads(root, ".json"))
         return clip_a_folder(root, ".json") if images else clip_a_file(root, ".json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,16 @@ def read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[
     Raises:
         UserError: it isn't an array of numbers in C order, or a row is beyond all measure.
     """
+    shape, dtype, fortran = _header(file, where)
+    if fortran:
+        raise UserError(
+            f"{where}: holds {dtype} in shape {shape} in Fortran order; it should be in C order"
+        )
+    return shape, dtype
+
+
+def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, type and whether the order is Fortran's; errors as in `read_header`."""
     try:
         version = npy_format.read_magic(file)
         if version == (1, 0):
@@ -71,14 +82,37 @@ def read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"{where}: is no .npy array ({reason}); fetch it again") from None
-    if dtype.kind not in "fiu" or fortran or not shape or min(shape) < 0:
-        raise UserError(
-            f"{where}: holds {dtype} in shape {shape}{' in Fortran order' * fortran}; it should be "
-            "numbers in C order"
-        )
+    if dtype.kind not in "fiu" or not shape or min(shape) < 0:
+        raise UserError(f"{where}: holds {dtype} in shape {shape}; it should be numbers")
     if int(np.prod(shape[1:], dtype=object)) * dtype.itemsize > LARGEST_ROW:
         raise UserError(f"{where}: its shape {shape} is beyond what a clip can hold")
-    return shape, dtype
+    return shape, dtype, fortran
+
+
+def parse_npy(content: bytes, where: str) -> NDArray[Any]:
+    """A whole array of numbers, in C or Fortran order.
+
+    Raises:
+        UserError: it is damaged, cut off or holds anything else.
+    """
+    file = io.BytesIO(content)
+    shape, dtype, fortran = _header(file, where)
+    count = int(np.prod(shape, dtype=object))
+    if len(content) - file.tell() < count * dtype.itemsize:
+        raise UserError(f"{where}: is shorter than its shape {shape} says; fetch it again")
+    values = np.frombuffer(content, dtype, count, file.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def npy_shape(path: Path) -> tuple[int, ...]:
+    """The shape of an array of numbers, by its header alone.
+
+    Raises:
+        UserError: it is damaged or holds anything else.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        return _header(file, str(path))[0]
 
 
 def open_npy(path: Path) -> NpyRows:

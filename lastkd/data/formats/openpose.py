@@ -35,8 +35,7 @@ class OpenPoseJson(EstimatedClips):
             b'"people"' in head and b'"version"' in head for head in heads(path, ".json")
         )
 
-    @classmethod
-    def find(cls, root: Path) -> list[ClipFiles]:
+    def find(self, root: Path) -> list[ClipFiles]:
         return clip_a_folder(root, ".json")
 
     def people(self, clip: ClipFiles) -> People:

@@ -8,6 +8,7 @@ a file, or a list of those of a whole video: `keypoints` with lists `x`, `y` and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ class UltralyticsPoses(EstimatedClips):
             return True
         return path.is_dir() and any(_is_label(head) for head in heads(path, ".txt"))
 
-    @classmethod
-    def find(cls, root: Path) -> list[ClipFiles]:
+    def find(self, root: Path) -> list[ClipFiles]:
         if root.is_dir() and any(_is_label(head) for head in heads(root, ".txt")):
             return clip_a_folder(root, ".txt")
         nested = any(head.lstrip()[1:].lstrip()[:1] == b"[" for head in heads(root, ".json"))
@@ -76,14 +76,17 @@ def _json_frame(people: Any) -> Frame:
 
 
 def _is_label(head: bytes) -> bool:
-    """Whether a text begins with a line of a person."""
-    words = head.split(b"\n", 1)[0].split()
-    if not any(len(words) - _BEFORE in _widths(joints) for joints in _JOINTS):
+    """Whether a text begins with a line of a person, and isn't a table that numbers its lines."""
+    lines = [line.split() for line in head.split(b"\n")[:3] if line.strip()]
+    if not lines or not any(len(lines[0]) - _BEFORE in _widths(joints) for joints in _JOINTS):
         return False
     try:
-        return all(-4 < float(word) < 4 for word in words[1:_BEFORE])
+        classes = [int(words[0]) for words in lines]
+        box = [float(word) for word in lines[0][1:_BEFORE]]
     except ValueError:
         return False
+    numbered = len(classes) > 1 and all(b == a + 1 for a, b in pairwise(classes))
+    return all(-4 < value < 4 for value in box) and min(box[2:]) > 0 and not numbered
 
 
 def _widths(joints: int) -> tuple[int, ...]:

@@ -294,7 +294,11 @@ class StoreWriter:
         """
         if not self.clips:
             self.discard()  # or it would stand in the way of a mended source
-            why = f" ({self.faults[0]})" if self.faults else ""
+            reasons = [
+                *self.faults[:1],
+                *(f"{what}: {number:,}" for what, number in counts.items()),
+            ]
+            why = f" ({'; '.join(reasons)})" if reasons else ""
             raise UserError(f"{self.out}: the source holds no clip that can be used{why}")
         largest = max(clip.label for clip in self.clips)
         if largest >= len(class_names):

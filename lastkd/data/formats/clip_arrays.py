@@ -1,0 +1,329 @@
+"""Joints that people keep themselves: an array or a table of numbers for each clip.
+
+`.npy` and `.npz` hold `(T, M, V, C)` or `(T, V, C)`, in another order of axes if it can't be
+mistaken, or `(T, V * C)`; an `.npz` may have the scores beside them. A table (`.csv`, `.tsv`,
+`.txt`) has a line for each frame, or one for each joint of a frame, with or without a heading and
+numbers of frames or times before the joints.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lastkd.data.bodies import IN_ORDER
+from lastkd.data.formats.assemble import Sample, reading_of_slots
+from lastkd.data.formats.axes import AxesError, arrange, channels_of, with_scores
+from lastkd.data.formats.base import Reading
+from lastkd.data.formats.clip_files import (
+    LARGEST_FILE,
+    BadClipError,
+    ClipFiles,
+    clip_a_file,
+    read_limited,
+)
+from lastkd.data.formats.labelled_clips import LabelledClips
+from lastkd.data.formats.npy import npy_shape, parse_npy
+from lastkd.data.layouts import Layout, get_layout, layout_names
+from lastkd.data.manifest import ManifestRow
+from lastkd.errors import UserError
+
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".txt")
+_OTHERS = (".json", ".jsonl", ".pkl", ".skeleton", ".zip")
+"""Where most files are these, the numbers beside them are notes."""
+_JOINTS = ("joints", "keypoints", "keypoint", "skeletons", "skeleton", "poses", "pose", "data")
+_SCORES = ("scores", "score", "keypoint_scores", "keypoint_score", "confidence")
+"""What people call the arrays of an `.npz`; one that is alone may have any name."""
+_LEADING = re.compile(r"|frame\D*|index|idx|t|time\D*", re.ASCII)
+"""Headings of columns before the joints; pandas leaves that of its index empty."""
+_UNSEEN = ("", "-", "na", "n/a", "none", "null")
+"""Cells of a joint that wasn't seen, beside `nan`, which Python reads by itself."""
+_HEAD = 1 << 14
+_LOOKED_AT = 8
+"""Files that decide on the format, and clips by which the layout is checked."""
+_FEWEST_NUMBERS, _FEWEST_LINES = 6, 10
+"""In a line that is taken for a frame's joints, and of lines that are a joint each."""
+
+Array = NDArray[Any]
+
+
+class ClipArrays(LabelledClips):
+    """A folder of joints, a file a clip, or one such file."""
+
+    help = "joints of your own, an array or a table a clip (.npy, .npz, .csv, .txt; with --layout)"
+    kind = "arrays of joints"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if path.is_file():
+            return path.suffix == ".npy" or _holds_joints(path)
+        counts: Counter[str] = Counter()
+        looked_at: list[Path] = []
+        for folder, _, names in os.walk(path):
+            for name in names:
+                suffix = "." + name.rpartition(".")[2]
+                counts[suffix] += 1
+                if suffix in SUFFIXES and counts[suffix] <= _LOOKED_AT:
+                    looked_at.append(Path(folder, name))
+        ours = sum(counts[suffix] for suffix in SUFFIXES)
+        if ours <= sum(counts[suffix] for suffix in _OTHERS):
+            return False
+        return 2 * sum(map(_holds_joints, looked_at)) > len(looked_at)
+
+    def find(self, root: Path) -> list[ClipFiles]:
+        if root.is_file():
+            return clip_a_file(root, root.suffix)
+        table = self._options.labels.path.resolve() if self._options.labels is not None else None
+        for suffix in SUFFIXES:
+            clips = [
+                clip
+                for clip in clip_a_file(root, suffix)
+                if table is None or Path(clip.files[0]).resolve() != table
+            ]
+            if any(_holds_joints(Path(clip.files[0])) for clip in clips[:_LOOKED_AT]):
+                return clips
+        return []
+
+    def find_layout(self) -> Layout:
+        asked = self._options.layout
+        if asked is None:
+            fitting = [name for name in layout_names() if not any(self._problems(get_layout(name)))]
+            known = (
+                f"use --layout {' or '.join(fitting)}, if one has your joints, or "
+                if fitting
+                else ""
+            )
+            raise UserError(
+                f"{self._root}: nothing in its files says which joints these are; {known}describe "
+                "them in a .yaml file and give it by --layout"
+            )
+        layout = get_layout(asked)
+        problems = self._problems(layout)
+        if all(problems):
+            raise UserError(f"{self._root}: {problems[0]}")
+        return layout
+
+    def _problems(self, layout: Layout) -> list[str]:
+        """What is wrong with each of the first clips; nothing with one that is of this layout."""
+        problems = []
+        for clip in self._clips[:_LOOKED_AT]:
+            try:
+                _joints(clip.files[0], layout)
+                problems.append("")
+            except (BadClipError, OSError) as error:
+                problems.append(f"clip {clip.name!r} {error}")
+        return problems
+
+    def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
+        joints, scores = with_scores(_joints(clip.files[0], self.layout), self.layout)
+        places = joints[..., :2].astype(np.float32)
+        # people who have centred their joints have negative ones, and a unit of their own
+        if np.fmin.reduce(places, axis=None, initial=0.0) == 0:
+            largest = float(np.fmax.reduce(places, axis=None, initial=0.0))
+            size = self.scale_of(largest, row.size if row is not None else None)
+            joints = np.concatenate((places * np.array(size, np.float32), joints[..., 2:]), axis=-1)
+        return reading_of_slots(
+            sample._replace(fps=self.fps_of(row)),
+            joints,
+            self.layout,
+            scores=scores,
+            rules=IN_ORDER,
+            keep_bodies=self._options.keep_bodies,
+        )
+
+
+def _joints(file: str, layout: Layout) -> Array:
+    """The joints of a clip `(T, M, V, C)`.
+
+    Raises:
+        BadClipError: the file is damaged, or its numbers are no clip of this layout.
+        OSError: it can't be read.
+    """
+    path = Path(file)
+    content = read_limited(file)
+    try:
+        if path.suffix == ".npy":
+            return arrange(parse_npy(content, path.name), layout)
+        if path.suffix == ".npz":
+            return arrange(_of_npz(content), layout)
+        return _of_table(content, layout)
+    except AxesError as error:
+        raise BadClipError(str(error)) from None
+    except UserError as error:
+        raise BadClipError(f"can't be read as an array: {error}") from None
+
+
+# ------------------------------------------------------------------------------------------- arrays
+
+
+def _of_npz(content: bytes) -> Array:
+    """The joints that an `.npz` holds, with their scores as the last channel if it has any."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {
+                one.filename.removesuffix(".npy"): one
+                for one in archive.infolist()
+                if one.filename.endswith(".npy")
+            }
+            if sum(one.file_size for one in members.values()) > LARGEST_FILE:
+                raise BadClipError(f"holds more than {LARGEST_FILE >> 20} MB")
+            names = [_first(members, _JOINTS) or _only(members), _first(members, _SCORES)]
+            if names[0] is None:
+                raise BadClipError(
+                    f"holds {', '.join(members) or 'nothing'}, and none is called joints"
+                )
+            joints, scores = (
+                parse_npy(archive.read(members[name]), name) if name is not None else None
+                for name in names
+            )
+    except (BadClipError, UserError):
+        raise
+    except Exception as error:  # damage ends in whatever the fields of a zip say
+        reason = " ".join(str(error).split())[:150]
+        raise BadClipError(f"can't be read as an .npz ({reason})") from None
+    assert joints is not None
+    if scores is None:
+        return joints
+    if scores.shape == (*joints.shape[:-1], 1):
+        scores = scores[..., 0]
+    if scores.shape != joints.shape[:-1]:
+        raise BadClipError(f"has scores of shape {scores.shape} for joints {joints.shape}")
+    return np.concatenate((joints, scores[..., None]), axis=-1)
+
+
+def _first(members: dict[str, Any], names: Sequence[str]) -> str | None:
+    spelled = {name.lower(): name for name in members}
+    return next((spelled[name] for name in names if name in spelled), None)
+
+
+def _only(members: dict[str, Any]) -> str | None:
+    return next(iter(members)) if len(members) == 1 else None
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def _of_table(content: bytes, layout: Layout) -> Array:
+    heading, values = _table(content)
+    for name in heading:
+        if not _LEADING.fullmatch(name.strip().lower()) or not values.shape[1]:
+            break
+        values = _without_first(values, f"column {name.strip() or 1!r}")
+    shapes = {M * layout.num_joints * C for M in (1, 2) for C in channels_of(layout)}
+    while values.shape[1] - 1 in shapes or values.shape[1] - 2 in shapes:
+        if values.shape[1] in shapes:
+            break
+        values = _without_first(values, "its first column")
+    lines, width = values.shape
+    if width in channels_of(layout) and not lines % layout.num_joints:
+        return values.reshape(-1, 1, layout.num_joints, width)
+    if width not in shapes:
+        V, (few, many) = layout.num_joints, channels_of(layout)
+        raise BadClipError(
+            f"has {lines} lines of {width} numbers, and layout {layout.name} needs a line a frame "
+            f"of {few * V} or {many * V} (two bodies: twice that), or {V} lines a frame of {few} "
+            f"or {many}"
+        )
+    return arrange(values, layout)
+
+
+def _without_first(values: Array, what: str) -> Array:
+    """A table without a column of frames or times."""
+    if not np.all(np.diff(values[:, 0]) > 0):
+        raise BadClipError(
+            f"has frames in {what} that don't follow one another; give a line for each frame, or "
+            "an array (frames, bodies, joints, channels) where there are several people"
+        )
+    return values[:, 1:]
+
+
+def _table(content: bytes) -> tuple[list[str], Array]:
+    """The heading of a table, if it has one, and its numbers.
+
+    Raises:
+        BadClipError: it is empty, or has lines of different lengths or of other things.
+    """
+    lines = _lines(content)
+    if not lines:
+        raise BadClipError("is empty")
+    delimiter = _delimiter(lines[-1])
+    rows = [line.split(delimiter) for line in lines]
+    heading = [] if _numbers(rows[0]) else rows.pop(0)
+    if not rows:
+        raise BadClipError("has no line below its heading")
+    if not any(row[-1].strip() for row in rows):  # each line ends with the delimiter
+        rows = [row[:-1] for row in rows]
+    width = len(rows[0])
+    values = np.empty((len(rows), width), np.float32)
+    for at, row in enumerate(rows):
+        numbers = _numbers(row)
+        if numbers is None:
+            raise BadClipError(f"has {' '.join(row)[:40]!r} among its numbers")
+        if len(numbers) != width:
+            raise BadClipError(f"has a line of {len(numbers)} numbers, where others have {width}")
+        values[at] = numbers
+    return heading, values
+
+
+def _lines(content: bytes) -> list[str]:
+    lines = content.decode("utf-8-sig", "replace").splitlines()
+    return [line for line in lines if line.strip() and line.lstrip()[0] not in "#%"]
+
+
+def _delimiter(line: str) -> str | None:
+    """That of a table, None for any white space."""
+    return next((one for one in ",;\t" if one in line), None)
+
+
+def _numbers(cells: Sequence[str]) -> list[float] | None:
+    """The numbers of a line, NaN for what wasn't seen; None where it holds something else."""
+    try:
+        return [float("nan") if cell.strip().lower() in _UNSEEN else float(cell) for cell in cells]
+    except ValueError:
+        return None
+
+
+# -------------------------------------------------------------------------------------- recognition
+
+
+def _holds_joints(path: Path) -> bool:
+    """Whether a file looks like one clip's joints, by its first bytes."""
+    try:
+        if path.suffix == ".npy":
+            return _is_clip(npy_shape(path))
+        if path.suffix == ".npz":
+            return _is_clip(_of_npz(read_limited(str(path))).shape)
+        return path.suffix in SUFFIXES and _is_table(path)
+    except (BadClipError, UserError, OSError):
+        return False
+
+
+def _is_clip(shape: tuple[int, ...]) -> bool:
+    if len(shape) == 2:
+        return shape[1] >= _FEWEST_NUMBERS
+    return len(shape) in (3, 4) and any(size in (2, 3, 4) for size in shape)
+
+
+def _is_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        content = file.read(_HEAD)
+    cut = len(content) == _HEAD
+    lines = _lines(content)[: -1 if cut else None]
+    if not lines:
+        return False
+    delimiter = _delimiter(lines[-1])
+    rows = [_numbers(line.split(delimiter)) for line in lines]
+    rows = rows[rows[0] is None :]  # without the heading
+    if not rows or any(row is None for row in rows):
+        return False
+    width = len(rows[0] or ())
+    return width >= _FEWEST_NUMBERS or (width in (2, 3, 4) and len(rows) >= _FEWEST_LINES)

@@ -1,0 +1,184 @@
+"""Clips that lie in files of their own, a file or a folder each: the part that formats share.
+
+A format finds its clips among the files and makes a reading of a clip's files. Labels, performers
+and splits come from a table (`--labels`) or from a folder for each class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lastkd.data.clip import Clip, Splits
+from lastkd.data.formats.assemble import Sample, fault
+from lastkd.data.formats.base import UNLABELLED, Reading, Source, SourceOptions
+from lastkd.data.formats.clip_files import BadClipError, ClipFiles
+from lastkd.data.layouts import Layout
+from lastkd.data.manifest import ManifestRow
+from lastkd.data.splits import check_against, names_part, only_known, paired_splits
+from lastkd.errors import UserError
+
+_LARGEST_SHARE = 4.0
+"""Of an image; joints may be guessed a little outside it, and no person is so few pixels wide."""
+
+
+class LabelledClips(Source):
+    """Clips of files that a table or a folder for each class gives labels to.
+
+    Args:
+        root: the folder, or one clip's file.
+
+    Raises:
+        UserError: on construction where there is no clip, nobody says the labels, or the first
+            clips have no skeleton that the layout fits.
+    """
+
+    takes_several = False
+    origin = "the estimator"
+    """Who wrote the files, in words."""
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> LabelledClips:
+        return cls(paths[0], options)
+
+    @abstractmethod
+    def find(self, root: Path) -> list[ClipFiles]:
+        """The clips of a folder, or of one file, in a fixed order."""
+
+    @abstractmethod
+    def find_layout(self) -> Layout:
+        """The layout that was asked for or that the first clips have.
+
+        Raises:
+            UserError: there is none, or the two don't fit.
+        """
+
+    @abstractmethod
+    def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
+        """A clip from its files.
+
+        Raises:
+            BadClipError: a file is damaged or of another form.
+            OSError: it can't be read.
+        """
+
+    def __init__(self, root: Path, options: SourceOptions) -> None:
+        self._root = root
+        self._options = options
+        self.counts: dict[str, int] = {}
+        self._clips = self.find(root)
+        if not self._clips:
+            raise UserError(f"{root}: holds no clip; give the folder that {self.origin} wrote")
+        self.layout = self.find_layout()
+        self._tell_labels()
+
+    def _tell_labels(self) -> None:
+        """Labels, class names, performers and splits, by the table or by folders."""
+        self._splits: Splits = {}
+        manifest = self._options.labels
+        names = [clip.name for clip in self._clips]
+        if manifest is not None:
+            found = manifest.rows_of(names)
+            self.remarks = manifest.remarks(found)
+            self._rows = found
+            self._labels = {
+                name: row.label if row is not None else None for name, row in found.items()
+            }
+            self.class_names = manifest.class_names
+            if not self._options.replaces_splits:
+                labelled = {name: 0 for name, label in self._labels.items() if label is not None}
+                lists = manifest.lists([name for name in names if name in labelled])
+                self._splits = paired_splits(lists, str(manifest.path))
+                check_against(self._splits, labelled, str(manifest.path))
+            return
+        self._rows = dict.fromkeys(names)
+        groups = self._groups_within_parts()
+        classes = sorted(set(groups.values()))
+        by_folder = "" not in classes and len(classes) > 1
+        if by_folder:
+            order = {name: at for at, name in enumerate(classes)}
+            self._labels = {name: order[group] for name, group in groups.items()}
+            self.class_names = tuple(classes)
+        elif not self._options.labelled:
+            self._labels = dict.fromkeys(names, 0)
+            self.class_names = ("",)
+        else:
+            raise UserError(
+                f"{self._root}: nobody says the classes of its clips, such as {names[0]!r}; give a "
+                "table by --labels labels.csv (file,label,performer,split), or put the clips of "
+                "each class into a folder of its own"
+            )
+
+    def _groups_within_parts(self) -> dict[str, str]:
+        """The folder that may name each clip's class: `wave` of `wave/` or of `train/wave/`.
+
+        Folders `train`, `val` and `test` round those of the classes are a split.
+        """
+        folders = {clip.name: clip.group.split("/") for clip in self._clips}
+        lists: dict[str, list[str]] = {}
+        for name, (first, *_) in folders.items():
+            lists.setdefault(first, []).append(name)
+        if len(lists) == 1 or not all(map(names_part, lists)):
+            return {name: first for name, (first, *_) in folders.items()}
+        if not self._options.replaces_splits:
+            self._splits = paired_splits(lists, str(self._root))
+        return {name: "".join(inner[:1]) for name, (_, *inner) in folders.items()}
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def names(self) -> Sequence[str]:
+        return [clip.name for clip in self._clips]
+
+    def read(self, start: int, stop: int) -> Iterator[Reading]:
+        for clip in self._clips[start:stop]:
+            yield self._read(clip)
+
+    def _read(self, clip: ClipFiles) -> Reading:
+        label = self._labels[clip.name]
+        if label is None:
+            return Reading(clip.name, counts={UNLABELLED: 1})
+        row = self._rows[clip.name]
+        who = (row.performer, row.camera, row.setup) if row is not None else (-1, -1, -1)
+        sample = Sample(clip.name, label, f"{self._root}: clip {clip.name!r}", *who)
+        try:
+            return self.assemble(clip, sample, row)
+        except (BadClipError, OSError) as error:
+            return fault(sample, str(error))
+
+    def fps_of(self, row: ManifestRow | None) -> float:
+        """Frames per second of a clip's video, by the table or for all; 0 where nobody says it."""
+        return (row.fps if row is not None else None) or self._options.fps or 0.0
+
+    def scale_of(self, largest: float, size: tuple[float, float] | None) -> tuple[float, float]:
+        """What coordinates are multiplied by, so that x and y have one unit.
+
+        Args:
+            largest: coordinate of the clip.
+            size: of its image, where the table says it.
+
+        Raises:
+            BadClipError: they are shares of an image whose size nobody says.
+        """
+        if self.layout.dimensions == 3 or not 0 < largest < _LARGEST_SHARE:
+            return (1.0, 1.0)
+        size = size or self._options.image_size
+        if size is None:
+            raise BadClipError(
+                "has coordinates that are shares of an image whose size isn't known; give "
+                "--image-size 1920x1080, or columns width and height in --labels"
+            )
+        return size
+
+    def identity(self) -> str:
+        digest = hashlib.sha256()
+        for clip in self._clips:
+            for file in clip.files:
+                about = Path(file).stat()
+                digest.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def splits(self, clips: Sequence[Clip]) -> Splits:
+        return only_known(self._splits, (clip.name for clip in clips))
