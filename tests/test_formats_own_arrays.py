@@ -147,6 +147,11 @@ def test_pictures_need_a_unit_and_centred_joints_have_their_own(tmp_path: Path) 
     assert "whose size isn't known; give --image-size" in str(bad.fault)
     in_pixels = joints_of(opened(image_size=(640, 480)))[:, 0, :, :2]
     np.testing.assert_allclose(in_pixels, shares * [640, 480], rtol=1e-5)
+    shares[4, 3] = -1
+    np.save(tmp_path / "a.npy", shares)
+    joints = joints_of(opened(image_size=(640, 480)))[:, 0]
+    np.testing.assert_allclose(joints[5, :, :2], in_pixels[5], rtol=1e-5)
+    assert joints[4, 3, 2] == 0, "at (-1, -1) nothing was seen"
     np.save(tmp_path / "a.npy", shares - 0.5)
     np.testing.assert_allclose(joints_of(opened())[:, 0, :, :2], shares - 0.5, atol=1e-6)
 

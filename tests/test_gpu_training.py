@@ -174,9 +174,8 @@ def test_processes_add_at_most_ten_launches_a_step(
             """Launches of a forward and backward pass, and the gradients."""
             model.zero_grad()
             device.reset()
-            with torch.autocast("cuda", torch.float16):
-                logits = forward(streams, np.ones(2, dtype=np.int64))
-            logits.float().square().sum().backward()
+            # in float32, as the gradients are: float16 is slow to compute without a GPU
+            forward(streams, np.ones(2, dtype=np.int64)).square().sum().backward()
             return device.launches.copy(), [
                 x.grad for x in model.parameters() if x.grad is not None
             ]

@@ -245,7 +245,7 @@ def test_a_sequence_that_is_killed_within_a_run_goes_on_to_its_report(
     words += ["--teacher-model", "last_v2_tiny", "--variant", "nano,small", "--no-figures"]
     words += ["--frames", "8", "--batch-size", "8", "--warmup-epochs", "0", "--tau", "auto"]
     # the teacher's run is the one that is cut, and must last for that
-    (tmp_path / "short.yaml").write_text("epochs: 2\nteacher_settings: {epochs: 12}\n")
+    (tmp_path / "short.yaml").write_text("epochs: 2\nteacher_settings: {epochs: 6}\n")
     words += ["--config", "short.yaml"]
     environment = environment_alone() | {"OMP_NUM_THREADS": "1"}
     log = tmp_path / "s" / "teacher" / FILE_NAME

@@ -125,12 +125,8 @@ class ClipArrays(LabelledClips):
 
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
         joints, scores = with_scores(_joints(clip.files[0], self.layout), self.layout)
-        places = joints[..., :2].astype(np.float32)
-        # people who have centred their joints have negative ones, and a unit of their own
-        if np.fmin.reduce(places, axis=None, initial=0.0) == 0:
-            largest = float(np.fmax.reduce(places, axis=None, initial=0.0))
-            size = self.scale_of(largest, row.size if row is not None else None)
-            joints = np.concatenate((places * np.array(size, np.float32), joints[..., 2:]), axis=-1)
+        if self.layout.dimensions == 2:
+            joints = self._in_one_unit(joints, row.size if row is not None else None)
         return reading_of_slots(
             sample._replace(fps=self.fps_of(row)),
             joints,
@@ -139,6 +135,17 @@ class ClipArrays(LabelledClips):
             rules=IN_ORDER,
             keep_bodies=self._options.keep_bodies,
         )
+
+    def _in_one_unit(self, joints: Array, size: tuple[float, float] | None) -> Array:
+        """Flat joints, in pixels where they are shares of an image.
+
+        Centred ones have a unit of their own, and half of them are negative.
+        """
+        seen = np.isfinite(joints) & (joints != -1)  # at (-1, -1) nothing was seen
+        if not seen.any() or joints[seen].min() < 0:
+            return joints
+        size = self.scale_of(float(joints[seen].max()), size)
+        return np.where(seen, joints * np.array(size, np.float32), joints)
 
 
 def _joints(file: str, layout: Layout) -> Array:

@@ -36,8 +36,6 @@ class LabelledClips(Source):
     """
 
     takes_several = False
-    origin = "the estimator"
-    """Who wrote the files, in words."""
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> LabelledClips:
@@ -70,7 +68,7 @@ class LabelledClips(Source):
         self.counts: dict[str, int] = {}
         self._clips = self.find(root)
         if not self._clips:
-            raise UserError(f"{root}: holds no clip; give the folder that {self.origin} wrote")
+            raise UserError(f"{root}: holds no clip; give the folder that has them")
         self.layout = self.find_layout()
         self._tell_labels()
 
