@@ -151,6 +151,7 @@ READERS: dict[str, Reader] = {
             "table": (pose_files.csv_table, ("labels.csv",)),
         }.items()
     },
+    "kinetics": Reader(pose_files.kinetics, read_source("set"), ("set/a.json",)),
     "nw-ucla": Reader(pose_files.nw_ucla, read_source("set"), ("set/a01_s01_e00_v01.json",)),
     "st-gcn": Reader(
         valid_files.st_gcn_arrays,

@@ -69,6 +69,18 @@ def mmpose(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
     return {"labels.csv": labels(clips), **{f"set/{clip}.json": content for clip in clips}}
 
 
+def kinetics() -> Files:
+    data = []
+    for frame in range(FRAMES):
+        points = rows(18, frame)
+        pose = {"pose": [x for p in points for x in p[:2]], "score": [p[2] for p in points]}
+        data.append({"frame_index": frame + 1, "skeleton": [pose]})
+    return {
+        f"set/{clip}.json": _dump({"data": data, "label": clip, "label_index": at})
+        for at, clip in enumerate(CLIPS)
+    }
+
+
 def ultralytics(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
     results = []
     for frame in range(frames):

@@ -12,7 +12,7 @@ import pytest
 FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout", "events")
 POSES = ("openpose", "alphapose", "mmpose", "ultralytics", "ultralytics-txt", "mediapipe")
-OTHERS = ("mediapipe-json", "mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists")
+OTHERS = ("kinetics", "mediapipe-json", "mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists")
 OWN = ("array", "arrays", "numbers")
 WITH_TORCH = ("store", "checkpoint", "pth", "teacher-cache", "run-state")
 

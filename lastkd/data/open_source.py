@@ -24,6 +24,7 @@ FORMATS = {
     "last": "lastkd.data.formats.last_arrays:LastArrays",
     "st-gcn": "lastkd.data.formats.last_arrays:StGcnArrays",
     "nw-ucla": "lastkd.data.formats.nw_ucla:NwUclaJson",
+    "kinetics": "lastkd.data.formats.kinetics:KineticsJson",
     "openpose": "lastkd.data.formats.openpose:OpenPoseJson",
     "alphapose": "lastkd.data.formats.alphapose:AlphaPoseJson",
     "mmpose": "lastkd.data.formats.mmpose:MMPoseJson",

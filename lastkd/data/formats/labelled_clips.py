@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lastkd.data.clip import Clip, Splits
 from lastkd.data.formats.assemble import Sample, fault
@@ -22,6 +23,18 @@ from lastkd.errors import UserError
 
 _LARGEST_SHARE = 4.0
 """Of an image; joints may be guessed a little outside it, and no person is so few pixels wide."""
+
+
+class Labels(NamedTuple):
+    """What the files of clips say themselves.
+
+    Attributes:
+        of: each clip's class, None where it has none.
+        names: of the classes.
+    """
+
+    of: Mapping[str, int | None]
+    names: tuple[str, ...]
 
 
 class LabelledClips(Source):
@@ -53,6 +66,10 @@ class LabelledClips(Source):
             UserError: there is none, or the two don't fit.
         """
 
+    def own_labels(self) -> Labels | None:
+        """The labels that a format's files hold themselves; a table goes before them."""
+        return None
+
     @abstractmethod
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
         """A clip from its files.
@@ -73,8 +90,9 @@ class LabelledClips(Source):
         self._tell_labels()
 
     def _tell_labels(self) -> None:
-        """Labels, class names, performers and splits, by the table or by folders."""
+        """Labels, class names, performers and splits: by the table, the files or their folders."""
         self._splits: Splits = {}
+        self._labels: Mapping[str, int | None]
         manifest = self._options.labels
         names = [clip.name for clip in self._clips]
         if manifest is not None:
@@ -93,6 +111,10 @@ class LabelledClips(Source):
             return
         self._rows = dict.fromkeys(names)
         groups = self._groups_within_parts()
+        own = self.own_labels()
+        if own is not None:
+            self._labels, self.class_names = own.of, own.names
+            return
         classes = sorted(set(groups.values()))
         by_folder = "" not in classes and len(classes) > 1
         if by_folder:
