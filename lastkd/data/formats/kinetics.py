@@ -26,7 +26,7 @@ from lastkd.data.formats.clip_files import (
 )
 from lastkd.data.formats.estimated import EstimatedClips
 from lastkd.data.formats.labelled_clips import Labels
-from lastkd.data.formats.people import People, people_of_frames
+from lastkd.data.formats.people import People, frame_number, people_of_frames
 from lastkd.data.frames import Frame
 from lastkd.errors import UserError
 
@@ -59,7 +59,12 @@ class KineticsJson(EstimatedClips):
         if not isinstance(frames, list):
             raise BadClipError("has no list of frames called data")
         try:
-            numbered = [(int(frame["frame_index"]), _frame(frame["skeleton"])) for frame in frames]
+            numbered = [
+                (frame_number(frame["frame_index"], "frame_index"), _frame(frame["skeleton"]))
+                for frame in frames
+            ]
+        except BadClipError:
+            raise
         except (KeyError, TypeError, ValueError, OverflowError):
             raise BadClipError("has a frame without frame_index, pose and score") from None
         return people_of_frames(sorted(numbered, key=lambda pair: pair[0]))

@@ -23,10 +23,8 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.estimated import EstimatedClips
-from lastkd.data.formats.people import People, people_of_frames
+from lastkd.data.formats.people import People, frame_number, people_of_frames
 from lastkd.data.frames import Frame
-
-_LARGEST_NUMBER = 10**18
 
 
 class MMPoseJson(EstimatedClips):
@@ -58,16 +56,13 @@ class MMPoseJson(EstimatedClips):
         if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
             raise BadClipError("has a file that isn't a list of MMPose's frames")
         numbered = [
-            (_number(entry.get("frame_id", at)), _frame(entry.get("instances", [])))
+            (
+                frame_number(entry.get("frame_id", at), "frame_id"),
+                _frame(entry.get("instances", [])),
+            )
             for at, entry in enumerate(content)
         ]
         return people_of_frames(sorted(numbered, key=lambda pair: pair[0]))
-
-
-def _number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST_NUMBER:
-        raise BadClipError(f"has {str(value)[:20]!r} for a frame_id")
-    return value
 
 
 def _frame(instances: Sequence[Mapping[str, Any]]) -> Frame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from lastkd.data.unseen import mark_unseen
 
 MOST_FRAMES = 200_000
 """Between the first and the last frame of a clip: two hours at 30 frames/s."""
+_LARGEST_NUMBER = 10**18
+"""Of a frame; a recording may begin late, and a sum of two still fits 64 bits."""
 
 BODY_OF = {133: 17, 136: 26, 137: 25}
 """Joints of a whole body (COCO-WholeBody, Halpe, OpenPose) -> the body's, which come first."""
@@ -53,6 +55,20 @@ class People(NamedTuple):
 
 
 NOBODY = People(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0, 2), np.float32))
+
+
+def frame_number(value: Any, name: str) -> int:
+    """A frame's number as a file has it.
+
+    Args:
+        name: what the file calls it.
+
+    Raises:
+        BadClipError: it is no whole number, or beyond all measure.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST_NUMBER:
+        raise BadClipError(f"has {str(value)[:20]!r} for a {name}")
+    return value
 
 
 def people_of_frames(frames: Sequence[tuple[int, Frame]]) -> People:
