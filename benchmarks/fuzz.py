@@ -195,17 +195,17 @@ def note(outcome: Outcome, index: int, problem: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reader", default="all", choices=["all", *READERS])
+    parser.add_argument("--reader", nargs="+", default=["all"], choices=["all", *READERS])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the one input of this number")
     parser.add_argument("--keep", type=Path, help="write that input here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    names = list(READERS) if options.reader == "all" else [options.reader]
+    names = list(READERS) if "all" in options.reader else options.reader
     if options.keep is not None:
-        valid = READERS[options.reader].valid()
-        place(options.keep, input_of(options.reader, valid, options.seed, options.only))
+        valid = READERS[names[0]].valid()
+        place(options.keep, input_of(names[0], valid, options.seed, options.only))
     outcomes = []
     for name in names:
         started = time.monotonic()
