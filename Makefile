@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Most modules of torch and the others are never imported; those that are, Python compiles by itself.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test lint clean
 
