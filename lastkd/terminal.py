@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -19,6 +21,20 @@ SECONDS_BETWEEN_LINES = 15.0
 def echo(text: str) -> None:
     """Prints a line at once, so that it stands before the output of a process started next."""
     print(text, flush=True)
+
+
+def mute_native_libraries() -> None:
+    """From here on Python alone writes to standard error, and what C++ libraries print is dropped.
+
+    MediaPipe prints a hundred lines a film, across the picture in the terminal; what a user can do
+    something about it raises.
+    """
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    # textual draws on the second one
+    sys.stderr = sys.__stderr__ = os.fdopen(terminal, "w", buffering=1, encoding="utf-8")  # type: ignore[misc]
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from lastkd import terminal
@@ -55,3 +58,20 @@ def test_processes_that_are_not_the_first_stay_silent(
 
 def test_durations() -> None:
     assert [duration(s) for s in (5, 65, 3661)] == ["0:05", "1:05", "1:01:01"]
+
+
+def test_native_libraries_are_muted_and_python_is_not() -> None:
+    lines = (
+        "import os, sys",
+        "from lastkd.terminal import mute_native_libraries",
+        "os.write(2, b'native before\\n')",
+        "mute_native_libraries()",
+        "os.write(2, b'native after\\n')",
+        "print('python', file=sys.stderr)",
+        "sys.__stderr__.write('textual\\n')",
+        "raise SystemExit('the end')",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines() == ["native before", "python", "textual", "the end"]

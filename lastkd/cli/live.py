@@ -157,12 +157,15 @@ def _played(
 def _video(
     video: Path | None, camera: int | None, pose_model: Path | None, facts: ModelFacts
 ) -> FrameSource:
+    from lastkd.terminal import mute_native_libraries
+
     try:
         from lastkd.live.video import open_video
     except ModuleNotFoundError as error:
         raise UserError(
             f"--video and --camera need the package {error.name}; pip install 'lastkd[video]'"
         ) from None
+    mute_native_libraries()
     return open_video(video, camera, pose_model, facts)
 
 
