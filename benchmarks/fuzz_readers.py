@@ -29,12 +29,15 @@ class Reader:
     targets: tuple[str, ...]
 
 
-def read_source(name: str, *, table: str | None = None) -> Callable[[Path], None]:
+def read_source(
+    name: str, *, table: str | None = None, layout: str | None = None
+) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         from lastkd.data.open_source import open_source
         from lastkd.data.store.packing import pack_readings
 
-        source = open_source(str(folder / name), labels=folder / table if table else None)
+        labels = folder / table if table else None
+        source = open_source(str(folder / name), labels=labels, layout=layout)
         packed = pack_readings(source.read(0, len(source)), source.layout)
         if packed.faults:
             raise UserError(packed.faults[0])
@@ -157,6 +160,9 @@ READERS: dict[str, Reader] = {
         valid_files.st_gcn_arrays,
         read_source("xsub"),
         ("xsub/train_data.npy", "xsub/train_label.pkl"),
+    ),
+    "set-arrays": Reader(
+        pose_files.set_arrays, read_source("set.npz", layout="ntu25"), ("set.npz",)
     ),
     "lists": Reader(pose_files.lists, read_lists, ("train.txt", "test.txt")),
     "array": Reader(pose_files.loose_array, read_clip("clip.npy"), ("clip.npy",)),

@@ -167,6 +167,14 @@ def loose_arrays() -> Files:
     return {"clip.npz": packed.getvalue()}
 
 
+def set_arrays() -> Files:
+    packed = io.BytesIO()
+    clips = np.stack([_loose_joints()] * 4)
+    names = np.array(["nod", "wave", "nod", "wave"])
+    np.savez_compressed(packed, X_train=clips, y_train=names, X_test=clips, y_test=names)
+    return {"set.npz": packed.getvalue()}
+
+
 def loose_table() -> Files:
     rows = _loose_joints().reshape(6, -1).tolist()
     return {"clip.csv": "\n".join(",".join(f"{x:.4f}" for x in row) for row in rows).encode()}

@@ -21,6 +21,7 @@ FORMATS = {
     "ntu-skeleton": "lastkd.data.formats.ntu_skeleton:NtuSkeletons",
     "pyskl": "lastkd.data.formats.pyskl:PysklPickle",
     "ctr-gcn": "lastkd.data.formats.ctr_gcn_npz:CtrGcnNpz",
+    "set-arrays": "lastkd.data.formats.set_arrays:SetArrays",
     "last": "lastkd.data.formats.last_arrays:LastArrays",
     "st-gcn": "lastkd.data.formats.last_arrays:StGcnArrays",
     "nw-ucla": "lastkd.data.formats.nw_ucla:NwUclaJson",

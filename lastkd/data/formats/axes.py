@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.data.clip import FloatArray
-from lastkd.data.layouts import Layout
+from lastkd.data.layouts import Layout, get_layout, layout_names
+from lastkd.errors import UserError
 
 MOST_BODIES = 32
 """Larger axes aren't those of bodies."""
@@ -122,6 +123,29 @@ def arrange(
         array, order = array[..., None], order + "M"
     arranged: NDArray[Any] = array.transpose([order.index(axis) for axis in "TMVC"])
     return arranged
+
+
+def fits(array: NDArray[Any], layout: Layout) -> bool:
+    """Whether an array reads as a clip of a layout."""
+    try:
+        arrange(array, layout)
+    except AxesError:
+        return False
+    return True
+
+
+def unsaid_layout(where: str, fitting: Callable[[Layout], bool]) -> UserError:
+    """What to say where nothing says which joints an array holds.
+
+    Args:
+        fitting: whether the clips read as clips of a layout.
+    """
+    names = [name for name in layout_names() if fitting(get_layout(name))]
+    known = f"use --layout {' or '.join(names)}, if one has your joints, or " if names else ""
+    return UserError(
+        f"{where}: nothing in its files says which joints these are; {known}describe them in a "
+        ".yaml file and give it by --layout"
+    )
 
 
 def channels_of(layout: Layout) -> tuple[int, ...]:

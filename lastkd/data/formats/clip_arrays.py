@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from lastkd.data.bodies import IN_ORDER
 from lastkd.data.formats.assemble import Sample, reading_of_slots
-from lastkd.data.formats.axes import AxesError, arrange, channels_of, with_scores
+from lastkd.data.formats.axes import (
+    AxesError,
+    arrange,
+    channels_of,
+    unsaid_layout,
+    with_scores,
+)
 from lastkd.data.formats.base import Reading
 from lastkd.data.formats.clip_files import (
     LARGEST_FILE,
@@ -31,9 +37,10 @@ from lastkd.data.formats.clip_files import (
     clip_a_file,
     read_limited,
 )
+from lastkd.data.formats.image_shares import in_pixels
 from lastkd.data.formats.labelled_clips import LabelledClips
 from lastkd.data.formats.npy import npy_shape, parse_npy
-from lastkd.data.layouts import Layout, get_layout, layout_names
+from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
 
@@ -96,16 +103,7 @@ class ClipArrays(LabelledClips):
     def find_layout(self) -> Layout:
         asked = self._options.layout
         if asked is None:
-            fitting = [name for name in layout_names() if not any(self._problems(get_layout(name)))]
-            known = (
-                f"use --layout {' or '.join(fitting)}, if one has your joints, or "
-                if fitting
-                else ""
-            )
-            raise UserError(
-                f"{self._root}: nothing in its files says which joints these are; {known}describe "
-                "them in a .yaml file and give it by --layout"
-            )
+            raise unsaid_layout(str(self._root), lambda layout: not any(self._problems(layout)))
         layout = get_layout(asked)
         problems = self._problems(layout)
         if all(problems):
@@ -126,7 +124,7 @@ class ClipArrays(LabelledClips):
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
         joints, scores = with_scores(_joints(clip.files[0], self.layout), self.layout)
         if self.layout.dimensions == 2:
-            joints = self._in_one_unit(joints, row.size if row is not None else None)
+            joints = in_pixels(joints, self.image_size_of(row))
         return reading_of_slots(
             sample._replace(fps=self.fps_of(row)),
             joints,
@@ -135,17 +133,6 @@ class ClipArrays(LabelledClips):
             rules=IN_ORDER,
             keep_bodies=self._options.keep_bodies,
         )
-
-    def _in_one_unit(self, joints: Array, size: tuple[float, float] | None) -> Array:
-        """Flat joints, in pixels where they are shares of an image.
-
-        Centred ones have a unit of their own, and half of them are negative.
-        """
-        seen = np.isfinite(joints) & (joints != -1)  # at (-1, -1) nothing was seen
-        if not seen.any() or joints[seen].min() < 0:
-            return joints
-        size = self.scale_of(float(joints[seen].max()), size)
-        return np.where(seen, joints * np.array(size, np.float32), joints)
 
 
 def _joints(file: str, layout: Layout) -> Array:

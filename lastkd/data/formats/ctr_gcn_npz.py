@@ -20,7 +20,7 @@ from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, Part, Splits
 from lastkd.data.formats.assemble import Sample, fault, reading_of_slots
 from lastkd.data.formats.base import Reading, Source, SourceOptions
-from lastkd.data.formats.npy import NpyRows, NpyStream, open_stored, read_header, read_rows
+from lastkd.data.formats.npy import NpyStream, open_member, read_header, read_rows
 from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.ntu import DATASETS, Benchmark
 from lastkd.errors import UserError
@@ -50,7 +50,13 @@ class CtrGcnNpz(Source):
             return False
         try:
             with zipfile.ZipFile(path) as archive:
-                return any(name in ("x_train.npy", "x_test.npy") for name in archive.namelist())
+                names = [f"x_{part}.npy" for part in PARTS]
+                first = next((name for name in names if name in archive.namelist()), None)
+                if first is None:
+                    return False
+                with archive.open(first) as file:
+                    shape, _ = read_header(file, first)
+                return len(shape) == 3 and shape[2] % 3 == 0
         except Exception:  # whatever the fields of a damaged directory happen to say
             return True
 
@@ -85,7 +91,7 @@ class CtrGcnNpz(Source):
                         f"{path}: has no {lacking[0]}; give an npz in CTR-GCN's form, with "
                         "x_train, y_train, x_test, y_test"
                     )
-                arrays = {part: self._array(members[f"x_{part}.npy"]) for part in PARTS}
+                arrays = {part: open_member(path, members[f"x_{part}.npy"]) for part in PARTS}
                 self._labels = {
                     part: _labels(archive, members[f"y_{part}.npy"], path) for part in PARTS
                 }
@@ -109,15 +115,6 @@ class CtrGcnNpz(Source):
 
     def __len__(self) -> int:
         return sum(len(labels) for labels in self._labels.values())
-
-    def _array(self, member: zipfile.ZipInfo) -> NpyRows | NpyStream:
-        if member.flag_bits & 1:
-            raise UserError(f"{self._path}: is encrypted; make it without a password")
-        if member.compress_type == zipfile.ZIP_STORED:
-            return open_stored(member, self._path)
-        if member.compress_type != zipfile.ZIP_DEFLATED:
-            raise UserError(f"{self._path}: {member.filename} is neither stored nor deflated")
-        return NpyStream(self._path, member.filename)
 
     def _check(self, part: Part) -> None:
         shape, labels = self._arrays[part].shape, self._labels[part]

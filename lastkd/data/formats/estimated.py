@@ -17,6 +17,7 @@ from lastkd.data.clip import USUAL_FPS
 from lastkd.data.formats.assemble import Sample, body_track, reading_of_tracks
 from lastkd.data.formats.base import Reading
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles
+from lastkd.data.formats.image_shares import scale_of
 from lastkd.data.formats.labelled_clips import LabelledClips
 from lastkd.data.formats.people import BODY_OF, People, followed
 from lastkd.data.layouts import Layout, get_layout, layout_hint
@@ -84,7 +85,11 @@ class EstimatedClips(LabelledClips):
 
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
         people = self.people(clip)
-        scale = self._scale(people, row.size if row is not None else None)
+        scale = (1.0, 1.0)
+        if self.layout.dimensions == 2:
+            # the largest that is no NaN, which fmax passes over
+            largest = float(np.fmax.reduce(people.joints[..., :2], axis=None, initial=0.0))
+            scale = scale_of(largest, self.image_size_of(row))
         fps = self.fps_of(row) or people.fps or 0.0
         if len(people.numbers):
             sample = sample._replace(fps=fps / people.stride)
@@ -95,13 +100,3 @@ class EstimatedClips(LabelledClips):
         ]
         total = 1 + max((int(track.frames[-1]) for track in tracks), default=-1)
         return reading_of_tracks(sample, tracks, total, self.layout, rules=ANY_ORDER)
-
-    def _scale(self, people: People, size: tuple[float, float] | None) -> tuple[float, float]:
-        """What coordinates are multiplied by, so that x and y have one unit.
-
-        Raises:
-            BadClipError: they are shares of an image whose size nobody says.
-        """
-        # the largest that is no NaN, which fmax passes over
-        largest = float(np.fmax.reduce(people.joints[..., :2], axis=None, initial=0.0))
-        return self.scale_of(largest, size)

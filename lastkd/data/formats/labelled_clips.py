@@ -16,13 +16,11 @@ from lastkd.data.clip import Clip, Splits
 from lastkd.data.formats.assemble import Sample, fault
 from lastkd.data.formats.base import UNLABELLED, Reading, Source, SourceOptions
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles
+from lastkd.data.formats.image_shares import Size
 from lastkd.data.layouts import Layout
 from lastkd.data.manifest import ManifestRow
 from lastkd.data.splits import check_against, names_part, only_known, paired_splits
 from lastkd.errors import UserError
-
-_LARGEST_SHARE = 4.0
-"""Of an image; joints may be guessed a little outside it, and no person is so few pixels wide."""
 
 
 class Labels(NamedTuple):
@@ -172,25 +170,9 @@ class LabelledClips(Source):
         """Frames per second of a clip's video, by the table or for all; 0 where nobody says it."""
         return (row.fps if row is not None else None) or self._options.fps or 0.0
 
-    def scale_of(self, largest: float, size: tuple[float, float] | None) -> tuple[float, float]:
-        """What coordinates are multiplied by, so that x and y have one unit.
-
-        Args:
-            largest: coordinate of the clip.
-            size: of its image, where the table says it.
-
-        Raises:
-            BadClipError: they are shares of an image whose size nobody says.
-        """
-        if self.layout.dimensions == 3 or not 0 < largest < _LARGEST_SHARE:
-            return (1.0, 1.0)
-        size = size or self._options.image_size
-        if size is None:
-            raise BadClipError(
-                "has coordinates that are shares of an image whose size isn't known; give "
-                "--image-size 1920x1080, or columns width and height in --labels"
-            )
-        return size
+    def image_size_of(self, row: ManifestRow | None) -> Size | None:
+        """Of a clip's video, by the table or for all; None where nobody says it."""
+        return (row.size if row is not None else None) or self._options.image_size
 
     def identity(self) -> str:
         digest = hashlib.sha256()

@@ -29,6 +29,7 @@ from lastkd.data.formats.clip_files import (
     unique_names,
 )
 from lastkd.data.formats.estimated import EstimatedClips
+from lastkd.data.formats.image_shares import scale_of
 from lastkd.data.formats.npy import npy_shape, parse_npy
 from lastkd.data.formats.people import People, people_of_frames
 from lastkd.data.frames import Frame, time_of
@@ -122,7 +123,7 @@ class MediaPipeLandmarks(EstimatedClips):
             joints = poses[..., :3] * _TURNED
         else:
             largest = float(np.nanmax(poses[..., :2], initial=0.0))
-            size = self.scale_of(largest, row.size if row is not None else None)
+            size = scale_of(largest, self.image_size_of(row))
             joints = poses[..., :2] * np.array(size, np.float32)
         sample = sample._replace(fps=self.fps_of(row))
         return reading_of_slots(sample, joints, self.layout, scores=scores)

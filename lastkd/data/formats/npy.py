@@ -17,6 +17,8 @@ from lastkd.errors import UserError
 
 LARGEST_ROW = 64 * 2**20
 """Bytes that one clip may take; one of 300 frames has 180 kB."""
+NUMBERS = "fiu"
+NUMBERS_OR_TEXT = "fiuU"
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,18 @@ class NpyRows:
             raise UserError(f"{self.where}: can't be read ({error}); fetch it again") from None
 
 
-def read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def read_header(
+    file: IO[bytes], where: str, kinds: str = NUMBERS
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of an `.npy` stream, which then stands at its first number.
+
+    Args:
+        kinds: of types that it may hold, as numpy's `dtype.kind`.
 
     Raises:
         UserError: it isn't an array of numbers in C order, or a row is beyond all measure.
     """
-    shape, dtype, fortran = _header(file, where)
+    shape, dtype, fortran = _header(file, where, kinds)
     if fortran:
         raise UserError(
             f"{where}: holds {dtype} in shape {shape} in Fortran order; it should be in C order"
@@ -70,7 +77,9 @@ def read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[
     return shape, dtype
 
 
-def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+def _header(
+    file: IO[bytes], where: str, kinds: str = NUMBERS
+) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     """Shape, type and whether the order is Fortran's; errors as in `read_header`."""
     try:
         version = npy_format.read_magic(file)
@@ -82,8 +91,9 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any]
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"{where}: is no .npy array ({reason}); fetch it again") from None
-    if dtype.kind not in "fiu" or not shape or min(shape) < 0:
-        raise UserError(f"{where}: holds {dtype} in shape {shape}; it should be numbers")
+    if dtype.kind not in kinds or not shape or min(shape) < 0:
+        what = "numbers" if kinds == NUMBERS else "numbers or text"
+        raise UserError(f"{where}: holds {dtype} in shape {shape}; it should be {what}")
     if int(np.prod(shape[1:], dtype=object)) * dtype.itemsize > LARGEST_ROW:
         raise UserError(f"{where}: its shape {shape} is beyond what a clip can hold")
     return shape, dtype, fortran
@@ -115,34 +125,45 @@ def npy_shape(path: Path) -> tuple[int, ...]:
         return _header(file, str(path))[0]
 
 
-def open_npy(path: Path) -> NpyRows:
+def open_npy(path: Path, kinds: str = NUMBERS) -> NpyRows:
     """
     Raises:
-        UserError: the file is missing, damaged or cut off.
+        UserError: the file is missing, damaged or cut off, or holds something else.
     """
     try:
         with path.open("rb") as file:
-            shape, dtype = read_header(file, str(path))
+            shape, dtype = read_header(file, str(path), kinds)
             return _whole(NpyRows(str(path), path, file.tell(), shape, dtype), path.stat().st_size)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); mend that first") from None
 
 
-def open_stored(member: zipfile.ZipInfo, path: Path) -> NpyRows:
-    """An `.npy` array that a zip holds uncompressed.
+def open_member(path: Path, member: zipfile.ZipInfo, kinds: str = NUMBERS) -> NpyRows | NpyStream:
+    """An `.npy` array of an `.npz`, compressed or not.
 
     Raises:
-        UserError: it is damaged or cut off.
-        ValueError: the zip has no such member.
+        UserError: it is encrypted, packed in an unusual way, damaged or cut off.
     """
     where = f"{path}: {member.filename}"
-    with path.open("rb") as file:
-        first = begin_of(file, member)
-        file.seek(first)
-        shape, dtype = read_header(file, where)
-        rows = NpyRows(where, path, file.tell(), shape, dtype)
-    end = min(first + member.file_size, path.stat().st_size)
-    return _whole(rows, end)
+    if member.flag_bits & 1:
+        raise UserError(f"{path}: is encrypted; make it without a password")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(f"{where} is neither stored nor deflated; pack it in one of these ways")
+    try:
+        if member.compress_type == zipfile.ZIP_DEFLATED:
+            return NpyStream(path, member.filename, kinds)
+        with path.open("rb") as file:
+            first = begin_of(file, member)
+            file.seek(first)
+            shape, dtype = read_header(file, where, kinds)
+            rows = NpyRows(where, path, file.tell(), shape, dtype)
+    except UserError:
+        raise
+    # a damaged archive ends in whatever zipfile, zlib and struct say
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: is damaged ({reason}); fetch it again") from None
+    return _whole(rows, min(first + member.file_size, path.stat().st_size))
 
 
 def _whole(rows: NpyRows, end: int) -> NpyRows:
@@ -173,13 +194,14 @@ def read_rows(
 class NpyStream:
     """A compressed array, unpacked from its beginning to the row that is asked for."""
 
-    def __init__(self, path: Path, member: str) -> None:
+    def __init__(self, path: Path, member: str, kinds: str = NUMBERS) -> None:
         self._path = path
         self._member = member
+        self._kinds = kinds
         self._file: IO[bytes] | None = None
         self._at = 0
         with self._begun() as file:
-            self.shape, self._dtype = read_header(file, f"{path}: {member}")
+            self.shape, self._dtype = read_header(file, f"{path}: {member}", kinds)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_at": 0}
@@ -200,7 +222,7 @@ class NpyStream:
         try:
             if self._file is None or start < self._at:
                 self._file = self._begun()
-                read_header(self._file, where)
+                read_header(self._file, where, self._kinds)
                 self._at = 0
             while self._at < start:
                 read_rows(self._file, 1, self.shape[1:], self._dtype, where)
