@@ -77,6 +77,7 @@ FORMS: dict[str, Write] = {
     "frames, bodies, joints, channels": write_npy("TMVC", np.float64),
     "bodies, frames, joints, channels": write_npy("MTVC"),
     "channels, frames, joints, bodies; Fortran's order": write_npy("CTVM"),
+    "joints, channels, frames": write_npy("VCT"),
     "npz, one array": write_npz(arr_0="joints"),
     "npz, keypoints and scores": write_npz(keypoints="joints", scores="scores", fps="fps"),
     "csv, a line a frame": write_table(),
@@ -203,6 +204,18 @@ def test_what_is_no_clip_is_one_sentence(
     with pytest.raises(UserError) as error:
         open_source(str(path), format="arrays", layout="kinect20", labelled=False)
     assert words in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("order", ["TCV", "VCT"])
+def test_where_frames_and_joints_are_as_many_the_other_clips_tell_which(
+    tmp_path: Path, order: str
+) -> None:
+    folder = folder_of(write_npy(order), tmp_path)
+    write_npy(order)(folder / "clip0", walk(0)[:V])
+    source = open_source(str(folder), labels=labels(folder), layout="kinect20")
+    np.testing.assert_allclose(joints_of(source), walk(0)[:V], atol=1e-6)
+    with pytest.raises(UserError, match=r"may be \(frames, .* or .*; give frames first"):
+        open_source(str(folder / "clip0.npy"), layout="kinect20", labelled=False)
 
 
 def test_a_damaged_clip_among_others_is_left_out_and_named(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ MOST_BODIES = 32
 LARGEST_CLIP = 2**24
 """Numbers in one clip; uneven lists that would fill up to more are no clip."""
 _DEEPEST = 6
+USUAL = "TMVC"
 _AXES = {"T": "frames", "M": "bodies", "V": "joints", "C": "channels"}
 _ORDERS = {
     4: ("TMVC", "MTVC", "CTVM", "TVCM", "CTMV", "CMTV"),
-    3: ("TVC", "CTV", "TCV"),
+    3: ("TVC", "CTV", "TCV", "VCT", "VTC", "CVT"),
     2: ("T*",),
 }
 
@@ -86,7 +87,7 @@ def _filled(value: Any, depth: int) -> FloatArray | None:
 
 
 def arrange(
-    array: NDArray[Any], layout: Layout, *, usual: str = "TMVC", frames: int | None = None
+    array: NDArray[Any], layout: Layout, *, usual: str = USUAL, frames: int | None = None
 ) -> NDArray[Any]:
     """An array as `(T, M, V, C)`.
 
@@ -104,16 +105,10 @@ def arrange(
     """
     if array.ndim == 2:
         return _unfolded(array, layout)
-    orders = sorted(_ORDERS.get(array.ndim, ()), key=lambda order: order != usual)
-    fitting = [
-        order for order in orders if _fits(dict(zip(order, array.shape, strict=True)), layout)
-    ]
-    plausible = [
-        order for order in fitting if _plausible(dict(zip(order, array.shape, strict=True)), frames)
-    ]
+    fitting, plausible = _orders(array.shape, layout, usual, frames)
     if not plausible:
         raise AxesError(_no_reading(array.shape, fitting, layout))
-    if len(plausible) > 1 and plausible[0] != usual:
+    if len(plausible) > 1 and not _is_usual(plausible[0], usual):
         readings = " or ".join(
             f"({', '.join(_AXES[axis] for axis in order)})" for order in plausible[:3]
         )
@@ -123,6 +118,36 @@ def arrange(
         array, order = array[..., None], order + "M"
     arranged: NDArray[Any] = array.transpose([order.index(axis) for axis in "TMVC"])
     return arranged
+
+
+def _orders(
+    shape: tuple[int, ...], layout: Layout, usual: str, frames: int | None
+) -> tuple[list[str], list[str]]:
+    """The orders in which joints and channels have the right sizes, and those that make sense."""
+    fitting = [
+        order
+        for order in sorted(_ORDERS.get(len(shape), ()), key=lambda one: not _is_usual(one, usual))
+        if _fits(dict(zip(order, shape, strict=True)), layout)
+    ]
+    return fitting, [
+        order for order in fitting if _plausible(dict(zip(order, shape, strict=True)), frames)
+    ]
+
+
+def _is_usual(order: str, usual: str) -> bool:
+    return order in (usual, usual.replace("M", ""))
+
+
+def common_order(arrays: Iterable[NDArray[Any]], layout: Layout) -> str:
+    """The order of axes in which some clips of a set make sense, for `usual` of the others.
+
+    A clip with as many frames as joints may be read in two ways; its neighbours tell which.
+    """
+    shared: set[str] = set()
+    for array in arrays:
+        plausible = set(_orders(array.shape, layout, USUAL, None)[1])
+        shared = (shared & plausible or shared) if shared else plausible
+    return shared.pop() if len(shared) == 1 else USUAL
 
 
 def fits(array: NDArray[Any], layout: Layout) -> bool:

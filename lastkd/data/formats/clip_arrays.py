@@ -8,12 +8,13 @@ numbers of frames or times before the joints.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from numpy.typing import NDArray
 from lastkd.data.bodies import IN_ORDER
 from lastkd.data.formats.assemble import Sample, reading_of_slots
 from lastkd.data.formats.axes import (
+    USUAL,
     AxesError,
     arrange,
     channels_of,
+    common_order,
     unsaid_layout,
     with_scores,
 )
@@ -44,7 +47,8 @@ from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
 
-SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".txt")
+ARRAYS = (".npy", ".npz")
+SUFFIXES = (*ARRAYS, ".csv", ".tsv", ".txt")
 _OTHERS = (".json", ".jsonl", ".pkl", ".skeleton", ".zip")
 """Where most files are these, the numbers beside them are notes."""
 _JOINTS = ("joints", "keypoints", "keypoint", "skeletons", "skeleton", "poses", "pose", "data")
@@ -108,7 +112,14 @@ class ClipArrays(LabelledClips):
         problems = self._problems(layout)
         if all(problems):
             raise UserError(f"{self._root}: {problems[0]}")
+        self._order = common_order(self._first_arrays(), layout)
         return layout
+
+    def _first_arrays(self) -> Iterator[Array]:
+        for clip in self._clips[:_LOOKED_AT]:
+            if Path(clip.files[0]).suffix in ARRAYS:
+                with contextlib.suppress(BadClipError, OSError):
+                    yield _array(clip.files[0])
 
     def _problems(self, layout: Layout) -> list[str]:
         """What is wrong with each of the first clips; nothing with one that is of this layout."""
@@ -122,7 +133,7 @@ class ClipArrays(LabelledClips):
         return problems
 
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
-        joints, scores = with_scores(_joints(clip.files[0], self.layout), self.layout)
+        joints, scores = with_scores(_joints(clip.files[0], self.layout, self._order), self.layout)
         if self.layout.dimensions == 2:
             joints = in_pixels(joints, self.image_size_of(row))
         return reading_of_slots(
@@ -135,23 +146,31 @@ class ClipArrays(LabelledClips):
         )
 
 
-def _joints(file: str, layout: Layout) -> Array:
+def _joints(file: str, layout: Layout, order: str = USUAL) -> Array:
     """The joints of a clip `(T, M, V, C)`.
+
+    Args:
+        order: of an array's axes, where it may be read in several.
 
     Raises:
         BadClipError: the file is damaged, or its numbers are no clip of this layout.
         OSError: it can't be read.
     """
-    path = Path(file)
-    content = read_limited(file)
+    if Path(file).suffix not in ARRAYS:
+        return _of_table(read_limited(file), layout)
     try:
-        if path.suffix == ".npy":
-            return arrange(parse_npy(content, path.name), layout)
-        if path.suffix == ".npz":
-            return arrange(_of_npz(content), layout)
-        return _of_table(content, layout)
+        return arrange(_array(file), layout, usual=order)
     except AxesError as error:
         raise BadClipError(str(error)) from None
+
+
+def _array(file: str) -> Array:
+    """What an `.npy` or `.npz` holds, with scores as the last channel; errors as in `_joints`."""
+    content = read_limited(file)
+    try:
+        if file.endswith(".npz"):
+            return _of_npz(content)
+        return parse_npy(content, Path(file).name)
     except UserError as error:
         raise BadClipError(f"can't be read as an array: {error}") from None
 
