@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
@@ -24,7 +21,6 @@ from lastkd.data.views import Streams, Views
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.replica import Replica
 from lastkd.evaluation.accuracy import Accuracy
-from lastkd.evaluation.logits import evaluate
 from lastkd.losses import LossParts, standalone_loss
 from lastkd.models.bodies import BodyCounts
 from lastkd.models.registry import SkeletonModel, build_model
@@ -35,9 +31,10 @@ from lastkd.terminal import Progress
 from lastkd.training.averaging import WeightAverage
 from lastkd.training.batches import Batch
 from lastkd.training.checkpoints import Best, RunState
+from lastkd.training.evaluations import Evaluations
 from lastkd.training.nonfinite import DelayedFlags, RunningStatistics, SkippedSteps
 from lastkd.training.optimiser import make_optimizer
-from lastkd.training.run_logger import BEST, LAST, RunLogger
+from lastkd.training.run_logger import BEST, RunLogger
 from lastkd.training.schedule import Schedule, learning_rate
 from lastkd.training.soft_labels import SoftLabels
 
@@ -62,7 +59,6 @@ class Student:
         compiled: bool = False,
     ) -> None:
         self.settings = settings
-        self.parts = parts
         self.accelerator = accelerator
         self.folder = folder
         self.schedule = schedule
@@ -78,7 +74,6 @@ class Student:
         half = accelerator.device.type == "cuda" and accelerator.mixed_precision == "fp16"
         self.scaler = GradScaler("cuda", enabled=half)
         self.epochs_done = 0.0
-        self.best: tuple[int, Accuracy] | None = None
         self.norm = torch.zeros(())
         self.sums = torch.zeros(4, device=accelerator.device)
         self.statistics = RunningStatistics(self.model)
@@ -86,6 +81,7 @@ class Student:
         self.skips = SkippedSteps(scaled=half)
         self._loss_finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
         self.logger = RunLogger(settings, store, parts, soft_labels, accelerator, folder, schedule)
+        self.evaluations = Evaluations(self.logger)
 
     @property
     def name(self) -> str:
@@ -238,52 +234,6 @@ class Student:
         self.logger.event("step", **fields)
         return float(total / passes)
 
-    def end_epoch(
-        self,
-        epoch: int,
-        views: Views,
-        progress: Progress,
-        between: Callable[[], None],
-    ) -> None:
-        """Evaluates, records the epoch and saves checkpoints.
-
-        Args:
-            clips: the test clips, as indices into the store.
-            between: called before each batch of the evaluation.
-        """
-        self.share_buffers()
-        settings = self.settings
-        due = epoch % settings.eval_every == 0 or epoch == settings.epochs
-        accuracy: Accuracy | None = None
-        if due:
-            started = time.perf_counter()
-            accuracy = self.evaluate(self.evaluated, views, self.parts.evaluated, between)
-            by_class = [None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class]
-            self.logger.event(
-                "epoch",
-                epoch=epoch,
-                step=epoch * self.schedule.steps_per_epoch,
-                **accuracy.summary(),
-                **self._part(),
-                by_class=by_class,
-                seconds=round(time.perf_counter() - started, 3),
-            )
-            progress.echo(
-                f"{self.name} | epoch {epoch}/{settings.epochs} | {self._shown_part}top-1 "
-                f"{accuracy.top1:.2f} % | "
-                f"top-5 {accuracy.top5:.2f} % | mean class {accuracy.mean_class:.2f} %"
-            )
-            if self.best is None or accuracy.top1 > self.best[1].top1:
-                self.best = (epoch, accuracy)
-                self.logger.save(
-                    self.evaluated,
-                    BEST,
-                    epoch,
-                    self._measured(accuracy),
-                    f"top-1 on {self.parts.chooser}",
-                )
-        self.logger.save(self.evaluated, LAST, epoch, self._measured(accuracy), "the last epoch")
-
     def state(self, position: Position, reported: int) -> tuple[RunState, dict[str, Tensor]]:
         """Everything needed to resume, except the soft labels. Every rank must call it.
 
@@ -295,8 +245,8 @@ class Student:
             sums = self.accelerator.gather(sums)
         tensors = self._carried() | {"sums": sums}
         best = None
-        if self.best is not None:
-            epoch, accuracy = self.best
+        if self.evaluations.best is not None:
+            epoch, accuracy = self.evaluations.best
             best = Best(epoch=epoch, top5_hits=accuracy.top5_hits)
             tensors["best.confusion"] = torch.from_numpy(accuracy.confusion)
         state = RunState(
@@ -332,7 +282,7 @@ class Student:
         self.scaler.load_state_dict(state.scaler)
         if state.best is not None:
             confusion = shared["best.confusion"].numpy()
-            self.best = state.best.epoch, Accuracy(confusion, state.best.top5_hits)
+            self.evaluations.best = state.best.epoch, Accuracy(confusion, state.best.top5_hits)
 
     def _carried(self) -> dict[str, Tensor]:
         """The live tensors of the training state: weights, buffers, momentum."""
@@ -344,99 +294,20 @@ class Student:
             carried |= self.average.tensors()
         return carried
 
-    def finish(self, views: Views, progress: Progress, between: Callable[[], None]) -> None:
-        """Records the end of the run and reports the best epoch.
-
-        Where a validation part chose it, the test part is used here for the first and only time:
-        for the chosen epoch and for the last one.
-        """
-        assert self.best is not None  # the last epoch is always evaluated
-        epoch, accuracy = self.best
-        tested: dict[str, Any] = {}
-        if self.parts.validation is not None:
-            tested = {"test": self._test(views, progress, between)}
-        self.logger.event(
-            "end", state="finished", best_epoch=epoch, best=accuracy.summary(), **tested
-        )
-        progress.echo(
-            f"{self.name}: best top-1 {accuracy.top1:.2f} % (epoch {epoch}, chosen on "
-            f"{self.parts.chooser}) | {self.best_path}"
-        )
-
-    def _test(
-        self, views: Views, progress: Progress, between: Callable[[], None]
-    ) -> dict[str, Any]:
-        """Evaluates the best and the last epoch on the test part, once; figures by file name."""
-        assert self.best is not None
-        figures: dict[str, Any] = {}
-        best_epoch, _ = self.best
-        for file, epoch in ((LAST, self.settings.epochs), (BEST, best_epoch)):
-            kept = self.logger.read(file)
-            model = copy.deepcopy(self.evaluated)
-            model.load_state_dict(kept.tensors)
-            accuracy = self.evaluate(model, views, self.parts.test, between)
-            self.logger.event(
-                "test",
-                checkpoint=file,
-                epoch=epoch,
-                step=epoch * self.schedule.steps_per_epoch,
-                **accuracy.summary(),
-                by_class=[None if np.isnan(a) else round(float(a), 2) for a in accuracy.by_class],
-            )
-            measured = {
-                "split": self.settings.split,
-                **accuracy.summary(),
-                "validation": kept.info.accuracy.get("validation"),
-            }
-            self.logger.save(model, file, epoch, measured, kept.info.chosen_by or "")
-            figures[file.removesuffix(".safetensors")] = accuracy.summary()
-            which = "last epoch" if file == LAST else f"epoch {epoch}, chosen by validation"
-            progress.echo(
-                f"{self.name} | test part, {which} | top-1 {accuracy.top1:.2f} % | top-5 "
-                f"{accuracy.top5:.2f} % | mean class {accuracy.mean_class:.2f} %"
-            )
-        return figures
-
-    def evaluate(
-        self,
-        model: nn.Module,
-        views: Views,
-        clips: NDArray[np.int64],
-        between: Callable[[], None],
-    ) -> Accuracy:
-        """`model` on the centre views of `clips`.
-
-        Args:
-            between: called before each batch.
-        """
-        return evaluate(
-            model,
-            views,
-            clips,
-            batch_size=self.settings.eval_batch_size,
-            accelerator=self.accelerator,
-            between=between,
-        )
-
-    def _measured(self, accuracy: Accuracy | None) -> dict[str, Any]:
-        """What a checkpoint says of its accuracy, and on which part."""
-        if accuracy is None:
-            return {}
-        if self.parts.validation is None:
-            return {"split": self.settings.split, **accuracy.summary()}
-        return {"split": self.settings.split, "validation": accuracy.summary()}
-
-    def _part(self) -> dict[str, str]:
-        """Names the part in an epoch event where it isn't the test part."""
-        return {} if self.parts.validation is None else {"part": "validation"}
-
-    @property
-    def _shown_part(self) -> str:
-        return "" if self.parts.validation is None else "validation "
-
     def share_buffers(self) -> None:
         """Broadcasts rank 0's running statistics, which are the ones that are saved."""
         if self.accelerator.num_processes > 1:
             average = self.average.model.buffers() if self.average else ()
             for buffer in (*self.model.buffers(), *average):
                 broadcast(buffer, from_process=0)
+
+    def end_epoch(
+        self, epoch: int, views: Views, progress: Progress, between: Callable[[], None]
+    ) -> None:
+        """Evaluates, records the epoch and saves checkpoints; `between` as in `Evaluations`."""
+        self.share_buffers()
+        self.evaluations.after_epoch(self.evaluated, epoch, views, progress, between)
+
+    def finish(self, views: Views, progress: Progress, between: Callable[[], None]) -> None:
+        """Records the end of the run; `between` as in `Evaluations`."""
+        self.evaluations.at_the_end(self.evaluated, views, progress, between)
