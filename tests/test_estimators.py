@@ -385,8 +385,17 @@ def test_a_split_that_is_no_part_is_named_with_its_line(tmp_path: Path) -> None:
         open_source(str(source), labels=table(tmp_path, text))
 
 
-def test_a_video_is_sent_to_an_estimator(tmp_path: Path) -> None:
-    (tmp_path / "wave.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
-    for path in (tmp_path / "wave.mp4", tmp_path):
-        with pytest.raises(UserError, match=r"a video, of which a pose estimator has yet to make"):
+@pytest.mark.parametrize(
+    ("name", "content", "way_out"),
+    [
+        ("wave.mp4", b"\0\0\0\x18ftypmp42", "of which a pose estimator has yet to make skeletons"),
+        ("wave.mat", b"MATLAB 5.0 MAT-file", "once scipy.io.loadmat has read them"),
+    ],
+)
+def test_what_isnt_read_yet_is_sent_to_what_reads_it(
+    tmp_path: Path, name: str, content: bytes, way_out: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(UserError, match=way_out):
             open_source(str(path))

@@ -101,6 +101,8 @@ def _text(path: Path, head: bytes) -> str:
         return "an empty file"
     if path.suffix.lower() in _VIDEOS:
         return "a video, of which a pose estimator has yet to make skeletons"
+    if path.suffix.lower() == ".mat":
+        return "a MATLAB file, whose arrays numpy.save keeps once scipy.io.loadmat has read them"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] in (b"{", b"["):
         return _json(path, start)
