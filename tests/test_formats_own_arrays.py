@@ -256,6 +256,12 @@ def test_new_clips_are_predicted_from_every_form(tmp_path: Path) -> None:
         np.testing.assert_allclose(clip.joints, walk(0), atol=1e-6)
 
 
+def test_a_clips_own_label_makes_no_set_of_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "clip.npz", joints=walk(0)[:, 0], label=3)
+    (clip,) = clips_of_path(tmp_path / "clip.npz", KINECT)
+    np.testing.assert_allclose(clip.joints, walk(0), atol=1e-6)
+
+
 def test_a_folder_of_arrays_becomes_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,10 +72,12 @@ class SetArrays(Source):
     @classmethod
     def recognises(cls, path: Path) -> bool:
         try:
-            named = _named(path)
-        except Exception:  # whatever the fields of a damaged zip happen to say
+            return any(
+                {"joints", "labels"} <= set(arrays) and (path.is_dir() or arrays["labels"]().shape)
+                for arrays in _named(path).values()
+            )
+        except Exception:  # a single clip's label, or whatever a damaged zip happens to say
             return False
-        return any({"joints", "labels"} <= set(arrays) for arrays in named.values())
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> SetArrays:
