@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.testable
-# Most modules of torch and the others are never imported; those that are, Python compiles by itself.
+# Most modules of torch and the others are never imported; those that are, Python compiles by itself,
+# once, unless it is told not to keep the result.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test lint clean

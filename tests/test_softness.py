@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
 
 import lastkd
 from lastkd.losses import DKD, KD, LogitStd, Loss
 from lastkd.runs.log import Run
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import DistillSettings
+from lastkd.training import soft_labels
 from lastkd.training.loop import train
 from lastkd.training.softness import (
     TARGET_ENTROPY,
@@ -166,6 +171,26 @@ def test_the_measure_stands_in_the_start_event_and_on_the_terminal(
     assert "soft labels at tau 4: top probability" in capsys.readouterr().out
     train(settings, teacher=None, folder=tmp_path / "replayed", **kept)
     assert Run.read(tmp_path / "replayed").start["softness"] == measured
+
+
+def test_tau_auto_and_the_measure_look_at_the_same_views(
+    tmp_path: Path, store_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number of views that is no multiple of the batch leaves no remainder to one of the two."""
+    monkeypatch.setattr(soft_labels, "MOST_PREVIEWED", 21)
+    looked_at: list[list[int]] = []
+    preview = soft_labels.SoftLabels.preview
+
+    def recorded(self: soft_labels.SoftLabels, clips: NDArray[np.int64], *more: Any) -> Tensor:
+        looked_at.append(clips.tolist())
+        return preview(self, clips, *more)
+
+    monkeypatch.setattr(soft_labels.SoftLabels, "preview", recorded)
+    asked = {"data": store_path, "teacher": teacher, "tau": "auto", **QUICK}
+    lastkd.distill_model("nano", run=tmp_path / "run", **asked)
+    for_tau, for_the_log = looked_at
+    assert for_tau == for_the_log
+    assert 0 < len(for_tau) <= 21 and len(for_tau) % QUICK["batch_size"] == 0
 
 
 def test_tau_auto_without_a_standalone_run_goes_by_the_labels(

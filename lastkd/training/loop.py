@@ -185,9 +185,7 @@ class TrainingRun:
         if soft_labels is None or all(student.logger.begun for student in self.students):
             return [None] * len(self.students)
         size, draws = self.settings.batch_size, self.views.draw(self.settings.seed, 1)
-        whole_batches = max(1, soft_labels.preview_size() // size)
-        clips = self.clip_order(1)[: whole_batches * size]
-        clips = clips[: max(size, len(clips) // size * size)]
+        clips = soft_labels.to_preview(self.clip_order(1), size)
         batches = [self.view(clips[at : at + size], draws) for at in range(0, len(clips), size)]
         views = iter(batches)
         logits = soft_labels.preview(clips, size, lambda _: next(views)[1:3])

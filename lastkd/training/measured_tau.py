@@ -84,7 +84,7 @@ def measure_tau(
     draws = views.draw(settings.seed, 1)
 
     def decide() -> float:
-        clips = parts.train[order][: soft_labels.preview_size()]
+        clips = soft_labels.to_preview(parts.train[order], settings.batch_size)
         return even_tau(soft_labels.preview(clips, settings.batch_size, view))
 
     return decide_on_main_process(accelerator, decide)

@@ -150,8 +150,18 @@ class SoftLabels:
             self._filled[rows] = logits
         return logits
 
-    def preview_size(self) -> int:
-        """How many views to look at before training; fewer of a large teacher on a CPU."""
+    def to_preview(self, order: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
+        """The clips whose views are looked at before training: the first epoch's first batches.
+
+        Args:
+            order: of the clips in the first epoch.
+            batch_size: clips per forward pass.
+        """
+        size = min(self._preview_size(), len(order))
+        return order[: max(1, size // batch_size) * batch_size]
+
+    def _preview_size(self) -> int:
+        """How many views to look at; fewer of a large teacher on a CPU."""
         if self._is_cached(1) or self._accelerator.device.type == "cuda":
             return MOST_PREVIEWED
         of_this_size = MOST_PREVIEWED * 10**6 // max(1, self.teacher().size)
