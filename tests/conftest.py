@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from checkpoints import untrained
+from short_runs import Start, standalone
 
 from lastkd.data.store.prepare import open_source, prepare
 from lastkd.data.synthetic.settings import SyntheticSettings
@@ -52,3 +53,17 @@ def teacher(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def accelerator() -> Iterator[Accelerator]:
     yield make_accelerator()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def start(store_path: Path, teacher: Path, accelerator: Accelerator) -> Start:
+    """Starts short runs on `store_path`."""
+    return Start(store_path, teacher, accelerator)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    start(standalone(), folder)
+    return folder

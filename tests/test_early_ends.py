@@ -9,25 +9,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from accelerate import Accelerator
 from short_runs import Start, events, same_end, standalone
 
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
 from lastkd.settings.durations import in_seconds
 from lastkd.training.loop import TrainingRun
-
-
-@pytest.fixture(scope="module")
-def start(store_path: Path, teacher: Path, accelerator: Accelerator) -> Start:
-    return Start(store_path, teacher, accelerator)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    start(standalone(), folder)
-    return folder
 
 
 def test_a_time_budget_stops_with_a_checkpoint_and_exit_code_0(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from short_runs import Start, events, standalone
 
 from lastkd.distributed.stop_requests import Stopped
@@ -17,11 +16,6 @@ from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.training.loop import TrainingRun
 from lastkd.training.nonfinite import HALVINGS, IN_A_ROW, SkippedSteps
-
-
-@pytest.fixture(scope="module")
-def start(store_path: Path, teacher: Path, accelerator: Accelerator) -> Start:
-    return Start(store_path, teacher, accelerator)
 
 
 def poison(run: TrainingRun, what: str) -> None:

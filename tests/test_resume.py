@@ -23,18 +23,6 @@ from lastkd.training.loop import TrainingRun
 
 
 @pytest.fixture(scope="module")
-def start(store_path: Path, teacher: Path, accelerator: Accelerator) -> Start:
-    return Start(store_path, teacher, accelerator)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    start(standalone(), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def after_5(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped") / "run"
     start.until(5, standalone(), folder)
