@@ -151,6 +151,7 @@ READERS: dict[str, Reader] = {
             "mediapipe": (pose_files.mediapipe, ("set/a.jsonl",)),
             "mediapipe-json": (pose_files.mediapipe_json, ("set/a.json",)),
             "mediapipe-npy": (pose_files.mediapipe_npy, ("set/a.npy",)),
+            "azure-kinect": (pose_files.azure_kinect, ("set/a.json",)),
             "table": (pose_files.csv_table, ("labels.csv",)),
         }.items()
     },
@@ -167,6 +168,9 @@ READERS: dict[str, Reader] = {
     "lists": Reader(pose_files.lists, read_lists, ("train.txt", "test.txt")),
     "array": Reader(pose_files.loose_array, read_clip("clip.npy"), ("clip.npy",)),
     "arrays": Reader(pose_files.loose_arrays, read_clip("clip.npz"), ("clip.npz",)),
+    "frame-table": Reader(
+        pose_files.frame_table, read_source("poses.csv", layout="coco17"), ("poses.csv",)
+    ),
     "numbers": Reader(pose_files.loose_table, read_clip("clip.csv"), ("clip.csv",)),
     "store": Reader(
         valid_files.store, read_store, ("s/clips.safetensors", "s/store.json", "s/details.jsonl")

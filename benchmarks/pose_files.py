@@ -81,6 +81,18 @@ def kinetics() -> Files:
     }
 
 
+def azure_kinect() -> Files:
+    files = {"labels.csv": labels(CLIPS)}
+    for clip in CLIPS:
+        frames = []
+        for frame in range(FRAMES):
+            places = [[x, -y, 2000 + score] for x, y, score in rows(32, frame)]
+            body = {"body_id": 1, "joint_positions": places}
+            frames.append({"bodies": [body], "frame_id": frame, "timestamp_usec": 33333 * frame})
+        files[f"set/{clip}.json"] = _dump({"bone_list": [], "frames": frames})
+    return files
+
+
 def ultralytics(clips: Sequence[str] = CLIPS, frames: int = FRAMES) -> Files:
     results = []
     for frame in range(frames):
@@ -178,3 +190,13 @@ def set_arrays() -> Files:
 def loose_table() -> Files:
     rows = _loose_joints().reshape(6, -1).tolist()
     return {"clip.csv": "\n".join(",".join(f"{x:.4f}" for x in row) for row in rows).encode()}
+
+
+def frame_table() -> Files:
+    heading = [f"{channel}{joint}" for joint in range(17) for channel in ("x", "y", "v")]
+    lines = [",".join(["video", "frame", "label", "person_id", *heading])]
+    for clip in CLIPS:
+        for frame in range(FRAMES):
+            cells = [f"{x:.3f}" for row in rows(17, frame) for x in row]
+            lines.append(",".join([clip, str(frame), f"class {clip}", "1", *cells]))
+    return {"poses.csv": "\n".join(lines).encode()}

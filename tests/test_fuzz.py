@@ -13,7 +13,7 @@ FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout", "events")
 POSES = ("openpose", "alphapose", "mmpose", "ultralytics", "ultralytics-txt", "mediapipe")
 OTHERS = ("kinetics", "mediapipe-json", "mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists")
-OWN = ("array", "arrays", "numbers", "set-arrays")
+OWN = ("array", "arrays", "numbers", "set-arrays", "frame-table", "azure-kinect")
 WITH_TORCH = ("store", "checkpoint", "teacher-cache", "run-state")
 
 

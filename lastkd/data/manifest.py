@@ -25,10 +25,19 @@ _COLUMNS = {
         "clip",
         "video",
         "sample",
+        "sequence",
+        "recording",
         "frame_dir",
+        *("clip_id", "video_id", "video_name", "sample_id", "sequence_id", "recording_id"),
     ),
-    "label": ("label", "class", "action", "category", "class_name", "label_name"),
-    "performer": ("performer", "subject", "person", "actor", "participant"),
+    "label": (
+        *("label", "class", "action", "category", "activity", "gesture"),
+        *("class_name", "label_name", "action_label", "action_name"),
+    ),
+    "performer": (
+        *("performer", "subject", "person", "actor", "participant"),
+        *("performer_id", "subject_id", "participant_id"),
+    ),
     "camera": ("camera", "view"),
     "setup": ("setup", "session"),
     "width": ("width", "image_width"),
@@ -154,18 +163,41 @@ def read_manifest(path: Path) -> Manifest:
         raise UserError(f"{path}: isn't text in UTF-8; save the table as CSV in UTF-8") from None
     if len(content) > _LARGEST:
         raise UserError(f"{path}: is too large for a table of clips; check the path")
-    heading = text.split("\n", 1)[0]
-    separator = max(",;\t", key=heading.count)
+    separator = max(",;\t", key=text.split("\n", 1)[0].count)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
         raise UserError(f"{path}: isn't a CSV table ({error}); save it as one") from None
-    columns = _columns(lines[0] if lines else [], path)
+    heading = lines[0] if lines else []
+    columns = known_columns(heading)
+    for needed in ("file", "label"):
+        if needed not in columns:
+            words = _words(heading)
+            hint = nearest(needed, words) if any(words) else "it is empty"
+            raise UserError(
+                f"{path}: has no column {needed!r} in its heading; {hint[:200]} (the first line "
+                "names the columns, such as file,label,performer,split)"
+            )
     cells = [
         (number, {name: line[at].strip() for name, at in columns.items() if at < len(line)})
         for number, line in enumerate(lines[1:], start=2)
         if any(cell.strip() for cell in line)
     ]
+    return manifest_of(path, cells, hashlib.sha256(content).hexdigest())
+
+
+def manifest_of(
+    path: Path, cells: Sequence[tuple[int, Mapping[str, str]]], digest: str
+) -> Manifest:
+    """A manifest of lines that have been read.
+
+    Args:
+        cells: of each clip, the number of its line and what it says under our names of the columns
+            (see `known_columns`); `file` must be there.
+
+    Raises:
+        UserError: there is none, a value can't be what its column is for, or a clip is named twice.
+    """
     labels, class_names = _labels([row.get("label", "") for _, row in cells])
     performers = _numbers([row.get("performer", "") for _, row in cells])
     rows: dict[str, ManifestRow] = {}
@@ -173,28 +205,25 @@ def read_manifest(path: Path) -> Manifest:
         _add(rows, path, _row(row, number, label, performer, path))
     if not rows:
         raise UserError(f"{path}: has no line below its heading; give each clip a line")
-    return Manifest(path, rows, class_names, hashlib.sha256(content).hexdigest())
+    return Manifest(path, rows, class_names, digest)
 
 
-def _columns(heading: Sequence[str], path: Path) -> dict[str, int]:
-    """Our name of each column that is there -> its place."""
-    words = ["_".join(cell.lower().split()) for cell in heading]
+def known_columns(heading: Sequence[str]) -> dict[str, int]:
+    """Our name of each column that says something of a clip -> its place."""
+    words = _words(heading)
     found: dict[str, int] = {}
     for ours, known in _COLUMNS.items():
         at = next((words.index(word) for word in known if word in words), None)
         if at is not None:
             found[ours] = at
-    for needed in ("file", "label"):
-        if needed not in found:
-            hint = nearest(needed, words) if any(words) else "it is empty"
-            raise UserError(
-                f"{path}: has no column {needed!r} in its heading; {hint[:200]} (the first line "
-                "names the columns, such as file,label,performer,split)"
-            )
     for at, word in enumerate(words):
         if word == "split" or word.startswith(("split:", "split_")):
             found[f"split:{' '.join(heading[at].split())[6:]}"] = at
     return found
+
+
+def _words(heading: Sequence[str]) -> list[str]:
+    return ["_".join(cell.lower().split()) for cell in heading]
 
 
 def _row(

@@ -31,6 +31,8 @@ FORMATS = {
     "mmpose": "lastkd.data.formats.mmpose:MMPoseJson",
     "ultralytics": "lastkd.data.formats.ultralytics:UltralyticsPoses",
     "mediapipe": "lastkd.data.formats.mediapipe:MediaPipeLandmarks",
+    "azure-kinect": "lastkd.data.formats.azure_kinect:AzureKinectJson",
+    "frame-table": "lastkd.data.formats.frame_table:FrameTable",
     "arrays": "lastkd.data.formats.clip_arrays:ClipArrays",
     SYNTHETIC: "lastkd.data.synthetic.source:SyntheticSource",
 }

@@ -41,8 +41,16 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.image_shares import in_pixels
+from lastkd.data.formats.joint_columns import joint_columns
 from lastkd.data.formats.labelled_clips import LabelledClips
 from lastkd.data.formats.npy import npy_shape, parse_npy
+from lastkd.data.formats.tables import (
+    cells_of,
+    delimiter_of,
+    lines_of,
+    numbers_of,
+    split_lines,
+)
 from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
@@ -56,8 +64,6 @@ _SCORES = ("scores", "score", "keypoint_scores", "keypoint_score", "confidence")
 """What people call the arrays of an `.npz`; one that is alone may have any name."""
 _LEADING = re.compile(r"|frame\D*|index|idx|t|time\D*", re.ASCII)
 """Headings of columns before the joints; pandas leaves that of its index empty."""
-_UNSEEN = ("", "-", "na", "n/a", "none", "null")
-"""Cells of a joint that wasn't seen, beside `nan`, which Python reads by itself."""
 _HEAD = 1 << 14
 _LOOKED_AT = 8
 """Files that decide on the format, and clips by which the layout is checked."""
@@ -227,10 +233,18 @@ def _only(members: dict[str, Any]) -> str | None:
 
 def _of_table(content: bytes, layout: Layout) -> Array:
     heading, values = _table(content)
-    for name in heading:
-        if not _LEADING.fullmatch(name.strip().lower()) or not values.shape[1]:
-            break
-        values = _without_first(values, f"column {name.strip() or 1!r}")
+    while heading and values.shape[1] and _LEADING.fullmatch(heading[0].strip().lower()):
+        name = heading.pop(0).strip()
+        values = _without_first(values, f"column {name or 1!r}")
+    named = joint_columns(heading)
+    columns = named.columns_for(layout)
+    if columns is not None:
+        return values[:, columns].reshape(len(values), 1, layout.num_joints, -1)
+    if named.joints and not named.in_joint_order():
+        raise BadClipError(
+            f"names {named.in_words()} in its heading, and layout {layout.name} has "
+            f"{layout.num_joints} joints in {layout.dimensions} dimensions"
+        )
     shapes = {M * layout.num_joints * C for M in (1, 2) for C in channels_of(layout)}
     while values.shape[1] - 1 in shapes or values.shape[1] - 2 in shapes:
         if values.shape[1] in shapes:
@@ -265,44 +279,20 @@ def _table(content: bytes) -> tuple[list[str], Array]:
     Raises:
         BadClipError: it is empty, or has lines of different lengths or of other things.
     """
-    lines = _lines(content)
-    if not lines:
-        raise BadClipError("is empty")
-    delimiter = _delimiter(lines[-1])
-    rows = [line.split(delimiter) for line in lines]
-    heading = [] if _numbers(rows[0]) else rows.pop(0)
+    rows = split_lines(lines_of(content))
+    heading = [] if numbers_of(rows[0]) else rows.pop(0)
     if not rows:
         raise BadClipError("has no line below its heading")
-    if not any(row[-1].strip() for row in rows):  # each line ends with the delimiter
-        rows = [row[:-1] for row in rows]
     width = len(rows[0])
     values = np.empty((len(rows), width), np.float32)
     for at, row in enumerate(rows):
-        numbers = _numbers(row)
+        numbers = numbers_of(row)
         if numbers is None:
             raise BadClipError(f"has {' '.join(row)[:40]!r} among its numbers")
         if len(numbers) != width:
             raise BadClipError(f"has a line of {len(numbers)} numbers, where others have {width}")
         values[at] = numbers
     return heading, values
-
-
-def _lines(content: bytes) -> list[str]:
-    lines = content.decode("utf-8-sig", "replace").splitlines()
-    return [line for line in lines if line.strip() and line.lstrip()[0] not in "#%"]
-
-
-def _delimiter(line: str) -> str | None:
-    """That of a table, None for any white space."""
-    return next((one for one in ",;\t" if one in line), None)
-
-
-def _numbers(cells: Sequence[str]) -> list[float] | None:
-    """The numbers of a line, NaN for what wasn't seen; None where it holds something else."""
-    try:
-        return [float("nan") if cell.strip().lower() in _UNSEEN else float(cell) for cell in cells]
-    except ValueError:
-        return None
 
 
 # -------------------------------------------------------------------------------------- recognition
@@ -330,11 +320,11 @@ def _is_table(path: Path) -> bool:
     with path.open("rb") as file:
         content = file.read(_HEAD)
     cut = len(content) == _HEAD
-    lines = _lines(content)[: -1 if cut else None]
+    lines = lines_of(content)[: -1 if cut else None]
     if not lines:
         return False
-    delimiter = _delimiter(lines[-1])
-    rows = [_numbers(line.split(delimiter)) for line in lines]
+    delimiter = delimiter_of(lines[-1])
+    rows = [numbers_of(cells_of(line, delimiter)) for line in lines]
     rows = rows[rows[0] is None :]  # without the heading
     if not rows or any(row is None for row in rows):
         return False

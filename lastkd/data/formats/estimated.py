@@ -13,11 +13,11 @@ from collections import Counter
 import numpy as np
 
 from lastkd.data.bodies import ANY_ORDER
-from lastkd.data.clip import USUAL_FPS
+from lastkd.data.clip import USUAL_FPS, FloatArray
 from lastkd.data.formats.assemble import Sample, body_track, reading_of_tracks
 from lastkd.data.formats.base import Reading
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles
-from lastkd.data.formats.image_shares import scale_of
+from lastkd.data.formats.image_shares import Size, scale_of
 from lastkd.data.formats.labelled_clips import LabelledClips
 from lastkd.data.formats.people import BODY_OF, People, followed
 from lastkd.data.layouts import Layout, get_layout, layout_hint
@@ -28,7 +28,7 @@ _LOOKED_AT, _MOST_LOOKED_AT = 5, 20
 """Clips that decide on the layout, and among how many they are looked for."""
 _FLAT = {17: "coco17", 18: "coco18", 21: "hand21_image", 25: "body25", 26: "halpe26"}
 _FLAT[33] = "mediapipe33_image"
-_SPATIAL = {17: "h36m17", 21: "hand21", 25: "ntu25", 33: "mediapipe33"}
+_SPATIAL = {17: "h36m17", 21: "hand21", 25: "ntu25", 32: "azure32", 33: "mediapipe33"}
 
 
 class EstimatedClips(LabelledClips):
@@ -83,13 +83,20 @@ class EstimatedClips(LabelledClips):
             )
         return layout
 
+    def scale(self, joints: FloatArray, size: Size | None) -> Size:
+        """What x and y of a clip's flat joints are multiplied by.
+
+        Raises:
+            BadClipError: they are shares of an image whose size nobody says.
+        """
+        # the largest that is no NaN, which fmax passes over
+        return scale_of(float(np.fmax.reduce(joints, axis=None, initial=0.0)), size)
+
     def assemble(self, clip: ClipFiles, sample: Sample, row: ManifestRow | None) -> Reading:
         people = self.people(clip)
         scale = (1.0, 1.0)
         if self.layout.dimensions == 2:
-            # the largest that is no NaN, which fmax passes over
-            largest = float(np.fmax.reduce(people.joints[..., :2], axis=None, initial=0.0))
-            scale = scale_of(largest, self.image_size_of(row))
+            scale = self.scale(people.joints[..., :2], self.image_size_of(row))
         fps = self.fps_of(row) or people.fps or 0.0
         if len(people.numbers):
             sample = sample._replace(fps=fps / people.stride)

@@ -14,6 +14,8 @@ Size = tuple[float, float]
 
 _LARGEST_SHARE = 4.0
 """Of an image; joints may be guessed a little outside it, and no person is so few pixels wide."""
+_MOST_NEGATIVE = 0.1
+"""Of a clip's coordinates."""
 
 
 def scale_of(largest: float, size: Size | None) -> Size:
@@ -36,16 +38,25 @@ def scale_of(largest: float, size: Size | None) -> Size:
     return size
 
 
+def are_centred(places: NDArray[Any]) -> bool:
+    """Whether somebody has centred joints `(..., 2)`: many are negative then.
+
+    A joint that is guessed a little outside its image makes none of that.
+    """
+    seen = np.isfinite(places) & (places != -1)  # at (-1, -1) nothing was seen
+    return bool(seen.any()) and float(np.mean(places[seen] < 0)) > _MOST_NEGATIVE
+
+
 def in_pixels(places: NDArray[Any], size: Size | None) -> NDArray[Any]:
     """Joints `(..., 2)` in pixels, or as they are where they are no shares of an image.
 
-    Joints that somebody has centred have a unit of their own, and half of them are negative.
+    Joints that somebody has centred have a unit of their own.
 
     Raises:
         BadClipError: as in `scale_of`.
     """
-    seen = np.isfinite(places) & (places != -1)  # at (-1, -1) nothing was seen
-    if not seen.any() or places[seen].min() < 0:
+    seen = np.isfinite(places) & (places != -1)
+    if not seen.any() or are_centred(places):
         return places
     scale = np.array(scale_of(float(places[seen].max()), size), np.float32)
     return np.where(seen, places * scale, places)

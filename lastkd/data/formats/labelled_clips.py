@@ -97,8 +97,10 @@ class LabelledClips(Source):
             found = manifest.rows_of(names)
             self.remarks = manifest.remarks(found)
             self._rows = found
+            unsaid = None if self._options.labelled else 0
             self._labels = {
-                name: row.label if row is not None else None for name, row in found.items()
+                name: unsaid if row is None or row.label is None else row.label
+                for name, row in found.items()
             }
             self.class_names = manifest.class_names
             if not self._options.replaces_splits:

@@ -1,0 +1,111 @@
+"""What the headings of a table say of its joints: `nose_x`, `x0`, `LEFT_WRIST.Y`, ..."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lastkd.data.layouts import Layout
+
+_SCORES = (
+    *("score", "confidence", "conf", "c", "likelihood", "visibility", "visible", "vis", "v"),
+    *("presence", "prob", "p", "s"),
+)
+"""What people call a joint's score; of several the first one."""
+_AXIS = "|".join(sorted(("x", "y", "z", *_SCORES), key=len, reverse=True))
+_FORMS = (
+    re.compile(rf"(?P<joint>.*\d)[\W_]*(?P<axis>{_AXIS})"),
+    re.compile(rf"(?P<joint>.+)[\W_]+(?P<axis>{_AXIS})"),
+    re.compile(rf"(?P<axis>{_AXIS})[\W_]*(?P<joint>\d+)"),
+    re.compile(rf"(?P<axis>{_AXIS})[\W_]+(?P<joint>.+)"),
+)
+_BOXES = re.compile(r"b?box.*", re.ASCII)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORDS = re.compile(r"[a-z]+|\d+")
+_NUMBERED = re.compile(r"(?P<before>\D*)(?P<number>\d{1,4})", re.ASCII)
+_SIDES = {"l": "left", "r": "right"}
+
+
+class JointColumns(NamedTuple):
+    """The joints that headings name, in the order in which they first appear.
+
+    Attributes:
+        joints: what each is called.
+        axes: `x`, `y`, `z` and `score` of each joint -> its column.
+    """
+
+    joints: tuple[str, ...]
+    axes: tuple[dict[str, int], ...]
+
+    def in_words(self) -> str:
+        first = ", ".join(self.joints[:3])
+        kind = "x, y and z" if self.spatial else "x and y"
+        return f"{len(self.joints)} joints ({first}, ...) with {kind}"
+
+    @property
+    def spatial(self) -> bool:
+        return all("z" in own for own in self.axes)
+
+    def columns_for(self, layout: Layout) -> list[int] | None:
+        """The columns of a layout's joints, one joint's after the other's; None if they don't fit.
+
+        Joints that are called like the layout's are taken by their names, whatever else there is;
+        numbered or otherwise named ones as they stand, if there are as many.
+        """
+        needed = "xyz"[: layout.dimensions]
+        usable = [at for at, own in enumerate(self.axes) if all(axis in own for axis in needed)]
+        called = {_plain(self.joints[at]): at for at in reversed(usable)}
+        chosen = [called.get(_plain(name), -1) for name in layout.joints]
+        if -1 in chosen:
+            if len(usable) != layout.num_joints:
+                return None
+            chosen = self._in_order(usable)
+        scored = all("score" in self.axes[at] for at in chosen)
+        channels = [*needed, *(["score"] if scored else [])]
+        return [self.axes[at][axis] for at in chosen for axis in channels]
+
+    def _in_order(self, usable: list[int]) -> list[int]:
+        """Numbered joints by their numbers (headings may be sorted as text), others as they are."""
+        matches = [match for at in usable if (match := _NUMBERED.fullmatch(self.joints[at]))]
+        if len(matches) < len(usable) or len({match["before"] for match in matches}) > 1:
+            return usable
+        numbers = dict(zip(usable, (int(match["number"]) for match in matches), strict=True))
+        return sorted(usable, key=numbers.__getitem__)
+
+    def in_joint_order(self) -> bool:
+        """Whether each joint's columns lie together, x first."""
+        channels = ("x", "y", "z", "score")
+        columns = [own[axis] for own in self.axes for axis in channels if axis in own]
+        return columns == sorted(columns)
+
+    def names_all_of(self, layout: Layout) -> bool:
+        """Whether these are a layout's joints by their names, with none beside them."""
+        own = sorted(map(_plain, self.joints))
+        known = own == sorted(map(_plain, layout.joints))
+        return known and (self.spatial or layout.dimensions == 2)
+
+
+def joint_columns(headings: Sequence[str]) -> JointColumns:
+    """The joints among a table's headings; none where the headings name no axes."""
+    found: dict[str, dict[str, int]] = {}
+    ranks: dict[str, int] = {}
+    for at, heading in enumerate(headings):
+        text = _CAMEL.sub(" ", heading.strip()).lower()
+        match = next((match for form in _FORMS if (match := form.fullmatch(text))), None)
+        if match is None or _BOXES.fullmatch(match["joint"]):
+            continue
+        joint, axis = match["joint"].strip(" _.-"), match["axis"]
+        own = found.setdefault(joint, {})
+        if axis in "xyz":
+            own.setdefault(axis, at)
+        elif _SCORES.index(axis) < ranks.get(joint, len(_SCORES)):
+            own["score"], ranks[joint] = at, _SCORES.index(axis)
+    named = {joint: own for joint, own in found.items() if "x" in own and "y" in own}
+    return JointColumns(tuple(named), tuple(named.values()))
+
+
+def _plain(name: str) -> tuple[str, ...]:
+    """A joint's name without spelling: `LShoulder`, `shoulder_left` and `left_shoulder` are one."""
+    words = _WORDS.findall(_CAMEL.sub(" ", name).lower())
+    return tuple(sorted(_SIDES.get(word, word) for word in words))

@@ -1,0 +1,230 @@
+"""Tables of frames: a line a frame and a person, with headings that say what a column is."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_sets import lastkd
+
+from lastkd.data.formats.base import Source
+from lastkd.data.formats.joint_columns import joint_columns
+from lastkd.data.layouts import get_layout
+from lastkd.data.open_source import format_of, open_source
+from lastkd.errors import UserError
+
+COCO = get_layout("coco17")
+T, V = 24, 17
+CLIPS = ("a-1", "a-2", "b-1", "b-2")
+
+
+def walk(seed: int) -> np.ndarray:
+    """Joints `(T, V, 3)` in pixels with scores, of somebody who sways."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(100, 400, (V, 2)) + 20 * np.sin(np.arange(T) / 4)[:, None, None]
+    scores = rng.uniform(0.5, 1, (T, V, 1))
+    return np.concatenate([places, scores], axis=-1).round(3).astype(np.float32)
+
+
+Heading = Callable[[str, int, str], str]
+"""A column's heading, by the joint's name, its number and the channel (x, y or score)."""
+
+
+def write(
+    path: Path,
+    heading: Heading = lambda name, _, channel: f"{name}_{channel}",
+    *,
+    clips: Sequence[str] = CLIPS,
+    order: Sequence[tuple[int, int]] = tuple(itertools.product(range(V), range(3))),
+    extra: Sequence[str] = ("video", "frame", "label", "subject"),
+    delimiter: str = ",",
+) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        channels = ("x", "y", "score")
+        titles = [heading(COCO.joints[joint], joint, channels[at]) for joint, at in order]
+        writer.writerow([*extra, *titles])
+        for clip in clips:
+            for frame, joints in enumerate(walk(CLIPS.index(clip))):
+                said = {"video": f"{clip}.mp4", "frame": frame + 1, "label": clip[0]}
+                said |= {"subject": int(clip[-1]), "split": ("train", "test")[clip[-1] == "2"]}
+                said |= {"time": frame / 25, "angle": 3.5, "note": "a, b"}
+                cells = [joints[joint, at] for joint, at in order]
+                decimal = [
+                    str(cell).replace(".", "," if delimiter == ";" else ".") for cell in cells
+                ]
+                writer.writerow([*(said[name] for name in extra), *decimal])
+    return path
+
+
+def check(source: Source, layout_joints: int = V) -> None:
+    clips = {clip.name: clip for clip in source}
+    assert len(clips) == len(CLIPS)
+    for at, clip in enumerate(clips.values()):
+        np.testing.assert_allclose(clip.joints[:, 0, :, :2], walk(at)[..., :2], atol=1e-3)
+        np.testing.assert_allclose(clip.joints[:, 0, :, 2], walk(at)[..., 2], atol=1e-3)
+
+
+HEADINGS: dict[str, Heading] = {
+    "names": lambda name, _, channel: f"{name}_{channel}",
+    "capitals": lambda name, _, channel: f"{name.upper()}.{channel.upper()}",
+    "sides last, camel case": lambda name, _, channel: (
+        "".join(word.capitalize() for word in reversed(name.split("_"))) + f"_{channel}"
+    ),
+    "numbers": lambda _, at, channel: f"{channel[0] if channel != 'score' else 'v'}{at}",
+    "numbers with words": lambda _, at, channel: f"keypoint {at} {channel}",
+}
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_joints_are_found_by_their_headings(tmp_path: Path, heading: str) -> None:
+    path = write(tmp_path / "poses.csv", HEADINGS[heading])
+    assert format_of(path) == "frame-table"
+    source = open_source(str(path), layout="coco17")
+    assert source.class_names == ("a", "b")
+    check(source)
+    assert [clip.performer for clip in source] == [1, 2, 1, 2]
+
+
+def test_the_order_of_columns_is_that_of_their_headings(tmp_path: Path) -> None:
+    by_channel = [(joint, at) for at in (2, 1, 0) for joint in range(V)]
+    check(open_source(str(write(tmp_path / "a.csv", order=by_channel)), layout="coco17"))
+    as_text = sorted(itertools.product(range(V), range(3)), key=lambda pair: str(pair[0]))
+    numbered = write(tmp_path / "b.csv", HEADINGS["numbers"], order=as_text)
+    check(open_source(str(numbered), layout="coco17"))
+    shuffled = list(itertools.product(range(V), range(3)))
+    np.random.default_rng(0).shuffle(shuffled)
+    check(open_source(str(write(tmp_path / "c.csv", order=shuffled)), layout="coco17"))
+
+
+def test_names_tell_the_layout_and_numbers_need_it_said(tmp_path: Path) -> None:
+    assert open_source(str(write(tmp_path / "a.csv"))).layout.name == "coco17"
+    path = write(tmp_path / "b.csv", HEADINGS["numbers"])
+    with pytest.raises(UserError, match=r"nothing in its files says .* --layout coco17"):
+        open_source(str(path))
+    with pytest.raises(
+        UserError, match=r"17 joints \(0, 1, 2, ...\) with x and y, and layout ntu25"
+    ):
+        open_source(str(path), layout="ntu25")
+
+
+def test_a_layout_of_fewer_joints_takes_its_own_by_name(tmp_path: Path) -> None:
+    layout = tmp_path / "arms.yaml"
+    names = ["left_shoulder", "right_shoulder", "left_elbow", "right_elbow"]
+    layout.write_text(
+        f"name: arms\ndimensions: 2\njoints: [{', '.join(names)}]\n"
+        "parents: [-1, 0, 0, 1]\ncentre: 0\norigin: [0]\n"
+    )
+    source = open_source(str(write(tmp_path / "a.csv")), layout=str(layout))
+    (reading,) = source.read(0, 1)
+    assert reading.clip is not None
+    places = [COCO.joints.index(name) for name in names]
+    np.testing.assert_allclose(reading.clip.joints[:, 0, :, :2], walk(0)[:, places, :2], atol=1e-3)
+
+
+def test_what_else_a_table_says_goes_with_the_clips(tmp_path: Path) -> None:
+    extra = ("note", "video", "time", "label", "angle", "split")
+    source = open_source(str(write(tmp_path / "a.csv", extra=extra)))
+    check(source)
+    clips = list(source)
+    assert {clip.fps for clip in clips} == {25.0}
+    splits = source.splits(clips)["default"]
+    assert (splits["train"], splits["test"]) == (["a-1.mp4", "b-1.mp4"], ["a-2.mp4", "b-2.mp4"])
+    spaced = write(tmp_path / "b.tsv", extra=("video", "label"), delimiter="\t")
+    check(open_source(str(spaced)))
+    check(open_source(str(write(tmp_path / "c.csv", delimiter=";"))))  # and decimal commas
+
+
+def test_tables_of_a_folder_are_parts_or_clips(tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    write(parts / "train.csv", clips=("a-1", "b-1"))
+    write(parts / "test.csv", clips=("a-2", "b-2"))
+    source = open_source(str(parts))
+    splits = source.splits(list(source))["default"]
+    assert (sorted(splits["train"]), sorted(splits["test"])) == (
+        ["a-1.mp4", "b-1.mp4"],
+        ["a-2.mp4", "b-2.mp4"],
+    )
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for clip in CLIPS:
+        write(alone / f"{clip}.csv", clips=(clip,), extra=("frame", "label"))
+    source = open_source(str(alone))
+    assert source.names() == list(CLIPS)
+    check(source)
+
+
+def test_without_a_column_for_the_clip_one_begins_where_frames_or_labels_do(tmp_path: Path) -> None:
+    source = open_source(str(write(tmp_path / "poses.csv", extra=("frame", "label"))))
+    assert source.names() == [f"poses-{at:05}" for at in range(4)]
+    check(source)
+    labels = write(tmp_path / "stream.csv", extra=("label",))
+    assert [len(clip.joints) for clip in open_source(str(labels))] == [2 * T, 2 * T]
+
+
+def test_several_people_share_a_frame(tmp_path: Path) -> None:
+    heading = [f"{name}_{channel}" for name in COCO.joints for channel in "xy"]
+    one, two = walk(0)[..., :2], walk(1)[..., :2] + [600, 0]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "label", "frame", "person_id", *heading])
+        for frame in range(T):
+            for person, joints in (("x7", one), ("x3", two))[:: (-1) ** frame]:
+                writer.writerow(["c", "hug", frame, person, *joints[frame].ravel()])
+    (clip,) = open_source(str(tmp_path / "a.csv"))
+    assert clip.joints.shape[1] == 2
+    found = sorted(clip.joints[0, :, :, 0].mean(axis=1))
+    np.testing.assert_allclose(found, [one[0, :, 0].mean(), two[0, :, 0].mean()], rtol=1e-4)
+
+
+def test_shares_of_an_image_need_its_size(tmp_path: Path) -> None:
+    heading = [f"{name}_{channel}" for name in COCO.joints for channel in "xy"]
+    shares = np.random.default_rng(0).uniform(0.1, 0.9, (T, V * 2))
+    shares[3, 0] = -0.02  # guessed outside
+    for name, more in (("a", {}), ("b", {"width": 640, "height": 480})):
+        lines = [",".join(["label", "frame", *more, *heading])]
+        for frame, row in enumerate(shares):
+            lines.append(",".join(map(str, ["wave", frame, *more.values(), *row])))
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+    (reading,) = open_source(str(tmp_path / "a.csv")).read(0, 1)
+    assert "give --image-size" in str(reading.fault)
+    (clip,) = open_source(str(tmp_path / "b.csv"))
+    np.testing.assert_allclose(
+        clip.joints[5, 0, :, :2].ravel(), shares[5] * ([640, 480] * V), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "cell", "message"),
+    [
+        (5, (2, "b"), "changes its label"),
+        (5, (1, "2.5"), "has a frame that is no whole number"),
+        (5, (4, "far left"), "has 'far left"),
+    ],
+)
+def test_a_bad_line_is_a_bad_clip(
+    tmp_path: Path, line: int, cell: tuple[int, str], message: str
+) -> None:
+    path = write(tmp_path / "a.csv")
+    rows = [text.split(",") for text in path.read_text().splitlines()]
+    rows[line][cell[0]] = cell[1]
+    path.write_text("\n".join(",".join(row) for row in rows))
+    readings = list(open_source(str(path)).read(0, 4))
+    assert message in str(readings[0].fault)
+    assert all(reading.clip is not None for reading in readings[1:])
+
+
+def test_a_table_is_prepared_and_predicted_like_any_other_source(tmp_path: Path) -> None:
+    path = write(tmp_path / "poses.csv")
+    done = lastkd("prepare", str(path), "--out", str(tmp_path / "s"), "--split-by", "performer")
+    assert done.exit_code == 0, done.output
+    assert "table of frames, layout coco17, 4 clips" in done.output
+
+
+def test_headings_that_name_no_joints_are_none() -> None:
+    assert not joint_columns(["frame", "label", "angle", "bbox_x", "bbox_y", "j0", "class"]).joints
