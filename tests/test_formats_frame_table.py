@@ -133,7 +133,7 @@ def test_what_else_a_table_says_goes_with_the_clips(tmp_path: Path) -> None:
     clips = list(source)
     assert {clip.fps for clip in clips} == {25.0}
     splits = source.splits(clips)["default"]
-    assert (splits["train"], splits["test"]) == (["a-1.mp4", "b-1.mp4"], ["a-2.mp4", "b-2.mp4"])
+    assert (splits["train"], splits["test"]) == (["a-1", "b-1"], ["a-2", "b-2"])
     spaced = write(tmp_path / "b.tsv", extra=("video", "label"), delimiter="\t")
     check(open_source(str(spaced)))
     check(open_source(str(write(tmp_path / "c.csv", delimiter=";"))))  # and decimal commas
@@ -147,8 +147,8 @@ def test_tables_of_a_folder_are_parts_or_clips(tmp_path: Path) -> None:
     source = open_source(str(parts))
     splits = source.splits(list(source))["default"]
     assert (sorted(splits["train"]), sorted(splits["test"])) == (
-        ["a-1.mp4", "b-1.mp4"],
-        ["a-2.mp4", "b-2.mp4"],
+        ["a-1", "b-1"],
+        ["a-2", "b-2"],
     )
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -157,6 +157,43 @@ def test_tables_of_a_folder_are_parts_or_clips(tmp_path: Path) -> None:
     source = open_source(str(alone))
     assert source.names() == list(CLIPS)
     check(source)
+
+
+def test_equal_names_and_folders_are_kept_apart(tmp_path: Path) -> None:
+    for clip in CLIPS:
+        folder = tmp_path / clip[0]
+        folder.mkdir(exist_ok=True)
+        write(folder / f"{clip[-1]}.csv", clips=(clip,), extra=("frame", "label"))
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "notes.csv").write_text("file,remark\na,none\n")
+    source = open_source(str(tmp_path))
+    assert source.names() == ["a/1", "a/2", "b/1", "b/2"]
+    check(source)
+    for name in ("morning", "noon"):
+        write(tmp_path / f"{name}.csv", clips=("a-1",))
+    assert source.names()[0] == "a/1"
+    names = open_source(str(tmp_path)).names()
+    assert {"morning/a-1", "noon/a-1"} <= set(names)
+
+
+def test_a_table_of_labels_goes_before_what_the_frames_say(tmp_path: Path) -> None:
+    write(tmp_path / "poses.csv", extra=("video", "frame", "label"))
+    rows = [f"{clip}.mov,{'xy'[at % 2]}" for at, clip in enumerate(CLIPS)]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["file,label", *rows]))
+    source = open_source(str(tmp_path), labels=table)
+    assert [source.class_names[clip.label] for clip in source] == ["x", "y", "x", "y"]
+    check(source)
+
+
+def test_lines_without_a_clip_are_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "poses.csv")
+    lines = path.read_text().splitlines()
+    lines.append("," + lines[-1].partition(",")[2])
+    path.write_text("\n".join(lines))
+    readings = list(open_source(str(path)).read(0, 5))
+    assert [reading.fault is None for reading in readings] == [True] * 4 + [False]
+    assert "has lines that name no clip" in str(readings[-1].fault)
 
 
 def test_without_a_column_for_the_clip_one_begins_where_frames_or_labels_do(tmp_path: Path) -> None:
