@@ -252,7 +252,7 @@ def test_a_damaged_member_is_a_bad_sample_and_the_others_are_read(
 
 def test_a_large_pickle_is_indexed_and_not_loaded(tmp_path: Path) -> None:
     """What is kept of an array is its place in the file."""
-    from lastkd.data.formats.pickled import StoredArray, load_pickle
+    from lastkd.data.formats.datasets.pickled import StoredArray, load_pickle
 
     array = np.arange(3 * 10**5, dtype=np.float32).reshape(3, -1)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

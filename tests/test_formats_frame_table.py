@@ -12,7 +12,7 @@ import pytest
 from made_up_sets import lastkd
 
 from lastkd.data.formats.base import Source
-from lastkd.data.formats.joint_columns import joint_columns
+from lastkd.data.formats.own.joint_columns import joint_columns
 from lastkd.data.layouts import get_layout
 from lastkd.data.open_source import format_of, open_source
 from lastkd.errors import UserError

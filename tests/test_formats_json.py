@@ -12,7 +12,7 @@ from made_up_sets import in_layout, synthetic_clips
 from one_set import as_last_arrays
 
 from lastkd.data.clip import Clip
-from lastkd.data.formats.nw_ucla import ACTIONS
+from lastkd.data.formats.datasets.nw_ucla import ACTIONS
 from lastkd.data.open_source import open_source
 from lastkd.data.store.prepare import prepare
 from lastkd.errors import UserError

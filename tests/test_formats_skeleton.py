@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lastkd.data.formats.archives import SkeletonFolder
-from lastkd.data.formats.ntu_skeleton import NtuSkeletons, read_skeleton
+from lastkd.data.formats.datasets.ntu_skeleton import NtuSkeletons, read_skeleton
 from lastkd.data.open_source import open_source
 from lastkd.errors import UserError
 

@@ -99,7 +99,7 @@ def test_a_window_that_is_the_clip_gives_what_predict_gives(
 
 def test_the_bodies_of_a_raw_file_are_chosen_as_predict_chooses_them(nano: Path) -> None:
     """In a file of two people their order changes from frame to frame."""
-    from lastkd.data.formats.ntu_skeleton import read_skeleton
+    from lastkd.data.formats.datasets.ntu_skeleton import read_skeleton
 
     path = shared("data", "ntu_samples", "S001C003P008R002A058.skeleton")
     recording = read_skeleton(path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lastkd.data.formats.pickled import load_pickle
+from lastkd.data.formats.datasets.pickled import load_pickle
 from lastkd.errors import UserError
 
 

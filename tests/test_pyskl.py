@@ -14,7 +14,7 @@ from conftest import shared
 
 from lastkd.data.clip import Clip
 from lastkd.data.formats.base import Reading, SourceOptions
-from lastkd.data.formats.pyskl import PysklPickle
+from lastkd.data.formats.datasets.pyskl import PysklPickle
 from lastkd.data.open_source import open_source
 from lastkd.data.store.prepare import prepare
 from lastkd.errors import UserError

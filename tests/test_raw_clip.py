@@ -11,7 +11,7 @@ from conftest import shared
 
 from lastkd.data.bodies import choose_bodies
 from lastkd.data.clip import Clip, FloatArray
-from lastkd.data.formats.ntu_skeleton import read_skeleton
+from lastkd.data.formats.datasets.ntu_skeleton import read_skeleton
 from lastkd.data.layouts import get_layout, layout_names
 from lastkd.data.normalise import centre_and_scale
 from lastkd.data.raw_clip import SingleClip

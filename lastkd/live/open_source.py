@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lastkd.data.formats.ntu_skeleton import read_skeleton
-from lastkd.data.formats.skeleton_text import Recording
+from lastkd.data.formats.datasets.ntu_skeleton import read_skeleton
+from lastkd.data.formats.datasets.skeleton_text import Recording
 from lastkd.data.ntu import KINECT_FPS
 from lastkd.data.open_source import format_of
 from lastkd.data.open_source import open_source as open_dataset

@@ -19,7 +19,12 @@ from lastkd.data.formats.archives import (
 )
 from lastkd.data.formats.assemble import Sample, fault, reading_of_tracks
 from lastkd.data.formats.base import BAD, UNLABELLED, Reading, Source, SourceOptions
-from lastkd.data.formats.skeleton_text import NUM_JOINTS, MalformedError, Recording, parse_skeleton
+from lastkd.data.formats.datasets.skeleton_text import (
+    NUM_JOINTS,
+    MalformedError,
+    Recording,
+    parse_skeleton,
+)
 from lastkd.data.layouts import Layout, get_layout, layout_hint
 from lastkd.data.manifest import Manifest
 from lastkd.data.ntu import (

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from lastkd.data.formats.axes import channels_of
 from lastkd.data.formats.clip_files import LARGEST_FILE, BadClipError
-from lastkd.data.formats.joint_columns import JointColumns, joint_columns
-from lastkd.data.formats.tables import cells_of, delimiter_of, lines_of, numbers_of
+from lastkd.data.formats.own.joint_columns import JointColumns, joint_columns
+from lastkd.data.formats.own.tables import cells_of, delimiter_of, lines_of, numbers_of
 from lastkd.data.layouts import Layout
 from lastkd.data.manifest import known_columns
 from lastkd.errors import UserError

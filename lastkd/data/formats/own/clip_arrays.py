@@ -41,10 +41,10 @@ from lastkd.data.formats.clip_files import (
     read_limited,
 )
 from lastkd.data.formats.image_shares import in_pixels
-from lastkd.data.formats.joint_columns import joint_columns
 from lastkd.data.formats.labelled_clips import LabelledClips
 from lastkd.data.formats.npy import npy_shape, parse_npy
-from lastkd.data.formats.tables import (
+from lastkd.data.formats.own.joint_columns import joint_columns
+from lastkd.data.formats.own.tables import (
     cells_of,
     delimiter_of,
     lines_of,

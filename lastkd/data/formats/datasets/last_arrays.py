@@ -18,8 +18,8 @@ from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip, Part, Splits
 from lastkd.data.formats.assemble import Sample, reading_of_slots
 from lastkd.data.formats.base import Reading, Source, SourceOptions
+from lastkd.data.formats.datasets.pickled import load_pickle
 from lastkd.data.formats.npy import NpyRows, open_npy
-from lastkd.data.formats.pickled import load_pickle
 from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.ntu import DATASETS, Benchmark, SampleName, benchmark_of
 from lastkd.errors import UserError

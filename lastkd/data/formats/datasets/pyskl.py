@@ -25,7 +25,7 @@ from lastkd.data.contents import describe_value
 from lastkd.data.formats.assemble import Sample, reading_of_slots
 from lastkd.data.formats.axes import AxesError, arrange, channels_of, dense, with_scores
 from lastkd.data.formats.base import BAD, Reading, Source, SourceOptions
-from lastkd.data.formats.pickled import StoredArray, load_pickle
+from lastkd.data.formats.datasets.pickled import StoredArray, load_pickle
 from lastkd.data.layouts import get_layout, layout_hint
 from lastkd.data.ntu import DATASETS, SampleName, benchmark_of
 from lastkd.data.splits import check_against, name_list, only_known, paired_splits
