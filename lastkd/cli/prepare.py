@@ -53,6 +53,11 @@ class PrepareCommand(click.Command):
     "of your own  [default: ntu25; none for joints of your own].",
 )
 @click.option(
+    "--up",
+    type=click.Choice(["y", "-y", "z", "-z", "x", "-x"]),
+    help="Which way is up in the source's coordinates, where it isn't y (in an image -y).",
+)
+@click.option(
     "--class-names",
     type=PATH,
     help="Text file with a class name per line, that of label 0 first, for a source that only "
@@ -114,6 +119,7 @@ def prepare(
     format: str | None,
     dataset: str | None,
     layout: str | None,
+    up: str | None,
     class_names: Path | None,
     labels: Path | None,
     image_size: str | None,
@@ -169,6 +175,7 @@ def prepare(
     reader = open_source(
         sources,
         layout=layout,
+        up=up,
         dataset=dataset,
         format=format,
         keep_bodies=keep_bodies,

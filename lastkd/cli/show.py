@@ -54,6 +54,11 @@ from lastkd.errors import UserError
 )
 @click.option("--rounds", type=click.IntRange(1), help="Times to play [default: until Ctrl-C].")
 @click.option("--layout", help="Layout of skeletons other than NTU's: a name or a .yaml file.")
+@click.option(
+    "--up",
+    type=click.Choice(["y", "-y", "z", "-z", "x", "-x"]),
+    help="Which way is up in a source that isn't prepared yet, where it isn't y (in an image -y).",
+)
 def show(
     source: str,
     clip: str | None,
@@ -67,6 +72,7 @@ def show(
     speed: float,
     rounds: int | None,
     layout: str | None,
+    up: str | None,
 ) -> None:
     """Draws CLIP (a name or a number, the first by default) of SOURCE.
 
@@ -90,7 +96,7 @@ def show(
         raise UserError(f"{out}: name it with .png for a strip of poses or .gif for an animation")
     if out is not None and out.exists():
         raise UserError(f"{out}: exists already; remove it or choose another name")
-    shown = find_clip(source, clip, layout)
+    shown = find_clip(source, clip, layout, up)
     streams = STREAMS if stream == "all" else (stream,)
     if view is None:
         drawn = stream_poses(shown, streams)

@@ -88,7 +88,7 @@ def clips_of_path(
             keep_bodies=keep_bodies,
         )
         alone = len(reader) == 1
-        for reading in reader.read(0, len(reader)):
+        for reading in reader.readings(0, len(reader)):
             clip = _clip(reading, str(path) if alone else f"{path}: {reading.name}")
             yield clip._replace(name=path.name) if alone else clip
         return

@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections import deque
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from lastkd.errors import UserError, nearest
 from lastkd.files.shipped import CONFIGS
@@ -52,6 +62,18 @@ class Layout(BaseModel):
         None, description="two groups of joints; the distance of their means is the unit of length"
     )
 
+    up: Literal["x", "-x", "y", "-y", "z", "-z"] | None = Field(
+        None, description="which way is up in a source's coordinates; default y, in an image -y"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_usual_up(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As layouts were written before they said `up`: hashes of stores are made of it."""
+        values: dict[str, Any] = handler(self)
+        if self.up is None:
+            del values["up"]
+        return values
+
     @model_validator(mode="after")
     def _check_and_root(self) -> Layout:
         count = len(self.joints)
@@ -68,6 +90,8 @@ class Layout(BaseModel):
         wrong += [p for p in self.parents if not -1 <= p < count]
         if wrong:
             raise ValueError(f"joint {wrong[0]} is outside 0 to {count - 1}")
+        if self.dimensions == 2 and self.up not in (None, "y", "-y"):
+            raise ValueError(f"up is y or -y in an image, not {self.up}")
         rooted = _rooted(self.parents, self.centre)
         object.__setattr__(self, "parents", rooted)
         if not self.origin:
@@ -77,6 +101,35 @@ class Layout(BaseModel):
     @property
     def num_joints(self) -> int:
         return len(self.joints)
+
+    @cached_property
+    def turn(self) -> NDArray[np.float32] | None:
+        """What brings a source's coordinates `(..., D)` to ours, `coordinates @ turn`; None if they
+        are so already."""
+        if self.up is None or self.up == ("y" if self.dimensions == 3 else "-y"):
+            return None
+        if self.dimensions == 2:
+            return np.diag(np.array([1, -1], np.float32))
+        sign, axis = (-1 if self.up[0] == "-" else 1), "xyz".index(self.up[-1])
+        turn = np.zeros((3, 3), np.float32)
+        turn[axis, 1] = sign
+        if axis == 0:  # a quarter turn about z; else about x, a half one for -y
+            turn[1, 0], turn[2, 2] = -sign, 1
+        elif axis == 1:
+            turn[0, 0], turn[2, 2] = 1, -1
+        else:
+            turn[0, 0], turn[1, 2] = 1, -sign
+        return turn
+
+    def with_up(self, up: str) -> Layout:
+        """The same for coordinates in which another way is up.
+
+        Raises:
+            UserError: a flat skeleton can't stand along that axis.
+        """
+        if self.dimensions == 2 and up not in ("y", "-y"):
+            raise UserError(f"--up {up}: layout {self.name} is flat; give y or -y")
+        return Layout.model_validate(self.model_dump() | {"up": up})
 
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:

@@ -82,6 +82,7 @@ def open_source(
     source: str | Sequence[str],
     *,
     layout: str | Layout | None = None,
+    up: str | None = None,
     dataset: str | None = None,
     format: str | None = None,
     keep_bodies: bool = False,
@@ -97,6 +98,7 @@ def open_source(
     Args:
         source: paths, or the word `synthetic`.
         layout: of the skeletons, where the format leaves it open.
+        up: which way is up in its coordinates (`z`, `-y`, ...), in place of what the layout says.
         dataset: `ntu60` or `ntu120`, where the names leave it open.
         format: the name of a format in `FORMATS` or `package.module:Reader`; None to recognise it.
         keep_bodies: bodies stay in the slots in which the source has them, absent or not.
@@ -146,6 +148,12 @@ def open_source(
         synthetic=synthetic,
     )
     opened = reader.open(paths, options)
+    if up is not None:
+        if opened.knows_up:
+            raise UserError(
+                f"{first}: {opened.kind} says itself which way is up; leave out --up {up}"
+            )
+        opened.layout = opened.layout.with_up(up)
     opened.name = paths[0].resolve().stem
     opened.choices = options.identity()
     if fps is not None:

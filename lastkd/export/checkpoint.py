@@ -247,6 +247,7 @@ def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
             "parents": list(info.layout.parents),
             "mirror": [list(pair) for pair in info.layout.mirror],
             "dimensions": info.layout.dimensions,
+            **({"up": info.layout.up} if info.layout.up else {}),
         },
         "classes": list(info.class_names),
         "split": info.settings.get("split"),

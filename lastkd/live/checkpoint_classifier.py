@@ -37,6 +37,7 @@ class CheckpointClassifier:
             parents=info.layout.parents,
             mirror=info.layout.mirror,
             dimensions=info.layout.dimensions,
+            up=info.layout.up,
             bodies=self._model.bodies,
             calibration=checkpoint_calibration(path),
             split=info.settings.get("split"),

@@ -25,6 +25,7 @@ class ModelFacts:
         dimensions: 2 (x, y and a score) or 3.
         bodies: M that the model looks at.
         calibration: temperature, threshold and timing.
+        up: which way is up in the files of its skeletons, where it isn't y (in an image -y).
         split: on whose training part it was trained; None where the file doesn't say.
     """
 
@@ -37,6 +38,7 @@ class ModelFacts:
     dimensions: int
     bodies: int
     calibration: Calibration
+    up: str | None = None
     split: str | None = None
 
     @property

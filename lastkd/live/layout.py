@@ -8,11 +8,14 @@ from lastkd.live.classifier import ModelFacts
 
 def layout_of(facts: ModelFacts) -> Layout:
     """The joints and bones that a model knows; what only centring asks for is left out."""
-    return Layout(
-        name=facts.layout,
-        joints=facts.joints,
-        parents=facts.parents,
-        centre=facts.parents.index(-1),
-        mirror=facts.mirror,
-        dimensions=facts.dimensions,
+    return Layout.model_validate(
+        {
+            "name": facts.layout,
+            "joints": facts.joints,
+            "parents": facts.parents,
+            "centre": facts.parents.index(-1),
+            "mirror": facts.mirror,
+            "dimensions": facts.dimensions,
+            "up": facts.up,
+        }
     )

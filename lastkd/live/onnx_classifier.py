@@ -68,6 +68,7 @@ def _facts(about: dict[str, Any], shape: list[Any]) -> ModelFacts:
         parents=tuple(skeleton["parents"]),
         mirror=tuple((left, right) for left, right in skeleton["mirror"]),
         dimensions=int(skeleton["dimensions"]),
+        up=skeleton.get("up"),
         bodies=int(shape[1]),
         calibration=Calibration() if calibration is None else Calibration.from_dict(calibration),
         split=about.get("split"),

@@ -91,7 +91,7 @@ def _from_dataset(
 ) -> FrameSource:
     reader = open_dataset(source, layout=layout_of(facts), labelled=False)
     index = _index(source, tuple(reader.names()), clip)
-    reading = next(reader.read(index, index + 1))
+    reading = next(reader.readings(index, index + 1))
     if reading.clip is None:
         reason = reading.fault or f"{source}: {reading.name} shows nobody"
         raise UserError(reason)

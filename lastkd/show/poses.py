@@ -62,13 +62,16 @@ class PoseSequence:
     arrows: FloatArray | None = None
 
 
-def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
+def find_clip(
+    source: str, name: str | None, layout: str | None = None, up: str | None = None
+) -> ShownClip:
     """A clip of a store or of any source that `lastkd prepare` reads.
 
     Args:
         source: the path.
         name: the clip's name or its number from 0; by default the first clip.
         layout: name or file of the skeleton's layout, for sources that don't imply one.
+        up: which way is up in the coordinates of a source that isn't a store.
 
     Raises:
         UserError: there is no such source or clip, or the clip can't be read.
@@ -88,9 +91,9 @@ def find_clip(source: str, name: str | None, layout: str | None) -> ShownClip:
         )
         class_name = store.class_names[label]
         return ShownClip(clip, store.layout, class_name, index, len(store), store.name)
-    reader = open_source(source, layout=layout, labelled=False)
+    reader = open_source(source, layout=layout, up=up, labelled=False)
     index = _index(source, reader.names(), name)
-    reading = next(reader.read(index, index + 1))
+    reading = next(reader.readings(index, index + 1))
     if reading.fault is not None:
         raise UserError(reading.fault)
     if reading.clip is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from lastkd.data.bodies import BodyFate
-from lastkd.data.clip import Clip, Splits
+from lastkd.data.clip import Clip, FloatArray, Splits
 from lastkd.data.layouts import Layout
 from lastkd.errors import UserError
 
@@ -78,6 +80,13 @@ class SourceOptions:
         return f"{layout} {self.dataset} {self.keep_bodies} {table} {self.image_size} {self.fps}"
 
 
+def turned(joints: FloatArray, turn: FloatArray) -> FloatArray:
+    """Joints `(..., C)` with their first D coordinates turned by `(D, D)`; zeros stay zeros."""
+    out = joints.copy()
+    out[..., : len(turn)] = joints[..., : len(turn)] @ turn + np.float32(0)  # no negative zero
+    return out
+
+
 class Source(ABC):
     """The samples of one source, by index; the base class of every format's reader.
 
@@ -95,6 +104,8 @@ class Source(ABC):
             (`{"missing skeletons left out": 302}`).
         benchmark: whose samples these are, where the names or the file say so.
         unit: what its samples are, in words.
+        knows_up: its coordinates have y up (in an image down) whatever they were in the files, so
+            that the layout's `up` doesn't count.
         has_slots: the bodies of a clip lie in slots, which may mean something.
         sequential: a range is best read right after the one before it, in one process.
         fps: frames per second of the clips that don't say their own; 0 where nobody knows it.
@@ -112,6 +123,7 @@ class Source(ABC):
     counts: dict[str, int]
     benchmark: Benchmark | None = None
     unit: str = "clips"
+    knows_up: ClassVar[bool] = False
     has_slots: bool = True
     sequential: bool = False
     fps: float = 0.0
@@ -145,6 +157,16 @@ class Source(ABC):
     def read(self, start: int, stop: int) -> Iterator[Reading]:
         """The samples of a range in order, one reading each; a bad one has a `fault`."""
 
+    def readings(self, start: int, stop: int) -> Iterator[Reading]:
+        """As `read`, with y up; in an image y points down."""
+        turn = None if self.knows_up else self.layout.turn
+        for reading in self.read(start, stop):
+            clip = reading.clip
+            if clip is None or turn is None:
+                yield reading
+            else:
+                yield replace(reading, clip=replace(clip, joints=turned(clip.joints, turn)))
+
     @abstractmethod
     def identity(self) -> str:
         """A string that changes when anything that would be read changes."""
@@ -161,7 +183,7 @@ class Source(ABC):
         """
         counts: Counter[str] = Counter()
         self.counts = counts
-        for reading in self.read(0, len(self)):
+        for reading in self.readings(0, len(self)):
             if reading.fault is not None:
                 raise UserError(reading.fault)
             counts.update(reading.counts)

@@ -157,9 +157,9 @@ def _axis_warnings(layout: Layout, bodies: Sequence[Points]) -> Iterator[str]:
         return
     if np.abs(up).mean() < _UPRIGHT and not flat:
         yield (
-            "the bodies lie: y should point up, since clips are turned about it; if z does, store "
-            "(x, z, -y) in place of (x, y, z)"
+            "the bodies lie: y should point up, since clips are turned about it; prepare again "
+            "with --up z, or whichever way is up"
         )
     elif up.mean() < -_UPRIGHT:
-        wanted = "down; store (x, -y)" if flat else "up; store (x, -y, -z)"
-        yield f"the bodies stand upside down: y should point {wanted} in place of what there is"
+        wanted = "down; prepare again with --up y" if flat else "up; prepare again with --up -y"
+        yield f"the bodies stand upside down: y should point {wanted}"

@@ -142,7 +142,7 @@ def _packed(source: Source, start: int, workers: int) -> Iterator[Packed]:
     ranges = [(at, min(at + CHUNK, total)) for at in range(start, total, CHUNK)]
     if source.sequential or workers == 1 or len(ranges) <= 2 * workers:
         for first, stop in ranges:
-            yield pack_readings(source.read(first, stop), source.layout)
+            yield pack_readings(source.readings(first, stop), source.layout)
         return
     # a forked copy of a process with threads (of torch, of a progress bar) may never wake
     context = multiprocessing.get_context("spawn")
@@ -203,7 +203,7 @@ def _begin(source: Source) -> None:
 def _read(first: int, stop: int) -> Packed:
     if _source is None:
         raise RuntimeError("a reading process was given no source")
-    return pack_readings(_source.read(first, stop), _source.layout)
+    return pack_readings(_source.readings(first, stop), _source.layout)
 
 
 def prepare_store(
@@ -211,6 +211,7 @@ def prepare_store(
     out: str | Path,
     *,
     layout: str | None = None,
+    up: str | None = None,
     labels: str | Path | None = None,
     split_by: str | Sequence[str] = (),
     name: str | None = None,
@@ -222,6 +223,7 @@ def prepare_store(
     Args:
         source: a path, several of one format, or the word `synthetic`.
         layout: of the skeletons, where the format leaves it open.
+        up: which way is up in the source's coordinates (`z`, `-y`, ...), where it isn't y.
         labels: a CSV table of the clips.
         split_by: rules that make the splits, such as `performer` or `share 0.8`.
         name: of the set.
@@ -237,6 +239,7 @@ def prepare_store(
     reader = open_source(
         [str(one) for one in sources],
         layout=layout,
+        up=up,
         labels=labels,
         fps=fps,
         replaces_splits=bool(rules),

@@ -99,6 +99,7 @@ class SyntheticSource(Source):
         settings: size and difficulty; the defaults if left out.
     """
 
+    knows_up = True
     help = "the word synthetic, for a procedural set that needs no download"
 
     @classmethod

@@ -43,6 +43,7 @@ class KineticsJson(EstimatedClips):
 
     help = "Kinetics-skeleton's or ST-GCN's JSON (kinetics_train/*.json, each with its label)"
     kind = "Kinetics-skeleton JSON"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -43,6 +43,7 @@ class NwUclaJson(Source):
 
     help = "NW-UCLA's JSON folder (all_sqe/a01_s01_e00_v01.json)"
     kind = "NW-UCLA JSON"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

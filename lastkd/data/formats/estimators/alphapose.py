@@ -34,6 +34,7 @@ class AlphaPoseJson(EstimatedClips):
 
     help = "AlphaPose's results (alphapose-results.json of each video, COCO or Halpe)"
     kind = "AlphaPose JSON"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -34,6 +34,7 @@ class AzureKinectJson(EstimatedClips):
 
     help = "Azure Kinect's body tracking (offline_processor's JSON of each recording)"
     kind = "Azure Kinect JSON"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -52,6 +52,7 @@ class MediaPipeLandmarks(EstimatedClips):
 
     help = "MediaPipe's pose landmarks (.jsonl, .json or .npy of each video, in world or image)"
     kind = "MediaPipe landmarks"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

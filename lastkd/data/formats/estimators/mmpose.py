@@ -32,6 +32,7 @@ class MMPoseJson(EstimatedClips):
 
     help = "MMPose's or RTMPose's predictions (a JSON file of each video)"
     kind = "MMPose JSON"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -28,6 +28,7 @@ class OpenPoseJson(EstimatedClips):
 
     help = "a folder of OpenPose's JSON files (BODY_25 or COCO)"
     kind = "OpenPose JSON"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -39,6 +39,7 @@ class UltralyticsPoses(EstimatedClips):
 
     help = "Ultralytics' pose results (labels/*.txt of save_txt, or JSON)"
     kind = "Ultralytics poses"
+    knows_up = True
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
