@@ -186,6 +186,37 @@ def test_a_table_of_labels_goes_before_what_the_frames_say(tmp_path: Path) -> No
     check(source)
 
 
+def test_tables_that_name_joints_alone_have_their_labels_from_elsewhere(tmp_path: Path) -> None:
+    for clip in CLIPS:
+        path = tmp_path / "set" / ("train", "test")[clip[-1] == "2"] / clip[0] / f"{clip}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, clips=(clip,), extra=("frame",))
+    source = open_source(str(tmp_path / "set"))
+    assert source.class_names == ("a", "b")
+    assert sorted(source.splits(list(source))["default"]["test"]) == ["a-2", "b-2"]
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "\n".join(f"{clip},{clip[-1]}" for clip in CLIPS))
+    labelled = open_source(str(tmp_path / "set"), labels=table)
+    assert {clip.name: clip.label for clip in labelled} == {"a-1": 1, "a-2": 2, "b-1": 1, "b-2": 2}
+
+
+def test_a_line_may_hold_two_people(tmp_path: Path) -> None:
+    heading = [
+        f"p{person}_{joint}_{axis}" for person in "12" for joint in range(V) for axis in "xy"
+    ]
+    one, two = walk(0)[..., :2], 0.5 * walk(1)[..., :2] + [600, 0]
+    two[:10] = 0  # comes later
+    lines = [",".join(["label", "frame", *heading])]
+    for frame in range(T):
+        both = [*one[frame].ravel(), *two[frame].ravel()]
+        lines.append(",".join(map(str, ["hug", frame, *both])))
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (clip,) = open_source(str(tmp_path / "a.csv"), layout="coco17")
+    np.testing.assert_allclose(clip.joints[:, 0, :, :2], one, rtol=1e-4)
+    np.testing.assert_allclose(clip.joints[10:, 1, :, :2], two[10:], rtol=1e-4)
+    assert not clip.joints[:10, 1].any()
+
+
 def test_lines_without_a_clip_are_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "poses.csv")
     lines = path.read_text().splitlines()

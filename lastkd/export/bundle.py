@@ -147,9 +147,7 @@ def _readme(labels: dict[str, Any]) -> str:
         classes=len(classes),
         joints=len(joints),
         joint_names=", ".join(joints),
-        channels=(
-            "x, y (upwards), z" if labels["dimensions"] == 3 else "x, y (downwards), score"
-        ),
+        channels=("x, y (upwards), z" if labels["dimensions"] == 3 else "x, y (downwards), score"),
         bodies=labels["bodies"],
         people=(
             "one body; of several people give the one who acts"

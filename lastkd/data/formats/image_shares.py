@@ -43,7 +43,7 @@ def are_centred(places: NDArray[Any]) -> bool:
 
     A joint that is guessed a little outside its image makes none of that.
     """
-    seen = np.isfinite(places) & (places != -1)  # at (-1, -1) nothing was seen
+    seen = _seen(places)
     return bool(seen.any()) and float(np.mean(places[seen] < 0)) > _MOST_NEGATIVE
 
 
@@ -55,8 +55,13 @@ def in_pixels(places: NDArray[Any], size: Size | None) -> NDArray[Any]:
     Raises:
         BadClipError: as in `scale_of`.
     """
-    seen = np.isfinite(places) & (places != -1)
+    seen = _seen(places)
     if not seen.any() or are_centred(places):
         return places
     scale = np.array(scale_of(float(places[seen].max()), size), np.float32)
     return np.where(seen, places * scale, places)
+
+
+def _seen(places: NDArray[Any]) -> NDArray[np.bool_]:
+    seen: NDArray[np.bool_] = np.isfinite(places) & (places != -1)  # at (-1, -1) nothing was seen
+    return seen

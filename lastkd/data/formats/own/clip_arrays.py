@@ -3,7 +3,7 @@
 `.npy` and `.npz` hold `(T, M, V, C)` or `(T, V, C)`, in another order of axes if it can't be
 mistaken, or `(T, V * C)`; an `.npz` may have the scores beside them. A table (`.csv`, `.tsv`,
 `.txt`) has a line for each frame, or one for each joint of a frame, with or without a heading and
-numbers of frames or times before the joints.
+numbers of frames or times before the joints. One whose heading names joints is a `FrameTable`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from lastkd.data.formats.clip_files import (
 from lastkd.data.formats.image_shares import in_pixels
 from lastkd.data.formats.labelled_clips import LabelledClips
 from lastkd.data.formats.npy import npy_shape, parse_npy
-from lastkd.data.formats.own.joint_columns import joint_columns
 from lastkd.data.formats.own.tables import (
     cells_of,
     delimiter_of,
@@ -236,15 +235,6 @@ def _of_table(content: bytes, layout: Layout) -> Array:
     while heading and values.shape[1] and _LEADING.fullmatch(heading[0].strip().lower()):
         name = heading.pop(0).strip()
         values = _without_first(values, f"column {name or 1!r}")
-    named = joint_columns(heading)
-    columns = named.columns_for(layout)
-    if columns is not None:
-        return values[:, columns].reshape(len(values), 1, layout.num_joints, -1)
-    if named.joints and not named.in_joint_order():
-        raise BadClipError(
-            f"names {named.in_words()} in its heading, and layout {layout.name} has "
-            f"{layout.num_joints} joints in {layout.dimensions} dimensions"
-        )
     shapes = {M * layout.num_joints * C for M in (1, 2) for C in channels_of(layout)}
     while values.shape[1] - 1 in shapes or values.shape[1] - 2 in shapes:
         if values.shape[1] in shapes:

@@ -4,7 +4,7 @@ Headings say what a column is: the clip (`clip`, `video`, `file`, ...), its `lab
 `split`, `fps`, `width` and `height`, as in a table of labels; the `frame` or `time`; `person_id`
 where several are followed; and the joints (`nose_x`, `x0`, ...), in any order. Other columns are
 passed over. Without a column for the clip, a table is one clip, or as many as its frames start
-again or its label changes.
+again or its label changes. Without one for the label, a table of labels says it, or folders do.
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ class FrameTable(EstimatedClips):
             and (heading := Heading.of_file(Path(file))).has_joints(_FEWEST_JOINTS)
         }
         found: list[tuple[str, str, Lines]] = []
+        stems = Counter(Path(file).stem for file in self._headings)
         for file, heading in self._headings.items():
-            below = Path(file).relative_to(root) if root.is_dir() else Path(Path(file).name)
-            table = below.with_suffix("").as_posix()
+            table = Path(file).stem
+            if stems[table] > 1:
+                table = Path(file).relative_to(root).with_suffix("").as_posix()
             clips = lines_by_clip(Path(file), heading, table)
             found += [(table, name, lines) for name, lines in clips.items()]
         times = Counter(name for _, name, _ in found)
@@ -75,7 +77,10 @@ class FrameTable(EstimatedClips):
             self._lines[plain if times[name] == 1 else f"{table}/{plain}"] = lines
         if given is None and any("label" in one.says for _, _, one in found):
             self._take_labels()
-        return [ClipFiles(name, "", (lines.file,)) for name, lines in self._lines.items()]
+        return [
+            ClipFiles(name, _folder_of(lines.file, root), (lines.file,))
+            for name, lines in self._lines.items()
+        ]
 
     def _take_labels(self) -> None:
         """What the tables say of their clips, as if a table of labels said it."""
@@ -110,7 +115,8 @@ class FrameTable(EstimatedClips):
         }
         if len(named) != 1:
             raise unsaid_layout(
-                str(self._root), lambda layout: all(one.columns_for(layout) for one in headings)
+                str(self._root),
+                lambda layout: all(one.columns_for(layout) is not None for one in headings),
             )
         return next(iter(named.values()))
 
@@ -126,12 +132,12 @@ class FrameTable(EstimatedClips):
         rows = [cells_of(line, heading.delimiter) for line in lines_of(lines.read())]
         if any(len(row) < heading.width for row in rows):
             raise BadClipError(f"has a line that ends before the {heading.width} columns do")
-        cells = [[row[at] for at in columns] for row in rows]
+        cells = [[row[at] for at in columns.flat] for row in rows]
         numbers = [numbers_of(line) for line in cells]
         if None in numbers:
             bad = cells[numbers.index(None)]
             raise BadClipError(f"has {' '.join(bad)[:40]!r} among its numbers")
-        joints = np.array(numbers, np.float32).reshape(len(rows), self.layout.num_joints, -1)
+        joints = np.array(numbers, np.float32).reshape(len(rows), *columns.shape)
         return people_of_frames(_frames(rows, joints, heading, self.layout.dimensions))
 
     def scale(self, joints: FloatArray, size: Size | None) -> Size:
@@ -144,7 +150,7 @@ def _frames(
     """The frames of a clip's lines with their numbers, in their order.
 
     Args:
-        joints: `(lines, V, 2 to 4)`.
+        joints: `(lines, M, V, 2 to 4)`, M people side by side in a line.
 
     Raises:
         BadClipError: a number of a frame or a time is none.
@@ -161,24 +167,24 @@ def _frames(
         numbers = [ranks[time] for time in times]
     else:
         numbers = list(range(len(rows)))
-    people: dict[str, int] = {}
+    bodies = joints.shape[1]
+    ids = np.arange(bodies)[None].repeat(len(rows), axis=0)
     if heading.person >= 0:
-        for row in rows:
-            people.setdefault(row[heading.person].strip(), len(people))
+        people = [row[heading.person].strip() for row in rows]
+        ids += np.unique(people, return_inverse=True)[1].reshape(-1, 1) * bodies
+    followed = bodies > 1 or heading.person >= 0
     frames: dict[int, list[int]] = {}
     for line, number in enumerate(numbers):
         frames.setdefault(number, []).append(line)
-    scored = joints.shape[2] > dimensions
+    places, scores = joints[..., :dimensions], joints[..., dimensions:]
     return [
         (
             number,
             Frame(
-                joints[lines, :, :dimensions],
+                places[lines].reshape(-1, *places.shape[2:]),
                 times[lines[0]] if times is not None else None,
-                joints[lines, :, dimensions] if scored else None,
-                np.array([people[rows[line][heading.person].strip()] for line in lines], np.int64)
-                if people
-                else None,
+                scores[lines, ..., 0].reshape(-1, scores.shape[2]) if scores.size else None,
+                ids[lines].ravel() if followed else None,
             ),
         )
         for number, lines in sorted(frames.items())
@@ -196,20 +202,27 @@ def _column(rows: Sequence[Sequence[str]], at: int, name: str) -> list[float]:
     return values
 
 
+def _folder_of(file: str, root: Path) -> str:
+    """The folder below the source in which a table lies; "" where it is in none."""
+    folder = Path(file).parent
+    return folder.relative_to(root).as_posix().strip(".") if root.is_dir() else ""
+
+
 def _without_ending(name: str) -> str:
     return _ENDING.sub("", name)
 
 
 def _is_ours(head: bytes) -> bool:
-    """Whether a file begins as a table of frames: a clip or a label, and joints, by its heading."""
+    """Whether a file begins as a table of frames, by its heading: it names joints, or the clip or
+    the label beside numbers."""
     lines = lines_of(head)
     if len(lines) < 2:
         return False
     heading = Heading.of_line(lines[0], 1)
-    if not ({"file", "label"} & set(heading.known) and heading.has_joints(_FEWEST_JOINTS)):
-        return False
     cells = cells_of(lines[1], heading.delimiter)
-    if len(cells) < heading.width:
+    if not heading.has_joints(_FEWEST_JOINTS) or len(cells) < heading.width:
         return False
-    numbers = numbers_of([cells[at] for at in heading.others])
-    return bool(heading.joints.joints) or numbers is not None
+    if heading.joints.joints:
+        return True
+    told = "file" in heading.known or "label" in heading.known
+    return told and numbers_of([cells[at] for at in heading.others]) is not None

@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lastkd.data.layouts import Layout
 
 _SCORES = (
@@ -47,23 +50,26 @@ class JointColumns(NamedTuple):
     def spatial(self) -> bool:
         return all("z" in own for own in self.axes)
 
-    def columns_for(self, layout: Layout) -> list[int] | None:
-        """The columns of a layout's joints, one joint's after the other's; None if they don't fit.
+    def columns_for(self, layout: Layout) -> NDArray[np.intp] | None:
+        """The columns of a layout's joints `(M, V, C)`, C with or without a score; None if they
+        don't fit.
 
         Joints that are called like the layout's are taken by their names, whatever else there is;
-        numbered or otherwise named ones as they stand, if there are as many.
+        numbered or otherwise named ones as they stand, if there are as many, or twice as many for
+        two bodies.
         """
-        needed = "xyz"[: layout.dimensions]
+        V, needed = layout.num_joints, "xyz"[: layout.dimensions]
         usable = [at for at, own in enumerate(self.axes) if all(axis in own for axis in needed)]
         called = {_plain(self.joints[at]): at for at in reversed(usable)}
         chosen = [called.get(_plain(name), -1) for name in layout.joints]
         if -1 in chosen:
-            if len(usable) != layout.num_joints:
+            if len(usable) not in (V, 2 * V):
                 return None
             chosen = self._in_order(usable)
         scored = all("score" in self.axes[at] for at in chosen)
         channels = [*needed, *(["score"] if scored else [])]
-        return [self.axes[at][axis] for at in chosen for axis in channels]
+        columns = [[self.axes[at][axis] for axis in channels] for at in chosen]
+        return np.array(columns, np.intp).reshape(-1, V, len(channels))
 
     def _in_order(self, usable: list[int]) -> list[int]:
         """Numbered joints by their numbers (headings may be sorted as text), others as they are."""
@@ -72,12 +78,6 @@ class JointColumns(NamedTuple):
             return usable
         numbers = dict(zip(usable, (int(match["number"]) for match in matches), strict=True))
         return sorted(usable, key=numbers.__getitem__)
-
-    def in_joint_order(self) -> bool:
-        """Whether each joint's columns lie together, x first."""
-        channels = ("x", "y", "z", "score")
-        columns = [own[axis] for own in self.axes for axis in channels if axis in own]
-        return columns == sorted(columns)
 
     def names_all_of(self, layout: Layout) -> bool:
         """Whether these are a layout's joints by their names, with none beside them."""

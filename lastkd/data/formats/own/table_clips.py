@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lastkd.data.formats.axes import channels_of
 from lastkd.data.formats.clip_files import LARGEST_FILE, BadClipError
@@ -77,15 +81,17 @@ class Heading(NamedTuple):
         joints = joint_columns([cell if at in others else "" for at, cell in enumerate(cells)])
         return cls(line, delimiter, len(cells), known, joints, others, frame, time, person)
 
-    def columns_for(self, layout: Layout) -> list[int] | None:
-        """The columns of a layout's joints, one joint's after the other's; None if they don't fit.
+    def columns_for(self, layout: Layout) -> NDArray[np.intp] | None:
+        """The columns of a layout's joints `(M, V, C)`; None if they don't fit.
 
         Joints without names are all columns that are left, if these are as many as needed.
         """
         if self.joints.joints:
             return self.joints.columns_for(layout)
-        each = [layout.num_joints * channels for channels in channels_of(layout)]
-        return list(self.others) if len(self.others) in each else None
+        for bodies, channels in itertools.product((1, 2), channels_of(layout)):
+            if len(self.others) == bodies * layout.num_joints * channels:
+                return np.array(self.others).reshape(bodies, layout.num_joints, channels)
+        return None
 
     def has_joints(self, fewest: int) -> bool:
         """Whether it has so many joints, by their names or by the columns that are left."""
