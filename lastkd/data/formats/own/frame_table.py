@@ -127,7 +127,7 @@ class FrameTable(EstimatedClips):
         assert columns is not None  # find_layout has looked at every table
         if not lines.says.get("file", clip.name):
             raise BadClipError("has lines that name no clip")
-        if lines.labels > 1:
+        if lines.mixed:
             raise BadClipError("changes its label; give each action a clip of its own")
         rows = [cells_of(line, heading.delimiter) for line in lines_of(lines.read())]
         if any(len(row) < heading.width for row in rows):

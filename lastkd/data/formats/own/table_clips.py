@@ -114,18 +114,17 @@ class Lines:
         line: the first one's number.
         says: what it says of the clip, under our names of the columns.
         spans: the bytes of its lines, of neighbours together.
-        labels: how many different ones its lines have.
+        mixed: whether its lines have different labels.
     """
 
     file: str
     line: int
     says: dict[str, str]
     spans: list[tuple[int, int]] = field(default_factory=list)
-    labels: int = 1
+    mixed: bool = False
 
     def add(self, begin: int, end: int, label: str) -> None:
-        if label != self.says.get("label", ""):
-            self.labels = 2
+        self.mixed |= label != self.says.get("label", "")
         if self.spans and self.spans[-1][1] == begin:
             begin = self.spans.pop()[0]
         self.spans.append((begin, end))
@@ -173,7 +172,7 @@ def lines_by_clip(file: Path, heading: Heading, name: str) -> dict[str, Lines]:
             clips[clip] = Lines(str(file), number, says)
         clips[clip].add(begin, end, says.get("label", ""))
     if "file" not in heading.known and len(clips) == 1:
-        return dict(zip((name,), clips.values(), strict=True))
+        return {name: next(iter(clips.values()))}
     return clips
 
 
