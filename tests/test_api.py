@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from made_up_sets import lastkd as command
 from stopping import stopped_after
 
 import lastkd
 from lastkd.data import open_source
+from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.synthetic.settings import SyntheticSettings
 from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint
@@ -58,6 +61,20 @@ def test_several_students_share_a_call_and_one_alone_gives_its_checkpoint(
     assert lastkd.distill_model(config=tmp_path / "mine.yaml", run=tmp_path / "one", **quick) == one
     first, second = (read_checkpoint(path).weights_hash for path in (best["nano"], one))
     assert first == second
+
+
+def test_a_set_of_ones_own_is_prepared_as_by_the_command(tmp_path: Path) -> None:
+    for name in ("nod/a", "wave/b"):
+        path = tmp_path / "set" / f"{name}.npy"
+        path.parent.mkdir(parents=True)
+        np.save(path, np.random.default_rng(0).uniform(0.1, 0.9, (20, 17, 2)))
+    given = ("--layout", "coco17", "--image-size", "640x480", "--up", "y")
+    done = command("prepare", tmp_path / "set", "--out", tmp_path / "command", *given)
+    assert done.exit_code == 0, done.output
+    store = lastkd.prepare_store(
+        tmp_path / "set", tmp_path / "call", layout="coco17", image_size=(640, 480), up="y"
+    )
+    assert store.content_hash == ClipStore.open(tmp_path / "command").content_hash
 
 
 def test_every_public_name_can_be_imported() -> None:

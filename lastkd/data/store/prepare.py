@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lastkd.data.class_names import read_class_names
 from lastkd.data.clip import Clip
 from lastkd.data.formats.base import Source
 from lastkd.data.open_source import SYNTHETIC, open_source
@@ -210,24 +211,34 @@ def prepare_store(
     source: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
+    format: str | None = None,
+    dataset: str | None = None,
     layout: str | None = None,
     up: str | None = None,
+    class_names: str | Path | None = None,
     labels: str | Path | None = None,
     split_by: str | Sequence[str] = (),
     name: str | None = None,
     drop_duplicates: bool = False,
+    keep_bodies: bool = False,
+    image_size: tuple[float, float] | None = None,
     fps: float | None = None,
 ) -> ClipStore:
     """Turns a source (as `lastkd prepare` takes it) into a packed store, and opens it.
 
     Args:
         source: a path, several of one format, or the word `synthetic`.
+        format: of the source, where it isn't recognised: a name, or `package.module:Reader`.
+        dataset: `ntu60` or `ntu120`, where the names leave it open.
         layout: of the skeletons, where the format leaves it open.
         up: which way is up in the source's coordinates (`z`, `-y`, ...), where it isn't y.
+        class_names: a text file with a name a line, for a source that only numbers its classes.
         labels: a CSV table of the clips.
         split_by: rules that make the splits, such as `performer` or `share 0.8`.
         name: of the set.
         drop_duplicates: clips that equal an earlier one in every number are left out.
+        keep_bodies: bodies stay in the source's slots, absent or not.
+        image_size: width and height in pixels, where coordinates are shares of them.
         fps: frames per second, where neither the table nor the files say it.
 
     Raises:
@@ -238,12 +249,19 @@ def prepare_store(
     rules = [SplitRule.parse(text) for text in texts]
     reader = open_source(
         [str(one) for one in sources],
+        format=format,
+        dataset=dataset,
         layout=layout,
         up=up,
         labels=labels,
+        keep_bodies=keep_bodies,
+        image_size=image_size,
         fps=fps,
         replaces_splits=bool(rules),
         synthetic=builtin_set(),
     )
+    if class_names is not None:
+        names = read_class_names(Path(class_names), reader.class_names, reader.kind)
+        reader.class_names = names
     prepare(reader, Path(out), name=name, split_rules=rules, drop_duplicates=drop_duplicates)
     return ClipStore.open(out)
