@@ -36,7 +36,8 @@ def clip_of_array(
     Args:
         name: as an error names it.
         array: `(T, M, V, C)` or `(T, V, C)`, or in another order of axes that can't be mistaken; x
-            and y alone in a flat layout, or with a score; x, y and z in a 3-D one, or with a score.
+            and y alone in a flat layout, or with a score; x, y and z in a 3-D one, or with a score;
+            with y up (in an image down), whichever way is up in files of this layout.
         layout: of the joints.
         keep_bodies: bodies stay in their slots, absent or not.
 
