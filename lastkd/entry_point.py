@@ -12,6 +12,8 @@ import click
 from lastkd.errors import LostRankError, UserError
 
 PATH = click.Path(path_type=Path)
+UP = click.Choice(["y", "-y", "z", "-z", "x", "-x"])
+"""Which way is up in a source's coordinates."""
 
 
 def run_command(command: click.Command, program: str) -> None:

@@ -3,6 +3,7 @@ joints, written as pickles."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
 from lastkd.data.synthetic.settings import SyntheticSettings
 from lastkd.data.synthetic.source import SyntheticSource
+from lastkd.errors import UserError
 
+PERFORMERS = ("--split-by", "performer")
 NTU_NAMES = {"shoulder_centre": "spine_shoulder", "hip_centre": "spine_base", "spine": "spine_mid"}
 
 
@@ -54,3 +57,17 @@ def write_pickle(
 ) -> Path:
     path.write_bytes(pickle.dumps({"split": split or {}, "annotations": list(clips)}))
     return path
+
+
+def prepared(tmp_path: Path, source: Path, *options: object) -> tuple[str, dict[str, Any]]:
+    """What the command says, and what `info --json` then tells."""
+    done = lastkd("prepare", source, "--out", tmp_path / "store", *options)
+    assert done.exit_code == 0, done.exception
+    return done.output, json.loads(lastkd("info", tmp_path / "store", "--json").output)
+
+
+def refused(tmp_path: Path, source: Path, *options: object) -> str:
+    done = lastkd("prepare", source, "--out", tmp_path / "store", *options)
+    assert isinstance(done.exception, UserError), done.output
+    assert not (tmp_path / "store").exists()
+    return str(done.exception)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,15 @@ import pytest
 import torch
 from checkpoints import untrained
 from estimator_files import film, openpose
-from made_up_sets import annotations, in_layout, lastkd, synthetic_clips, write_pickle
+from made_up_sets import (
+    PERFORMERS,
+    annotations,
+    lastkd,
+    prepared,
+    refused,
+    synthetic_clips,
+    write_pickle,
+)
 from one_set import as_npz
 
 from lastkd.data.clip import Clip
@@ -25,16 +30,11 @@ from lastkd.evaluation.calibration import softmax
 from lastkd.evaluation.checkpoint import evaluate_checkpoint, view_settings
 from lastkd.evaluation.predict import Predictor
 from lastkd.export.graph import ClipClassifier
-from lastkd.files.shipped import CONFIGS
-from lastkd.live.checkpoint_classifier import CheckpointClassifier
-from lastkd.live.open_source import open_frames
 from lastkd.models.checkpoint import read_checkpoint
 from lastkd.models.registry import build_model
 from lastkd.pipeline.settings import sequence_settings
 from lastkd.runs.events import read_events
 from lastkd.train import train_model
-
-PERFORMERS = ("--split-by", "performer")
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +46,6 @@ def clips() -> list[Clip]:
 def own(tmp_path: Path, clips: list[Clip]) -> list[dict[str, Any]]:
     """Annotations of 16 classes by two performers, in the Kinect's order of joints."""
     return copy.deepcopy(annotations(clips))
-
-
-def prepared(tmp_path: Path, source: Path, *options: object) -> tuple[str, dict[str, Any]]:
-    """What the command says, and what `info --json` then tells."""
-    done = lastkd("prepare", source, "--out", tmp_path / "store", *options)
-    assert done.exit_code == 0, done.exception
-    return done.output, json.loads(lastkd("info", tmp_path / "store", "--json").output)
-
-
-def refused(tmp_path: Path, source: Path, *options: object) -> str:
-    done = lastkd("prepare", source, "--out", tmp_path / "store", *options)
-    assert isinstance(done.exception, UserError), done.output
-    assert not (tmp_path / "store").exists()
-    return str(done.exception)
 
 
 # ------------------------------------------------------------------------------ the skeleton
@@ -82,83 +68,6 @@ def test_bones_that_change_their_length_tell_the_wrong_order_of_joints(
 def test_the_published_order_of_nw_ucla_has_both_its_names(tmp_path: Path, own: list) -> None:
     source = write_pickle(tmp_path / "set.pkl", own)
     assert prepared(tmp_path, source, "--layout", "ucla20", *PERFORMERS)[1]["warnings"] == []
-
-
-TURNS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
-    "-y": lambda x, y, z: (x, -y, -z),
-    "z": lambda x, y, z: (x, -z, y),
-    "-z": lambda x, y, z: (x, z, -y),
-    "x": lambda x, y, z: (y, -x, z),
-    "-x": lambda x, y, z: (-y, x, z),
-}
-"""Which way is up then -> x, y and z of a source instead of ours."""
-
-
-def with_up(own: list[dict[str, Any]], up: str) -> list[dict[str, Any]]:
-    return [
-        one | {"keypoint": np.stack(TURNS[up](*np.moveaxis(one["keypoint"], -1, 0)), axis=-1)}
-        for one in own
-    ]
-
-
-@pytest.mark.parametrize(
-    ("up", "message"),
-    [
-        ("z", "the bodies lie: y should point up"),
-        ("-y", "upside down: y should point up; prepare again with --up -y"),
-        ("x", "the bodies lie: y should point up"),
-    ],
-)
-def test_an_up_that_is_not_y_is_told(tmp_path: Path, own: list, up: str, message: str) -> None:
-    source = write_pickle(tmp_path / "set.pkl", with_up(own, up))
-    _, about = prepared(tmp_path, source, "--layout", "kinect20", *PERFORMERS)
-    (warning,) = about["warnings"]
-    assert message in warning
-
-
-@pytest.mark.parametrize("up", TURNS)
-def test_up_turns_a_set_to_what_it_would_be_with_y(tmp_path: Path, own: list, up: str) -> None:
-    plain = write_pickle(tmp_path / "plain.pkl", own)
-    prepared(tmp_path, plain, "--layout", "kinect20", *PERFORMERS)
-    expected = ClipStore.open((tmp_path / "store").rename(tmp_path / "expected"))
-    turned = write_pickle(tmp_path / "turned.pkl", with_up(own, up))
-    _, about = prepared(tmp_path, turned, "--layout", "kinect20", f"--up={up}", *PERFORMERS)
-    assert about["warnings"] == []
-    store = ClipStore.open(tmp_path / "store")
-    for clip in range(len(store)):
-        np.testing.assert_allclose(store.clip(clip), expected.clip(clip), atol=1e-5)
-
-
-def test_a_model_knows_which_way_is_up_in_the_files_of_its_set(tmp_path: Path, own: list) -> None:
-    layout = tmp_path / "mine.yaml"
-    usual = CONFIGS.joinpath("layout", "kinect20.yaml").read_text()
-    layout.write_text(usual.replace("name: kinect20", "name: mine") + "up: z\n")
-    source = write_pickle(tmp_path / "set.pkl", with_up(own, "z"))
-    prepared(tmp_path, source, "--layout", layout, *PERFORMERS)
-    store = ClipStore.open(tmp_path / "store")
-    path = untrained(tmp_path / "a.safetensors", store)
-    named = Predictor(path, data=store.path)
-    new = Predictor(path).all(source)
-    for name, prediction in zip(store.names[:4], new, strict=False):
-        expected = named(name).probabilities
-        np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
-    played = open_frames(str(source), store.names[0], CheckpointClassifier(path).facts)
-    frame = next(iter(played.frames(threading.Event())))
-    assert frame is not None and frame.joints is not None
-    raw = in_layout(synthetic_clips()[0], "kinect20")[0, 0]
-    np.testing.assert_allclose(frame.joints[0], raw, atol=1e-5)
-
-
-def test_up_goes_with_coordinates_that_dont_say_it(tmp_path: Path) -> None:
-    source = openpose([film("x/a", 25), film("y/b", 25)], tmp_path)
-    said = refused(tmp_path, source, "--up", "y")
-    assert "OpenPose JSON says itself which way is up; leave out --up y" in said
-    for name in ("x/a", "y/b"):
-        path = tmp_path / "flat" / f"{name}.npy"
-        path.parent.mkdir(parents=True)
-        np.save(path, np.random.default_rng(0).uniform(50, 90, (20, 17, 2)))
-    said = refused(tmp_path, tmp_path / "flat", "--layout", "coco17", "--up", "z")
-    assert "--up z: layout coco17 is flat; give y or -y" in said
 
 
 # ------------------------------------------------------------------------------ equal clips

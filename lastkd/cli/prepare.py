@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lastkd.data.class_names import read_class_names
-from lastkd.entry_point import PATH
+from lastkd.entry_point import PATH, UP
 from lastkd.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PrepareCommand(click.Command):
 )
 @click.option(
     "--up",
-    type=click.Choice(["y", "-y", "z", "-z", "x", "-x"]),
+    type=UP,
     help="Which way is up in the source's coordinates, where it isn't y (in an image -y).",
 )
 @click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lastkd.data.clip import USUAL_FPS
-from lastkd.entry_point import PATH
+from lastkd.entry_point import PATH, UP
 from lastkd.errors import UserError
 
 
@@ -56,7 +56,7 @@ from lastkd.errors import UserError
 @click.option("--layout", help="Layout of skeletons other than NTU's: a name or a .yaml file.")
 @click.option(
     "--up",
-    type=click.Choice(["y", "-y", "z", "-z", "x", "-x"]),
+    type=UP,
     help="Which way is up in a source that isn't prepared yet, where it isn't y (in an image -y).",
 )
 def show(

@@ -172,7 +172,7 @@ def read_manifest(path: Path) -> Manifest:
     columns = known_columns(heading)
     for needed in ("file", "label"):
         if needed not in columns:
-            words = _words(heading)
+            words = heading_words(heading)
             hint = nearest(needed, words) if any(words) else "it is empty"
             raise UserError(
                 f"{path}: has no column {needed!r} in its heading; {hint[:200]} (the first line "
@@ -210,7 +210,7 @@ def manifest_of(
 
 def known_columns(heading: Sequence[str]) -> dict[str, int]:
     """Our name of each column that says something of a clip -> its place."""
-    words = _words(heading)
+    words = heading_words(heading)
     found: dict[str, int] = {}
     for ours, known in _COLUMNS.items():
         at = next((words.index(word) for word in known if word in words), None)
@@ -222,7 +222,8 @@ def known_columns(heading: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _words(heading: Sequence[str]) -> list[str]:
+def heading_words(heading: Sequence[str]) -> list[str]:
+    """Headings as they are compared: without capitals, one underscore for each gap."""
     return ["_".join(cell.lower().split()) for cell in heading]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.clip import FloatArray
+from lastkd.data.formats.base import turned
 from lastkd.data.formats.datasets.ntu_skeleton import read_skeleton
 from lastkd.data.formats.datasets.skeleton_text import Recording
 from lastkd.data.ntu import KINECT_FPS
@@ -51,7 +53,8 @@ def open_frames(
     if (path / ABOUT_FILE).is_file():
         return _from_store(path, clip, facts, rate)
     if path.suffix == ".skeleton":
-        return _from_recording(path.name, read_skeleton(path), rate or KINECT_FPS)
+        recording = read_skeleton(path)
+        return _from_recording(path.name, recording, layout_of(facts).turn, rate or KINECT_FPS)
     usual = rate or facts.calibration.rate
     if path.suffix in (".jsonl", ".ndjson"):
         return JsonLines(path.name, path.open("rb"), facts.dimensions, usual)
@@ -73,13 +76,15 @@ def _from_store(path: Path, clip: str | None, facts: ModelFacts, rate: float | N
     return RecordedClip(f"{store.names[index]} ({label})", store.clip(index), rate)
 
 
-def _from_recording(name: str, recording: Recording, rate: float) -> FrameSource:
+def _from_recording(
+    name: str, recording: Recording, turn: FloatArray | None, rate: float
+) -> FrameSource:
     frames: list[tuple[list[NDArray[np.floating]], list[int]]] = [
         ([], []) for _ in range(recording.total_frames)
     ]
     for number, track in enumerate(recording.tracks):
         for frame, joints in zip(track.frames.tolist(), track.joints, strict=True):
-            frames[frame][0].append(joints)
+            frames[frame][0].append(joints if turn is None else turned(joints, turn))
             frames[frame][1].append(number)
     return RecordedBodies(
         name, [(np.array(joints), np.array(ids, np.int64)) for joints, ids in frames], rate

@@ -65,7 +65,6 @@ class NtuSkeletons(Source):
     """
 
     help = "NTU's raw .skeleton files (a folder at any depth, or the published zips as they are)"
-    knows_up = True
     takes_several = True
     unit = "files"
     fps = KINECT_FPS

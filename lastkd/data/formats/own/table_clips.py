@@ -16,7 +16,7 @@ from lastkd.data.formats.clip_files import LARGEST_FILE, BadClipError
 from lastkd.data.formats.own.joint_columns import JointColumns, joint_columns
 from lastkd.data.formats.own.tables import cells_of, delimiter_of, lines_of, numbers_of
 from lastkd.data.layouts import Layout
-from lastkd.data.manifest import known_columns
+from lastkd.data.manifest import heading_words, known_columns
 from lastkd.errors import UserError
 
 _FRAME = ("frame", *(f"frame_{word}" for word in ("id", "number", "no", "num", "index", "idx")))
@@ -67,7 +67,7 @@ class Heading(NamedTuple):
     def of_line(cls, text: str, line: int) -> Heading:
         delimiter = delimiter_of(text)
         cells = cells_of(text, delimiter)
-        words = ["_".join(cell.lower().split()) for cell in cells]
+        words = heading_words(cells)
         known = known_columns(cells)
         frame, person = (
             next((words.index(word) for word in wanted if word in words), -1)
