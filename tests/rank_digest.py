@@ -1,4 +1,7 @@
-"""Run on every rank by test_launch.py: trains, and says what the rank's student has become."""
+"""Run on every rank by test_launch.py: trains, and says what the rank's student has become.
+
+Options after the store and the run's folder are settings, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distributed.accelerator import leave, make_accelerator
@@ -13,10 +17,12 @@ from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import TrainSettings
 from lastkd.training.loop import TrainingRun
 
+QUICK = {"model": "last_e_nano", "epochs": 2, "frames": 8, "batch_size": 8}
 
-def main(store: Path, folder: Path) -> None:
+
+def main(store: Path, folder: Path, given: dict[str, Any]) -> None:
     accelerator = make_accelerator()
-    options = {"model": "last_e_nano", "epochs": 2, "frames": 8, "batch_size": 8}
+    options = QUICK | given
     settings = resolve(TrainSettings, options)
     run = TrainingRun([settings], ClipStore.open(store), None, accelerator, [folder])
     run.run()
@@ -31,4 +37,4 @@ def main(store: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads("".join(sys.argv[3:]) or "{}"))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from made_up_sets import lastkd
+from safetensors.torch import load_file
 
 from lastkd.distributed.launch import Launch, environment_alone
 from lastkd.files.shipped import LAUNCH_CONFIGS
@@ -109,17 +113,45 @@ def test_cpu_yaml_trains_in_two_processes_that_say_so(trained_by_two: tuple[Path
     assert "global batch 16 = 8 clips x 2 processes x 1 passes" in out
 
 
-@pytest.mark.slow
-def test_torchrun_trains_in_two_processes_that_stay_equal(tmp_path: Path, store_path: Path) -> None:
+def ranks_of_torchrun(store: Path, folder: Path, **settings: Any) -> list[dict[str, str]]:
+    """Trains in two processes that torchrun starts; what each rank's student has become."""
     worker = Path(__file__).with_name("rank_digest.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    code, out = ran([*command, str(worker), str(store_path), str(tmp_path / "run")], tmp_path)
+    folder.parent.mkdir(exist_ok=True)
+    code, out = ran(
+        [*command, str(worker), str(store), str(folder), json.dumps(settings)], folder.parent
+    )
     assert code == 0, out
-    first, second = (json.loads((tmp_path / "run" / f"rank{rank}").read_text()) for rank in (0, 1))
+    return [json.loads((folder / f"rank{rank}").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+def test_torchrun_trains_in_two_processes_that_stay_equal(tmp_path: Path, store_path: Path) -> None:
+    first, second = ranks_of_torchrun(store_path, tmp_path / "run")
     assert first == second
     assert first["wrapped"] == "DistributedDataParallel"
     start = next(iter(read_events(tmp_path / "run" / "events.jsonl")))
     assert (start["processes"], start["global_batch"]) == (2, 16)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU by g++")
+def test_a_compiled_student_in_two_processes_becomes_what_it_does_uncompiled(
+    tmp_path: Path, store_path: Path
+) -> None:
+    # a small model of one's own: a LAST-E takes minutes to compile for a CPU
+    runs = {
+        compiled: ranks_of_torchrun(
+            store_path, tmp_path / str(compiled), model="own_models:student", compile=compiled
+        )
+        for compiled in (False, True)
+    }
+    assert runs[True][0] == runs[True][1]
+    events = list(read_events(tmp_path / "True" / "events.jsonl"))
+    assert not [event for event in events if event["event"] == "warning"]
+    plain, compiled = (load_file(tmp_path / str(one) / "last.safetensors") for one in (False, True))
+    for name, weight in plain.items():
+        torch.testing.assert_close(compiled[name], weight, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def standalone(folder: Path, *, validation: bool = False) -> Run:
 def test_the_lead_is_over_the_last_epoch_of_the_standalone_run(tmp_path: Path) -> None:
     lead = Lead.of(standalone(tmp_path / "alone"), TEACHER)
     assert lead == Lead(str(tmp_path / "alone"), "test", teacher=90.0, standalone=86.0)
-    assert lead is not None and lead.warning() is None
+    assert lead is not None and not lead.warnings()
     assert "(+4.0)" in str(lead)
 
 
@@ -46,6 +46,6 @@ def test_accuracies_of_other_clips_are_not_compared(
 
 def test_a_teacher_that_is_hardly_ahead_is_a_warning() -> None:
     barely = Lead("runs/nano", "test", teacher=92.5, standalone=92.5 - LEAST_LEAD + 0.1)
-    assert "is 3.9 points ahead of the student alone" in str(barely.warning())
+    assert "is 3.9 points ahead of the student alone" in str(barely.warnings())
     behind = Lead("runs/nano", "test", teacher=80.0, standalone=84.0)
-    assert "is 4.0 points behind the student alone" in str(behind.warning())
+    assert "is 4.0 points behind the student alone" in str(behind.warnings())

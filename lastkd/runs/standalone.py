@@ -95,15 +95,15 @@ class Lead:
         """What the start event records."""
         return {**asdict(self), "points": round(self.points, 4)}
 
-    def warning(self) -> str | None:
-        """Why distilling isn't likely to help, and what to try; None where it may."""
+    def warnings(self) -> list[str]:
+        """Why distilling isn't likely to help, and what to try; none where it may."""
         if self.points >= LEAST_LEAD:
-            return None
+            return []
         side = "ahead of" if self.points >= 0 else "behind"
-        return (
+        return [
             f"the teacher is {abs(self.points):.1f} points {side} the student alone, and a lead "
             f"below {LEAST_LEAD:g} has mostly cost points; train it longer, or take a larger one"
-        )
+        ]
 
     def __str__(self) -> str:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,8 @@ class RunLogger:
         """Saves `model` as it is after `epoch`. Every rank must call it.
 
         Args:
-            accuracy: of this epoch, if it was evaluated.
-            chosen_by: why this epoch was saved, as text.
-
-        Args:
             accuracy: what was measured and on which part; empty where nothing was.
+            chosen_by: why this epoch was saved, as text.
 
         Raises:
             UserError: the disk is full or the folder can't be written.
@@ -224,7 +222,7 @@ class RunLogger:
 
     def resume(self, resumed: Resumed, progress: Progress) -> None:
         """Records the resume event and prints its gist."""
-        position, accelerator = resumed.position, self.accelerator
+        position = resumed.position
         notes = list(resumed.notes)
         if resumed.states:
             before = resumed.states[0].conditions
@@ -242,12 +240,8 @@ class RunLogger:
             "resume",
             step=position.step,
             epoch=position.epochs + 1,
-            processes=accelerator.num_processes,
-            device={
-                "type": accelerator.device.type,
-                "name": device_name(accelerator.device),
-                "precision": self.precision,
-            },
+            processes=self.accelerator.num_processes,
+            device=self._device(),
             reason=resumed.ended,
         )
         progress.echo(
@@ -271,41 +265,66 @@ class RunLogger:
             store_place: where the clips are held, as text.
             softness: of the teacher's labels; None without a teacher.
         """
-        settings, schedule, store, accelerator = (
-            self.settings,
-            self.schedule,
-            self.store,
-            self.accelerator,
-        )
-        parameters = sum(p.numel() for p in model.parameters())
-        precision = self.precision
-        parts = self.parts
-        device = device_name(accelerator.device)
-        peak = settings.lr * schedule.global_batch / settings.reference_batch
-        soft_labels = self.soft_labels
-        lead: Lead | None = None
-        if soft_labels and isinstance(settings, DistillSettings) and settings.standalone:
-            lead = Lead.of(standalone_of(settings), soft_labels.identity.accuracy)
+        lead = self._lead()
         self.event(
             "start",
-            run=self.folder.name,
-            model=settings.model_name,
-            parameters=parameters,
-            architecture=model.architecture.model_dump(mode="json"),
-            settings=settings.model_dump(mode="json"),
-            versions={
+            **self._start_fields(model),
+            softness=softness and softness.to_dict(),
+            lead=lead and lead.to_dict(),
+        )
+        for line in self._start_lines(model, store_place):
+            progress.echo(line)
+        for measured in filter(None, (softness, lead)):
+            progress.echo(f"  {measured}")
+        warnings = [
+            *(softness.warnings() if softness is not None else ()),
+            *(lead.warnings() if lead is not None else ()),
+            *(
+                f"class {name!r} has validation clips and no training clip"
+                for name in self.parts.lost
+            ),
+        ]
+        for text in warnings:
+            self.event("warning", text=text)
+            progress.echo(f"  Warning: {text}")
+        left_out = (
+            len(self.parts.train) - self.schedule.steps_per_epoch * self.schedule.global_batch
+        )
+        if left_out:
+            text = f"{left_out} clips per epoch don't fill a global batch and are left out"
+            self.event("warning", text=text)
+
+    def _lead(self) -> Lead | None:
+        """How far the teacher is ahead of the student alone, where a standalone run is known."""
+        settings, soft_labels = self.settings, self.soft_labels
+        if soft_labels is None or not isinstance(settings, DistillSettings):
+            return None
+        if settings.standalone is None:
+            return None
+        return Lead.of(standalone_of(settings), soft_labels.identity.accuracy)
+
+    def _start_fields(self, model: SkeletonModel) -> dict[str, Any]:
+        """What the start event says of the run, its data and this machine."""
+        settings, schedule, store, parts = self.settings, self.schedule, self.store, self.parts
+        return {
+            "run": self.folder.name,
+            "model": settings.model_name,
+            "parameters": _size(model),
+            "architecture": model.architecture.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json"),
+            "versions": {
                 "lastkd": __version__,
                 "torch": torch.__version__,
                 "accelerate": accelerate.__version__,
                 "python": platform.python_version(),
             },
-            device={"type": accelerator.device.type, "name": device, "precision": precision},
-            processes=accelerator.num_processes,
-            global_batch=schedule.global_batch,
-            steps_per_epoch=schedule.steps_per_epoch,
-            total_steps=schedule.total_steps,
-            peak_lr=peak,
-            data={
+            "device": self._device(),
+            "processes": self.accelerator.num_processes,
+            "global_batch": schedule.global_batch,
+            "steps_per_epoch": schedule.steps_per_epoch,
+            "total_steps": schedule.total_steps,
+            "peak_lr": self._peak_rate(),
+            "data": {
                 "hash": store.content_hash,
                 "name": store.name,
                 "source": store.source,
@@ -314,59 +333,54 @@ class RunLogger:
                 "test": len(parts.test),
                 **self._validation(),
             },
-            variant=variant_of(settings.model_name),
-            loss=settings.loss.to_dict() if isinstance(settings, DistillSettings) else None,
-            teacher=soft_labels and soft_labels.about(),
-            softness=softness and softness.to_dict(),
-            lead=lead and lead.to_dict(),
+            "variant": variant_of(settings.model_name),
+            "loss": settings.loss.to_dict() if isinstance(settings, DistillSettings) else None,
+            "teacher": self.soft_labels and self.soft_labels.about(),
+        }
+
+    def _start_lines(self, model: SkeletonModel, store_place: str) -> Iterator[str]:
+        """The gist of the start event for people, line by line."""
+        settings, schedule, store, parts = self.settings, self.schedule, self.store, self.parts
+        processes, device = self.accelerator.num_processes, self.accelerator.device.type
+        precision = "float32" if self.precision == "no" else self.precision
+        yield (
+            f"{self.folder.name}: {settings.model_name}, {_size(model):,} parameters, on "
+            f"{processes} x {device}, precision {precision}"
         )
-        where = f"{accelerator.num_processes} x {accelerator.device.type}"
-        progress.echo(
-            f"{self.folder.name}: {settings.model_name}, {parameters:,} parameters, on {where}, "
-            f"precision {'float32' if precision == 'no' else precision}"
-        )
-        progress.echo(
+        yield (
             f"  data: {store.path}, {settings.split}: {len(parts.train):,} training and "
-            f"{len(parts.test):,} test clips, {store.num_classes} classes, "
-            f"held in {store_place}"
-        )
-        if soft_labels and isinstance(settings, DistillSettings):
-            identity = soft_labels.identity
-            progress.echo(
-                f"  teacher: {identity.describe()}, loss {settings.loss}"
-                f"{soft_labels.describe(settings.epochs)}"
-            )
-            warnings: list[str] = []
-            if softness is not None:
-                progress.echo(f"  {softness}")
-                warnings += softness.warnings()
-            if lead is not None:
-                progress.echo(f"  {lead}")
-                warnings += filter(None, [lead.warning()])
-            for text in warnings:
-                self.event("warning", text=text)
-                progress.echo(f"  Warning: {text}")
-        progress.echo(
-            f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "
-            f"{accelerator.num_processes} processes x {settings.accumulation} passes; peak "
-            f"learning rate {peak:g} = {settings.lr:g} x {schedule.global_batch} / "
-            f"{settings.reference_batch}; {settings.epochs} epochs of "
-            f"{schedule.steps_per_epoch} steps"
+            f"{len(parts.test):,} test clips, {store.num_classes} classes, held in {store_place}"
         )
         if parts.validation is not None:
-            progress.echo(f"  validation: {parts.held_out}; the test part is used once, at the end")
-        for name in parts.lost:
-            text = f"class {name!r} has validation clips and no training clip"
-            self.event("warning", text=text)
-            progress.echo(f"  {text}")
+            yield f"  validation: {parts.held_out}; the test part is used once, at the end"
         if self._is_small_set():
-            progress.echo(
+            yield (
                 f"  {len(parts.train):,} training clips are few for these defaults, meant for "
                 "NTU; try --recipe small"
             )
-        left_out = len(parts.train) - schedule.steps_per_epoch * schedule.global_batch
-        if left_out:
-            self.event(
-                "warning",
-                text=f"{left_out} clips per epoch don't fill a global batch and are left out",
+        yield (
+            f"  global batch {schedule.global_batch} = {settings.batch_size} clips x "
+            f"{processes} processes x {settings.accumulation} passes; peak learning rate "
+            f"{self._peak_rate():g} = {settings.lr:g} x {schedule.global_batch} / "
+            f"{settings.reference_batch}; {settings.epochs} epochs of "
+            f"{schedule.steps_per_epoch} steps"
+        )
+        if self.soft_labels and isinstance(settings, DistillSettings):
+            yield (
+                f"  teacher: {self.soft_labels.identity.describe()}, loss {settings.loss}"
+                f"{self.soft_labels.describe(settings.epochs)}"
             )
+
+    def _peak_rate(self) -> float:
+        """The highest learning rate of the run."""
+        return self.settings.lr * self.schedule.global_batch / self.settings.reference_batch
+
+    def _device(self) -> dict[str, str]:
+        """What events say of the device."""
+        device = self.accelerator.device
+        return {"type": device.type, "name": device_name(device), "precision": self.precision}
+
+
+def _size(model: SkeletonModel) -> int:
+    """How many parameters the model has."""
+    return sum(parameter.numel() for parameter in model.parameters())
