@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,10 @@ from lastkd.pipeline import check
 from lastkd.pipeline.check_device import Deviation, DeviceProbe
 
 QUICK = ("--teacher-model", "last_v2_tiny", "--no-pace")  # --pace after it has the last word
-NAMES = ["versions", "devices", "teacher", "student", "losses", "processes", "store", "disk"]
+NAMES = [
+    *("versions", "devices", "teacher", "student", "losses", "compile", "processes"),
+    *("store", "disk"),
+]
 
 
 def run(*options: str) -> Result:
@@ -61,6 +65,7 @@ def test_this_machine_will_do(whole: dict[str, dict[str, Any]], runs: Path) -> N
     found = {name: whole[name] for name in whole if name != "pace"}
     assert list(whole) == [*NAMES, "pace"]
     states = {name: finding["state"] for name, finding in found.items()}
+    assert states.pop("compile") == "skipped"  # a CPU gains nothing by it
     assert set(states.values()) == {"ok"}, found
     assert found["teacher"]["values"]["relative"] < 1e-4
     assert found["student"]["values"]["repeats"]
@@ -143,6 +148,27 @@ def test_a_loss_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch, qui
     found = findings()["losses"]
     assert found["state"] == "failed"
     assert found["detail"] == "kd: value or gradient isn't finite"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state", "detail"),
+    [
+        (None, "ok", "--compile works on a GPU"),
+        ("--compile: torch can't compile for a GPU", "skipped", "torch can't compile for a GPU"),
+    ],
+)
+def test_a_gpu_that_torch_compiles_for_or_does_not_is_told(
+    monkeypatch: pytest.MonkeyPatch, refusal: str | None, state: str, detail: str
+) -> None:
+    class Probe:
+        device = torch.device("cuda")
+
+    monkeypatch.setattr(check.Checks, "_probe", lambda self: contextlib.nullcontext(Probe()))
+    monkeypatch.setattr(check, "device_name", lambda device: "a GPU")
+    monkeypatch.setattr(check, "compile_refusal", lambda device: refusal)
+    found = check.Checks(check.CheckSettings(), Path()).compile()
+    assert found[0] == state
+    assert detail in found[1]
 
 
 def test_processes_that_disagree_or_do_not_answer_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,8 @@ def check(as_json: bool, **given: Any) -> None:
     """Checks this machine before hours are spent on it, in about two minutes.
 
     Versions, devices, what they compute (teacher, student and losses against float32 on the CPU),
-    whether several processes agree, the store and its disk, room for the runs, and the pace of each
-    step of lastkd sequence here. Exits with code 1 if a check fails.
+    whether --compile works, whether several processes agree, the store and its disk, room for the
+    runs, and the pace of each step of lastkd sequence here. Exits with code 1 if a check fails.
     """
     from rich.console import Console
 

@@ -31,6 +31,7 @@ from lastkd.pipeline.check_device import DeviceProbe
 from lastkd.pipeline.measure import save_stand_in
 from lastkd.pipeline.pace import NTU60, measure_pace, sequence_of, student_models
 from lastkd.settings.architecture import get_architecture
+from lastkd.training.compilation import compile_refusal
 from lastkd.version import __version__
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -137,6 +138,7 @@ class Checks:
             "teacher": self.teacher,
             "student": self.student,
             "losses": self.losses,
+            "compile": self.compile,
             "processes": self.processes,
             "store": self.store,
             "disk": self.disk,
@@ -262,6 +264,17 @@ class Checks:
         if refused:
             return "failed", f"{', '.join(refused)}: value or gradient isn't finite", {}
         return "ok", f"{', '.join(checked)}: values and gradients are finite", {"losses": checked}
+
+    def compile(self) -> Outcome:
+        """Whether `--compile` would work; runs go without it where it doesn't."""
+        with self._probe() as probe:
+            device = probe.device
+        if device.type == "cpu":
+            return "skipped", "on a CPU compiled steps are slower", {}
+        refusal = compile_refusal(device)
+        if refusal is not None:
+            return "skipped", refusal, {}
+        return "ok", f"--compile works on {device_name(device)}", {}
 
     def processes(self) -> Outcome:
         """Two processes, or one for each GPU, that train together and end with the same weights."""
