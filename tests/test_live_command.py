@@ -138,6 +138,23 @@ def test_a_folder_is_read_while_an_estimator_writes_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.clips[-1][-30:, 0, 0, 0], 0.1 * np.arange(10, 40), atol=1e-5)
 
 
+def test_a_folders_numbers_need_no_leading_zeros(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        text = json.dumps({"joints": np.full((1, 5, 3), number).tolist()})
+        (tmp_path / f"frame_{number}.json").write_text(text)
+
+    for number in (8, 9, 10, 11):
+        write(number)
+    source = GrowingFolder(tmp_path, rate=1, dimensions=3, wait_s=0.2)
+    seen: list[float] = []
+    for frame in source.frames(threading.Event()):
+        if frame is not None and frame.time is not None:
+            seen.append(frame.time)
+            if len(seen) == 4:
+                write(100)
+    assert seen == [8, 9, 10, 11, 100]
+
+
 def test_the_last_look_at_a_folder_is_not_late(tmp_path: Path) -> None:
     """However long it was waited for more."""
     (tmp_path / "out").mkdir()
@@ -310,6 +327,24 @@ def test_a_reader_that_goes_ends_the_session() -> None:
         assert not thread.is_alive()
         writer.close()
     assert writer.closed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("speed", ["1", "max"])
+def test_a_full_disk_is_one_sentence(nano: Path, store_path: Path, speed: str) -> None:
+    command = [sys.executable, "-m", "lastkd", "live", str(nano), str(store_path), "--json"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, "--speed", speed, "--loop"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"Error: stdout: cannot be written (No space left on device); free some space\n"
+    )
 
 
 def test_a_closed_pipe_ends_the_command_cleanly(nano: Path, store_path: Path) -> None:

@@ -13,6 +13,7 @@ from test_live_predictor import Recorder, person
 from textual.pilot import Pilot
 
 from lastkd.data.frames import Frame
+from lastkd.errors import UserError
 from lastkd.live.predictor import StreamPredictor
 from lastkd.live.screen.app import LiveApp
 from lastkd.live.screen.panels import FigurePanel
@@ -49,13 +50,14 @@ def app_of(
     theme: str = "lastkd-dark",
     threshold: float = 0.3,
     stillness: float = 0.0,
+    source: FrameSource | None = None,
 ) -> LiveApp:
     model = Recorder(bodies=1)
     model.logits = np.float32([3, 0])
     predictor = StreamPredictor(
         model, window=1.0, step=0.1, threshold=threshold, stillness=stillness
     )
-    session = LiveSession(predictor, Waving(), speed=None)
+    session = LiveSession(predictor, source or Waving(), speed=None)
     return LiveApp(LiveState(session, Path("nano.onnx"), DARK, glyphs), theme=theme)
 
 
@@ -89,6 +91,20 @@ async def test_everything_is_shown_at_every_size(size: tuple[int, int]) -> None:
     assert any(0x2800 < ord(char) <= 0x28FF for char in text)
     assert "█" in text
     assert "1 lines that aren't JSON skipped" in text
+
+
+async def test_a_source_that_fails_ends_the_picture_and_is_not_lost() -> None:
+    class Failing(Waving):
+        def frames(self, stop: threading.Event) -> Iterator[Frame | None]:
+            yield Frame(person()[None], 0.0)
+            raise UserError("camera 0: was unplugged")
+
+    app = app_of(source=Failing())
+    async with app.run_test(size=(100, 30)) as pilot:
+        until = time.monotonic() + 30
+        while app.is_running and time.monotonic() < until:
+            await pilot.pause(0.05)
+    assert str(app.failure) == "camera 0: was unplugged"
 
 
 async def test_below_the_threshold_the_answer_is_nothing() -> None:

@@ -11,6 +11,7 @@ import pytest
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
 from lastkd.data.store.clip_store import CLIPS_FILE, ClipStore
+from lastkd.data.store.packing import pack_clips
 from lastkd.data.store.writer import StoreWriter
 from lastkd.errors import UserError
 
@@ -103,6 +104,16 @@ def test_an_existing_folder_is_never_touched(tmp_path: Path) -> None:
 def test_twice_the_same_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="occurs twice"):
         write(tmp_path / "s", [clip("a"), clip("a")])
+
+
+def test_twice_the_same_name_among_clips_that_are_taken_together_is_refused(tmp_path: Path) -> None:
+    packed = pack_clips([clip("a"), clip("b"), clip("a")], LAYOUT)
+    with (
+        pytest.raises(UserError, match="clip a: occurs twice"),
+        StoreWriter(tmp_path / "s", LAYOUT) as writer,
+    ):
+        writer.take(packed)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_label_without_a_class_is_refused(tmp_path: Path) -> None:

@@ -170,7 +170,11 @@ def _video(
 
 
 def _print_lines(session: LiveSession, top: int, *, real_time: bool) -> None:
-    """A line a prediction until the source is over or the reader has gone."""
+    """A line a prediction until the source is over or the reader has gone.
+
+    Raises:
+        UserError: the lines can't be written.
+    """
     # a reader that has gone is told by the write, in the main thread's own time
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -186,6 +190,8 @@ def _print_lines(session: LiveSession, top: int, *, real_time: bool) -> None:
     if writer.closed:
         # the interpreter flushes stdout once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if writer.failure is not None:
+        raise UserError(f"stdout: cannot be written ({writer.failure.strerror}); free some space")
 
 
 def _draw(
@@ -200,7 +206,10 @@ def _draw(
     if only_ascii is None:
         only_ascii = not speaks_utf8()
     state = LiveState(session, model_file, DARK, ASCII if only_ascii else UNICODE)
-    LiveApp(state, theme=f"lastkd-{theme}" if theme else theme_for()).run()
+    app = LiveApp(state, theme=f"lastkd-{theme}" if theme else theme_for())
+    app.run()
+    if app.failure is not None:
+        raise app.failure
 
 
 def _report_skipped(session: LiveSession) -> None:

@@ -18,7 +18,11 @@ class LineWriter:
     Args:
         stream: opened for bytes.
         drop: lines that a slow reader can't take are dropped; otherwise `write` waits.
-        on_closed: called once, when the reader has gone.
+        on_closed: called once, when nothing more can be written.
+
+    Attributes:
+        closed: whether nothing more can be written: the reader has gone, or writing failed.
+        failure: why writing failed; None where the reader went away.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class LineWriter:
         self._changed = threading.Condition()
         self._dropped = 0
         self._ended = self.closed = False
+        self.failure: OSError | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -66,8 +71,10 @@ class LineWriter:
             try:
                 self._stream.write(json.dumps(values).encode() + b"\n")
                 self._stream.flush()
-            except (BrokenPipeError, ValueError):  # gone, or closed by this side
+            except (OSError, ValueError) as error:  # gone, a full disk, or closed by this side
                 with self._changed:
+                    if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+                        self.failure = error
                     self.closed = True
                     self._lines.clear()
                     self._changed.notify_all()

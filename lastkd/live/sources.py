@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ PATIENCE_S = 1.0
 """For how long a file that isn't whole is looked at again."""
 LONGEST_LINE = 1 << 22
 """Bytes of a line; what is longer is no frame of anybody's."""
+
+
+_DIGITS = re.compile(r"(\d+)")
+_NaturalKey: TypeAlias = "tuple[tuple[str | int, ...], str]"
 
 
 class FrameSource(ABC):
@@ -131,8 +135,9 @@ class JsonLines(FrameSource):
 class GrowingFolder(FrameSource):
     """A folder into which an estimator writes one JSON file a frame.
 
-    Files are taken by name; their frame is the last number in it (`clip_000000000042_keypoints`),
-    else their place in the order. One that isn't whole yet is waited for.
+    Files are taken by name, numbers in it as such: `frame_10` after `frame_9`. Their frame is the
+    last number (`clip_000000000042_keypoints`), else their place in the order. One that isn't whole
+    yet is waited for.
 
     Args:
         rate: frames per second.
@@ -150,17 +155,16 @@ class GrowingFolder(FrameSource):
         self._dimensions, self._wait_s = dimensions, wait_s
 
     def frames(self, stop: threading.Event) -> Iterator[Frame | None]:
-        last_name, place = "", 0
+        last: _NaturalKey = ((), "")
+        place = 0
         news = time.monotonic()
         while not stop.is_set():
-            fresh = sorted(
-                path.name
-                for path in self._folder.iterdir()
-                if path.suffix == ".json" and path.name > last_name
-            )
-            for name in fresh:
-                yield self._read(self._folder / name, place, stop)
-                last_name, place, news = name, place + 1, time.monotonic()
+            files = (path for path in self._folder.iterdir() if path.suffix == ".json")
+            keys = (_natural(path.name) for path in files)
+            fresh = sorted(key for key in keys if key > last)
+            for last in fresh:
+                yield self._read(self._folder / last[1], place, stop)
+                place, news = place + 1, time.monotonic()
             if not fresh:
                 if self._wait_s is not None and time.monotonic() - news > self._wait_s:
                     return
@@ -180,3 +184,9 @@ class GrowingFolder(FrameSource):
                 break
             stop.wait(POLL_S)  # its writer isn't done
         return Frame(frame.joints, number / self._rate, frame.scores, frame.ids, frame.fault)
+
+
+def _natural(name: str) -> _NaturalKey:
+    """A key that orders names by the numbers in them, text and number in turn, and the name."""
+    parts = enumerate(_DIGITS.split(name))
+    return tuple(int(part) if at % 2 else part for at, part in parts), name

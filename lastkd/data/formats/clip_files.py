@@ -97,12 +97,18 @@ def clip_a_file(root: Path, suffix: str, usual: Container[str] = ()) -> list[Cli
 def unique_names(clips: Sequence[ClipFiles]) -> list[ClipFiles]:
     """The clips, with their folder before a name that several have."""
     times = Counter(clip.name for clip in clips)
-    return [
+    named = [
         clip._replace(name=f"{clip.group}/{clip.name}".lstrip("/"))
         if times[clip.name] > 1
         else clip
         for clip in clips
     ]
+    taken: Counter[str] = Counter()
+    for at, clip in enumerate(named):
+        taken[clip.name] += 1
+        if taken[clip.name] > 1:  # a folder `a` beside files `a_1.json`, `a_2.json`
+            named[at] = clip._replace(name=f"{clip.name}#{taken[clip.name]}")
+    return named
 
 
 def read_limited(path: str) -> bytes:

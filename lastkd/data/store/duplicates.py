@@ -40,17 +40,19 @@ class ContentIndex:
 
     def without_known(self, packed: Packed) -> Packed:
         """What was packed, without the clips that equal one taken before or earlier in it."""
-        known = {content: self._clips[index].name for content, index in self._first_of.items()}
+        here: dict[bytes, str] = {}  # content -> the clip of `packed` that has it
         kept: list[int] = []
         details = list(packed.details)
         start = 0
         for at, clip in enumerate(packed.clips):
             stop = start + clip.frames * clip.bodies
             content = _content(clip, packed.rows[start:stop])
-            if content in known:
-                details.append({"clip": clip.name, "left_out": [f"{EQUAL} ({known[content]})"]})
+            first = self._first_of.get(content)
+            equal = here.get(content) if first is None else self._clips[first].name
+            if equal is not None:
+                details.append({"clip": clip.name, "left_out": [f"{EQUAL} ({equal})"]})
             else:
-                known[content] = clip.name
+                here[content] = clip.name
                 kept.append(at)
             start = stop
         if len(kept) == len(packed.clips):

@@ -162,9 +162,11 @@ class StoreWriter:
         """
         if self._drop_duplicates:
             packed = self._contents.without_known(packed)
+        fresh: set[str] = set()
         for clip in packed.clips:
-            if clip.name in self._names:
+            if clip.name in self._names or clip.name in fresh:
                 raise UserError(f"clip {clip.name}: occurs twice; names must be unique")
+            fresh.add(clip.name)
         try:
             self._file.write(packed.rows.data)
             self._file.flush()

@@ -79,6 +79,7 @@ class LiveApp(App[None]):
             self.register_theme(known)
         self.theme = theme
         self._zoomed = ""
+        self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._run_session, daemon=True)
 
     def compose(self) -> ComposeResult:
@@ -108,11 +109,15 @@ class LiveApp(App[None]):
     def _run_session(self) -> None:
         try:
             self.state.session.run()
+        except Exception as error:  # raised again by the command, once the terminal is its own
+            self.failure = error
         finally:
             self.state.over = True
 
     def redraw(self) -> None:
-        """Draws what has changed."""
+        """Draws what has changed; after a failure there is nothing more to draw."""
+        if self.failure is not None:
+            self.exit()
         for screen in self.screen_stack[:1]:  # none while the app starts and ends
             for widget in screen.query(LiveLine):
                 widget.redraw()
