@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import lastkd
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import replacing, write_text
 from lastkd.files.yaml_files import read_mapping
 from lastkd.runs.log import Run
 from lastkd.settings.students import students
@@ -215,8 +215,7 @@ def write(rows: list[dict[str, Any]], folder: Path) -> None:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        with replacing(folder / "efficacy.json") as part:
-            part.write_text(json.dumps(summary(rows), indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "efficacy.json", json.dumps(summary(rows), indent=1) + "\n")
 
 
 def main() -> None:

@@ -102,6 +102,18 @@ def test_the_folder_holds_what_a_board_needs_and_nothing_else(
     np.testing.assert_allclose(probabilities[0], clip.probabilities, atol=1e-4)
 
 
+def test_classes_without_names_are_numbered(store_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    untrained(path, store_path, LITTLE, settings={"frames": 16}, class_names=())
+    store_in_checkpoint(path, CALIBRATION)
+    words = ["export", str(path), "--bundle", str(tmp_path / "board")]
+    CliRunner().invoke(cli, words, catch_exceptions=False)
+    labels = json.loads((tmp_path / "board" / "labels.json").read_text())
+    numbered = [f"class {label}" for label in range(ClipStore.open(store_path).num_classes)]
+    assert labels["classes"] == numbered
+    assert labels["sample"]["class"] in numbered
+
+
 def test_its_program_fits_on_a_page() -> None:
     assert len(PROGRAM.read_text().splitlines()) < 120
 

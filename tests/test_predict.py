@@ -126,6 +126,14 @@ def test_a_clip_that_the_store_does_not_have(nano: Path, store_path: Path) -> No
         list(lastkd.predict_clips(nano, ["S001"], data=store_path))
 
 
+def test_a_stores_clip_is_taken_by_its_name_or_its_number(nano: Path, store_path: Path) -> None:
+    names = ClipStore.open(store_path).names
+    by_name, by_number = lastkd.predict_clips(nano, [names[3], "3"], data=store_path)
+    assert by_name.name == by_number.name == names[3]
+    with pytest.raises(UserError, match=f"has {len(names)} clips, and no number 9999"):
+        list(lastkd.predict_clips(nano, ["9999"], data=store_path))
+
+
 # ------------------------------------------------------------------------------ other forms
 
 

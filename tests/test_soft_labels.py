@@ -24,6 +24,7 @@ from lastkd.pipeline.request import find_inputs, resolve_all
 from lastkd.runs.events import read_events
 from lastkd.settings.resolve import TeacherCacheSettings, resolve
 from lastkd.settings.runs import DistillSettings
+from lastkd.training import teacher_cache
 from lastkd.training.cache_builder import CacheBuilder
 from lastkd.training.loop import train
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
@@ -289,6 +290,26 @@ def test_a_complete_cache_needs_no_teacher(
     assert find_inputs(said) == (store_path, None)
     with pytest.raises(UserError, match="holds no soft labels yet, and no teacher was named"):
         train(said, data=store_path, teacher=None, folder=tmp_path / "run", accelerator=accelerator)
+
+
+def test_a_cache_that_is_there_is_read_without_writing_to_its_disk(
+    tmp_path: Path,
+    store_path: Path,
+    teacher: Path,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = filler(tmp_path / "soft", store_path, teacher, accelerator).cache
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise UserError("soft: cannot be written (Read-only file system)")
+
+    for name in ("locked", "write_text"):
+        monkeypatch.setattr(teacher_cache, name, refused)
+    identity = TeacherIdentity.of(teacher, ClipStore.open(store_path))
+    assert TeacherCache.open(tmp_path / "soft", cache.key, identity).key == cache.key
+    with pytest.raises(UserError, match="Read-only"):
+        TeacherCache.open(tmp_path / "another", cache.key, identity)
 
 
 def test_the_key_contains_everything_that_soft_labels_depend_on(

@@ -114,8 +114,9 @@ def test_an_ensemble_teaches_through_one_cache_that_is_keyed_by_all(
         for name in ("first", "replayed")
     }
     assert len(weights) == 1
-    start = Run.read(tmp_path / "first").start["teacher"]
+    start, replayed = (Run.read(tmp_path / name).start["teacher"] for name in ("first", "replayed"))
     assert start["model"].split(" + ") == [member["model"] for member in start["members"]]
+    assert replayed == start
     with pytest.raises(UserError, match="holds soft labels of something else"):
         train(settings, teacher=teacher, folder=tmp_path / "alone", **kept)
 

@@ -13,7 +13,7 @@ import click
 
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.terminal import Progress
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def evaluate(
         if files:
             result.predictions.save(files[number])
         if out is not None:
-            with replacing(out / f"{name}.json") as part:
-                part.write_text(json.dumps(plain[-1], indent=2) + "\n", encoding="utf-8")
+            write_text(out / f"{name}.json", json.dumps(plain[-1], indent=2) + "\n")
         if not as_json:
             title = f"{path} on {data}, {split}"
             _print(result, title, reference, against, confused, by_class)
@@ -193,8 +192,7 @@ def _evaluate_streams(
             )
         plain.append({"checkpoint": str(path), "seed": seed, **score.to_dict()})
         if out is not None:
-            with replacing(out / f"{name}-stream.json") as part:
-                part.write_text(json.dumps(plain[-1], indent=2) + "\n", encoding="utf-8")
+            write_text(out / f"{name}-stream.json", json.dumps(plain[-1], indent=2) + "\n")
         if not as_json:
             _print_stream(score, f"{path} on streams of {data}")
     if as_json:

@@ -12,7 +12,7 @@ import click
 
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.monitor.log.json_output import to_dict
 from lastkd.monitor.log.watcher import Watcher
 
@@ -97,8 +97,7 @@ def monitor(
         raise UserError(f"{roots}: contains no runs yet; start one, or name another folder")
     size = size or shutil.get_terminal_size((100, 32))
     if svg is not None:
-        with replacing(svg) as part:
-            part.write_text(picture(app, size), encoding="utf-8")
+        write_text(svg, picture(app, size))
         click.echo(f"{svg}: written")
     else:
         click.echo(text(app, size))

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from lastkd.data.clip import FloatArray
 from lastkd.data.clip_input import clip_of_array, clips_of_path
+from lastkd.data.clip_names import clip_number
 from lastkd.data.raw_clip import SingleClip
 from lastkd.data.store.clip_store import ClipStore
-from lastkd.errors import UserError, nearest
+from lastkd.errors import UserError
 from lastkd.evaluation.calibration import checkpoint_calibration
 from lastkd.evaluation.checkpoint import view_settings
 from lastkd.models.checkpoint import check_fit, read_checkpoint
@@ -90,12 +91,11 @@ class Predictor:
         self.info = read.info
         self.calibration = checkpoint_calibration(read.path)
         self.store = ClipStore.open(data) if data is not None else None
-        names = self.info.class_names
+        info = self.info
+        self.class_names = info.shown_classes
         if self.store is not None:
-            joints = self.info.layout.joints
-            check_fit(read.path, self.info.num_classes, names, joints, self.store)
-            names = self.store.class_names
-        self.class_names = names or tuple(f"class {k}" for k in range(self.info.num_classes))
+            check_fit(read.path, info.num_classes, info.class_names, info.layout.joints, self.store)
+            self.class_names = self.store.class_names
         self.image_size = image_size
         self.model = read.build(factory)
         self.clip = SingleClip(self.info.layout, view_settings(self.info))
@@ -136,11 +136,9 @@ class Predictor:
         if isinstance(clip, np.ndarray):
             yield clip_of_array("array", clip, layout, keep_bodies=keep)
         elif self.store is not None:
-            name = str(clip)
-            if name not in self.store.names:
-                hint = nearest(name, self.store.names) if len(self.store) < 100_000 else ""
-                raise UserError(f"{self.store.path}: has no clip {name!r}; {_short(hint)}")
-            yield name, self.store.clip(self.store.names.index(name))
+            store = self.store
+            number = clip_number(store.path, store.names, str(clip), store.places)
+            yield store.names[number], store.clip(number)
         else:
             yield from clips_of_path(
                 Path(clip), layout, image_size=self.image_size, keep_bodies=keep
@@ -161,7 +159,3 @@ def predict_clips(
     """
     predictor = Predictor(checkpoint, data=data, factory=factory, image_size=image_size)
     return (prediction for clip in clips for prediction in predictor.all(clip))
-
-
-def _short(hint: str) -> str:
-    return hint if len(hint) < 100 else "lastkd info shows what it holds"

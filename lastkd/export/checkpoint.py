@@ -249,7 +249,7 @@ def _about(read: Checkpoint, classifier: ClipClassifier) -> dict[str, Any]:
             "dimensions": info.layout.dimensions,
             **({"up": info.layout.up} if info.layout.up else {}),
         },
-        "classes": list(info.class_names),
+        "classes": list(info.shown_classes),
         "split": info.settings.get("split"),
         **({KEY: calibration.to_dict()} if calibration.fitted else {}),
     }

@@ -31,6 +31,16 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in UTF-8, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the folder can't be written; `path` is unchanged.
+    """
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `path`, which is synced with its files and replaces `path`.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
+from lastkd.files.lock import locked
 from lastkd.kaggle.references import Reference, reference
 
 
@@ -55,8 +55,7 @@ def remember(kernel: Reference, *, job: str, attempt: int, version: int, url: st
         pushed_at=time.time(),
         url=url,
     )
-    with replacing(_path(kernel)) as part:
-        part.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(_path(kernel), entry.model_dump_json(indent=2) + "\n")
 
 
 def latest() -> Reference:
@@ -74,19 +73,13 @@ def latest() -> Reference:
     return reference(max(entries, key=lambda entry: entry.pushed_at).kernel)
 
 
-@contextlib.contextmanager
-def exclusive(kernel: Reference) -> Iterator[None]:
+def exclusive(kernel: Reference) -> AbstractContextManager[None]:
     """Keeps other commands on this machine from working on the same kernel meanwhile.
 
-    Raises:
-        UserError: one is working on it.
+    Entering it raises a UserError where one is working on it.
     """
-    _folder().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_path(kernel).with_suffix(".lock"), timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise UserError(
-            f"{kernel}: another lastkd kaggle command is using it; wait for its end, or stop it"
-        ) from None
+    return locked(
+        _path(kernel).with_suffix(".lock"),
+        taken=f"{kernel}: another lastkd kaggle command is using it; wait for its end, or stop it",
+        advice="free some space, or make it writable",
+    )

@@ -26,7 +26,7 @@ from lastkd import process_start
 from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import Stopped
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.files.yaml_files import validated
 from lastkd.kaggle.event_lines import EventPrinter
 from lastkd.kaggle.inputs import Mounts
@@ -116,8 +116,7 @@ class JobRunner:
             UserError: the command failed.
         """
         if self.job.config:
-            with replacing(self.working / CONFIG_FILE) as part:
-                part.write_text(yaml.safe_dump(self.job.config, sort_keys=False), encoding="utf-8")
+            write_text(self.working / CONFIG_FILE, yaml.safe_dump(self.job.config, sort_keys=False))
         # even a budget that is nearly used up gets the command a little further
         runner = self._runner(self.job.budget_s, GRACE_S, self.echo)
         with runner.requests:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.files.json_text import parse_json
 from lastkd.kaggle.inputs import Mounts
 from lastkd.kaggle.job import JOB_FILE, Job
@@ -32,8 +32,7 @@ def write_job_file(working: Path, job: Job, *, state: str, reason: str, seconds:
         "command": job.command,
         "seconds": round(seconds, 1),
     }
-    with replacing(working / JOB_FILE) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_text(working / JOB_FILE, json.dumps(values, indent=2) + "\n")
 
 
 def read_job_file(path: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class CheckpointClassifier:
         self.facts = ModelFacts(
             name=info.architecture.name,
             layout=info.layout.name,
-            class_names=info.class_names or tuple(f"class {k}" for k in range(info.num_classes)),
+            class_names=info.shown_classes,
             joints=info.layout.joints,
             parents=info.layout.parents,
             mirror=info.layout.mirror,

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from lastkd.data.class_names import numbered_classes
 from lastkd.errors import UserError
 from lastkd.evaluation.calibration import KEY, Calibration
 from lastkd.export.formats import ABOUT
@@ -63,7 +64,7 @@ def _facts(about: dict[str, Any], shape: list[Any]) -> ModelFacts:
     return ModelFacts(
         name=about["model"],
         layout=about["layout"],
-        class_names=tuple(about["classes"]) or tuple(f"class {k}" for k in range(count)),
+        class_names=tuple(about["classes"]) or numbered_classes(count),
         joints=joints,
         parents=tuple(skeleton["parents"]),
         mirror=tuple((left, right) for left, right in skeleton["mirror"]),

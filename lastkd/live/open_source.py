@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastkd.data.clip import FloatArray
+from lastkd.data.clip_names import clip_number
 from lastkd.data.formats.base import turned
 from lastkd.data.formats.datasets.ntu_skeleton import read_skeleton
 from lastkd.data.formats.datasets.skeleton_text import Recording
@@ -15,7 +16,7 @@ from lastkd.data.ntu import KINECT_FPS
 from lastkd.data.open_source import format_of
 from lastkd.data.open_source import open_source as open_dataset
 from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
-from lastkd.errors import UserError, nearest
+from lastkd.errors import UserError
 from lastkd.live.classifier import ModelFacts
 from lastkd.live.layout import layout_of
 from lastkd.live.sources import (
@@ -70,7 +71,7 @@ def open_frames(
 
 def _from_store(path: Path, clip: str | None, facts: ModelFacts, rate: float | None) -> FrameSource:
     store = ClipStore.open(path)
-    index = _index(str(path), store.names, clip)
+    index = clip_number(path, store.names, clip)
     label = store.class_names[int(store.labels[index])]
     rate = rate or float(store.fps[index]) or facts.calibration.rate
     return RecordedClip(f"{store.names[index]} ({label})", store.clip(index), rate)
@@ -95,21 +96,10 @@ def _from_dataset(
     source: str, clip: str | None, facts: ModelFacts, rate: float | None
 ) -> FrameSource:
     reader = open_dataset(source, layout=layout_of(facts), labelled=False)
-    index = _index(source, tuple(reader.names()), clip)
+    index = clip_number(source, tuple(reader.names()), clip)
     reading = next(reader.readings(index, index + 1))
     if reading.clip is None:
         reason = reading.fault or f"{source}: {reading.name} shows nobody"
         raise UserError(reason)
     rate = rate or reading.clip.fps or reader.fps or facts.calibration.rate
     return RecordedClip(reading.name, reading.clip.joints, rate)
-
-
-def _index(source: str, names: tuple[str, ...], clip: str | None) -> int:
-    if clip is None:
-        return 0
-    if clip in names:
-        return names.index(clip)
-    if clip.isdecimal() and int(clip) < len(names):
-        return int(clip)
-    hint = nearest(clip, names) if len(names) < 5000 else f"they are named like {names[0]}"
-    raise UserError(f"{source}: has no clip {clip!r}; {hint[:300]}")

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lastkd.data.class_names import numbered_classes
 from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
@@ -53,6 +54,11 @@ class CheckpointInfo(BaseModel):
         False, description="whether its clips' bodies stay in their slots, absent or not"
     )
     origin: str = Field("lastkd", description="lastkd, or the public file it was converted from")
+
+    @property
+    def shown_classes(self) -> tuple[str, ...]:
+        """A name for each class: a number where the checkpoint doesn't name them."""
+        return self.class_names or numbered_classes(self.num_classes)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import Stopped
+from lastkd.files.lock import locked
 from lastkd.files.shipped import CONFIGS
 from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.runner import PipelineRunner
@@ -92,8 +92,8 @@ def builtin_teacher() -> Path:
 def _make(done: Callable[[], bool], steps: int) -> None:
     """Does the first steps of the sequence in the cache; one process works, the others wait."""
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "builtin.lock"):
+    advice = "choose another cache folder by XDG_CACHE_HOME"
+    with locked(folder / "builtin.lock", taken=None, advice=advice):
         if done():
             return
         pending = builtin_steps(builtin_sequence(folder))[:steps]

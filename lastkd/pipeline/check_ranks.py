@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from lastkd.distributed.accelerator import leave, make_accelerator
 from lastkd.distributed.replica import Replica
 from lastkd.entry_point import PATH, run_command
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.models.registry import build_model
 from lastkd.settings.architecture import STREAMS
 
@@ -61,8 +61,7 @@ def check_ranks(result: Path) -> None:
             "agree": agree and total == accelerator.num_processes,
             "exchange_ms": round(exchange_ms, 2),
         }
-        with replacing(result) as part:
-            part.write_text(json.dumps(outcome), encoding="utf-8")
+        write_text(result, json.dumps(outcome))
     del replica, student, optimizer
     leave(accelerator)
 

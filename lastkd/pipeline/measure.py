@@ -30,7 +30,7 @@ from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import device_name
 from lastkd.entry_point import PATH, run_command
 from lastkd.evaluation.logits import evaluate
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.models.checkpoint import CheckpointInfo, save_checkpoint
 from lastkd.models.registry import build_model
 from lastkd.runs.folder import Position
@@ -223,8 +223,7 @@ def measure(order: Path, result: Path) -> None:
         del measurement
         accelerator.wait_for_everyone()
     if is_main:
-        with replacing(result) as part:
-            part.write_text(json.dumps(measured), encoding="utf-8")
+        write_text(result, json.dumps(measured))
     leave(accelerator)
 
 

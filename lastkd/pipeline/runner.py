@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from lastkd import process_start
 from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import REASONS, Stopped, StopRequests
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.files.json_text import parse_json
+from lastkd.files.lock import locked
 from lastkd.pipeline.child import SECONDS_BETWEEN_POLLS, run_child
 from lastkd.runs.folder import group_by_progress, is_live
 from lastkd.terminal import Echo, echo
@@ -194,7 +193,12 @@ class PipelineRunner(CommandRunner):
             UserError: a step failed, a folder holds something else, or another process is working
                 in the folder.
         """
-        with self.requests, exclusive(self.folder):
+        taken = (
+            f"{self.folder}: another sequence is at work there; wait for its end or choose another "
+            "--out"
+        )
+        own = locked(self.folder / LOCK, taken=taken, advice="choose another --out")
+        with self.requests, own:
             # before anything starts: do the folders belong to this pipeline?
             pending = sum(not step.status().done for step in self.steps)
             self.echo(f"{self.folder}: {len(self.steps)} steps, {pending} of them to do")
@@ -249,9 +253,8 @@ class PipelineRunner(CommandRunner):
         Args:
             state: `running`, `done`, `stopped` or `failed`.
         """
-        with replacing(self.folder / STATE_FILE) as part:
-            text = json.dumps({"state": state, "reason": reason}) + "\n"
-            part.write_text(text, encoding="utf-8")
+        text = json.dumps({"state": state, "reason": reason}) + "\n"
+        write_text(self.folder / STATE_FILE, text)
 
 
 def train_in_groups(
@@ -303,25 +306,3 @@ def pipeline_state(folder: Path) -> str | None:
         return str(parse_json((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def exclusive(folder: Path) -> FileLock:
-    """A context manager that keeps a second pipeline out of a folder.
-
-    Raises:
-        UserError: another one has it, or the folder can't be written.
-    """
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock:
-            pass
-    except Timeout:
-        raise UserError(
-            f"{folder}: another sequence is at work there; wait for its end or choose another --out"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); choose another --out"
-        ) from None
-    return lock

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.runs.log import Run
 from lastkd.settings.architecture import short_name
 from lastkd.settings.runs import DistillSettings
@@ -156,8 +156,7 @@ class Grid:
             "sweep.csv": self.as_csv(),
         }
         for name, text in texts.items():
-            with replacing(folder / name) as part:
-                part.write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
 
 
 def refuse_double(points: Sequence[Point]) -> None:

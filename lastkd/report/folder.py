@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.report.csv_latex import gains_csv, summary_latex, tables_csv, tables_latex
 from lastkd.report.markdown import markdown
 from lastkd.report.summary import Line
@@ -40,6 +40,5 @@ def write_folder(
     if len(sections) > 1 and lines:
         texts["gains_over_sets.tex"] = summary_latex(sections, lines)
     for name, text in texts.items():
-        with replacing(out / name) as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(out / name, text)
     return sum(map(len, drawn.values()))

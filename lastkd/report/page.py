@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
 from lastkd.report.clips import ClipShelf, open_shelves
 from lastkd.report.columns import HEADER, cells, softness_table, summary_table
 from lastkd.report.markdown import INTERVAL, chosen, notes
@@ -41,8 +41,7 @@ def write_page(
     shelves = open_shelves(sections, stores) if stores else {}
     blocks = [section_to_dict(section, shelves.get(section.name)) for section in sections]
     html = render(sections, lines, blocks)
-    with replacing(path) as part:
-        part.write_text(html, encoding="utf-8")
+    write_text(path, html)
     return sum(len(shelf.skeletons) for shelf in shelves.values())
 
 

@@ -13,7 +13,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import write_text
+from lastkd.files.lock import lock
 from lastkd.runs.events import FILE_NAME, EventLog
 from lastkd.runs.log import Run
 from lastkd.settings.runs import RunSettings
@@ -45,11 +46,11 @@ def positions(run_folder: Path) -> list[Position]:
 
 def is_live(run_folder: Path) -> bool:
     """Whether a process holds a run folder's lock."""
-    lock = run_folder / LOCK
-    if not lock.exists():
+    file = run_folder / LOCK
+    if not file.exists():
         return False
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(file, timeout=0):
             return False
     except Timeout:
         return True
@@ -85,22 +86,12 @@ class RunFolder:
         Raises:
             UserError: another process writes here, or the folder can't be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK, timeout=0)
-            lock.acquire()
-            self._lock = lock
-        except Timeout:
-            raise UserError(
-                f"{self.path}: a live run is writing there; wait for its end, stop it, or choose "
-                "another --run"
-            ) from None
-        # filelock raises NotImplementedError where the file system has no locks
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UserError(
-                f"{self.path}: cannot be written ({reason}); choose another --run"
-            ) from None
+        self._lock = lock(
+            self.path / LOCK,
+            taken=f"{self.path}: a live run is writing there; wait for its end, stop it, or choose "
+            "another --run",
+            advice="choose another --run",
+        )
 
     def release(self) -> None:
         """Unlocks the folder; in a finished run's folder the lock file is removed too."""
@@ -122,9 +113,8 @@ class RunFolder:
             else:
                 partial.unlink()
         log = EventLog(self.path / FILE_NAME)
-        with replacing(self.path / SETTINGS) as part:
-            text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-            part.write_text(text, encoding="utf-8")
+        text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        write_text(self.path / SETTINGS, text)
         return log
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from lastkd import rng
 from lastkd.data.clip import Clip, FloatArray
+from lastkd.data.clip_names import clip_number
 from lastkd.data.layouts import Layout
 from lastkd.data.normalise import centre_and_scale
 from lastkd.data.open_source import open_source
 from lastkd.data.store.clip_store import ABOUT_FILE, ClipStore
 from lastkd.data.store.writer import StoreWriter
-from lastkd.errors import UserError, nearest
+from lastkd.errors import UserError
 from lastkd.settings.resolve import defaults
 from lastkd.settings.runs import TrainSettings
 from lastkd.settings.views import ViewSettings
@@ -78,7 +79,7 @@ def find_clip(
     """
     if (Path(source) / ABOUT_FILE).is_file():
         store = ClipStore.open(source)
-        index = _index(source, store.names, name)
+        index = clip_number(source, store.names, name)
         label = int(store.labels[index])
         clip = Clip(
             store.names[index],
@@ -92,7 +93,7 @@ def find_clip(
         class_name = store.class_names[label]
         return ShownClip(clip, store.layout, class_name, index, len(store), store.name)
     reader = open_source(source, layout=layout, up=up, labelled=False)
-    index = _index(source, reader.names(), name)
+    index = clip_number(source, reader.names(), name)
     reading = next(reader.readings(index, index + 1))
     if reading.fault is not None:
         raise UserError(reading.fault)
@@ -102,19 +103,6 @@ def find_clip(
     clip = replace(reading.clip, joints=joints, fps=reading.clip.fps or reader.fps)
     class_name = reader.class_names[clip.label]
     return ShownClip(clip, reader.layout, class_name, index, len(reader), reader.name)
-
-
-def _index(source: str, names: Sequence[str], name: str | None) -> int:
-    if name is None:
-        return 0
-    if name in names:
-        return names.index(name)
-    if name.isdecimal() and len(name) < 10:
-        if int(name) < len(names):
-            return int(name)
-        raise UserError(f"{source}: has {len(names):,} clips, and no number {name}")
-    hint = nearest(name, names) if len(names) < 5000 else f"they are named like {names[0]}"
-    raise UserError(f"{source}: has no clip {name!r}; {hint[:300]}")
 
 
 def stream_poses(shown: ShownClip, streams: Sequence[str]) -> list[PoseSequence]:

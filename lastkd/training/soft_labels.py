@@ -221,6 +221,7 @@ class SoftLabels:
         for start in range(rank * batch_size, len(clips), world * batch_size):
             batch = clips[start : start + batch_size]
             self(batch, *view(batch))
+            self.take_nonfinite()  # only to empty its queue: `end_epoch` tells all ranks alike
             yield min(start + batch_size, len(clips))
 
     def end_epoch(self) -> None:

@@ -8,11 +8,11 @@ float16 logits `(clips, K)`, one row per training clip of the split in the store
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,7 +21,8 @@ from torch import Tensor
 from lastkd.data.parts import Parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
-from lastkd.files.atomic import replacing
+from lastkd.files.atomic import replacing, write_text
+from lastkd.files.lock import locked
 from lastkd.settings.views import AUGMENTATIONS, ViewSettings
 from lastkd.training.teacher import TeacherIdentity
 
@@ -101,17 +102,30 @@ class CacheKey(BaseModel):
 
 
 class CacheMetadata(BaseModel):
-    """`cache.json`: the key, and what describes the teacher if its checkpoint isn't at hand."""
+    """`cache.json`: the key, and what describes the teacher if its checkpoint isn't at hand.
+
+    Attributes:
+        members: the teachers of an ensemble.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: CacheKey
     model: str
     accuracy: dict[str, Any]
+    members: tuple[TeacherIdentity, ...] = ()
+
+    @classmethod
+    def of(cls, key: CacheKey, identity: TeacherIdentity) -> CacheMetadata:
+        return cls(
+            key=key, model=identity.name, accuracy=identity.accuracy, members=identity.members
+        )
 
     @property
     def identity(self) -> TeacherIdentity:
-        return TeacherIdentity(self.model, self.key.teacher, self.key.body_average, self.accuracy)
+        return TeacherIdentity(
+            self.model, self.key.teacher, self.key.body_average, self.accuracy, self.members
+        )
 
 
 class TeacherCache:
@@ -125,25 +139,27 @@ class TeacherCache:
     def open(cls, folder: Path, key: CacheKey, identity: TeacherIdentity) -> TeacherCache:
         """Opens or creates a cache; several processes may do so at once.
 
+        One that is there is only read, so it may lie on a disk that can't be written.
+
         Raises:
             UserError: the folder holds logits of something else (naming what differs), holds
                 something that isn't a cache, or can't be written.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
-                existing = cls.read_metadata(folder)
+        cache = cls(folder, key)
+        existing = cls.read_metadata(folder)
+        if existing is None:
+            with cache._locked():
+                existing = cls.read_metadata(folder)  # another process may have been first
                 if existing is None:
-                    metadata = CacheMetadata(
-                        key=key, model=identity.name, accuracy=identity.accuracy
-                    )
-                    with replacing(folder / METADATA_FILE) as part:
-                        part.write_text(metadata.model_dump_json(indent=1), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+                    metadata = CacheMetadata.of(key, identity)
+                    write_text(folder / METADATA_FILE, metadata.model_dump_json(indent=1))
         if existing is not None:
             cls.check(folder, existing.key, key)
-        return cls(folder, key)
+        return cache
+
+    def _locked(self) -> AbstractContextManager[None]:
+        advice = "choose another --teacher-cache"
+        return locked(self.folder / ".lock", taken=None, advice=advice)
 
     @staticmethod
     def check(folder: Path, stored: CacheKey, key: CacheKey) -> None:
@@ -225,7 +241,7 @@ class TeacherCache:
             UserError: the disk is full or the folder can't be written.
         """
         path = self.path(epoch)
-        with FileLock(self.folder / ".lock"):
+        with self._locked():
             if path.exists():
                 return
             with replacing(path) as part:

@@ -172,6 +172,11 @@ class ClipStore:
         return len(self.class_names)
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Each clip's number by its name."""
+        return {name: number for number, name in enumerate(self.names)}
+
+    @cached_property
     def max_bodies(self) -> int:
         return int(self.bodies.max())
 

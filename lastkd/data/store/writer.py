@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any, NoReturn
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from lastkd.data.clip import Clip, Splits
@@ -35,6 +35,7 @@ from lastkd.data.store.duplicates import ContentIndex
 from lastkd.data.store.packing import ClipRow, Packed, pack_clips, presence
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
+from lastkd.files.lock import lock
 
 JOURNAL_FILE = "parts.jsonl"
 _LOCK_FILE = ".lock"
@@ -108,7 +109,6 @@ class StoreWriter:
                 self._begin()
             else:
                 self._folder = part_folder(out)
-                self._folder.mkdir(exist_ok=True)
                 self._claim()
                 self._go_on()
         except UserError:
@@ -212,13 +212,11 @@ class StoreWriter:
         self._journal.write(json.dumps(self._begun).encode() + b"\n")
 
     def _claim(self) -> None:
-        self._lock = FileLock(self._folder / _LOCK_FILE)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"{self._folder}: another process is writing it; wait for it to end"
-            ) from None
+        self._lock = lock(
+            self._folder / _LOCK_FILE,
+            taken=f"{self._folder}: another process is writing it; wait for it to end",
+            advice="choose another --out",
+        )
 
     def _go_on(self) -> None:
         """Takes up what an earlier writer left, as far as it is whole."""
