@@ -137,6 +137,17 @@ def test_a_file_named_like_credentials_stops_an_upload(
     assert kaggle.asked == []
 
 
+def test_what_was_left_out_of_a_store_goes_with_it(
+    kaggle: FakeKaggle, store_path: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(store_path, tmp_path / "store")
+    (tmp_path / "store" / "details.jsonl").write_text('{"clip": "a", "left_out": ["nobody"]}\n')
+    (tmp_path / "store" / "notes.txt").write_text("mine")
+    assert lastkd("upload", "store", *QUICK).exit_code == 0
+    (version,) = kaggle.datasets[f"{USER}/lastkd-store"]
+    assert set(version.files) == {"store.json", "clips.safetensors", "details.jsonl"}
+
+
 def test_an_upload_outlasts_broken_connections_and_misses_no_file(
     kaggle: FakeKaggle, store_path: Path, tmp_path: Path
 ) -> None:

@@ -80,11 +80,12 @@ def test_a_sequence_knows_its_runs_that_count_steps_and_keep_performers_out(
     (settings,) = alone.settings()
     train(settings, data=store_path, teacher=None, folder=alone.folders[0], accelerator=accelerator)
     assert alone.status().done
-    part = {"step_s": 2.0, "steps_per_epoch": 1, "test_clips": 16, "eval_s": {"last_e_nano": 0.5}}
+    part = {"step_s": 2.0, "steps_per_epoch": 1, "eval_s": {"last_e_nano": 0.5}}
+    part |= {"evaluated_clips": 10, "test_clips": 16}
     teacher = steps[0]
-    # two epochs of one step, of which the last is evaluated
+    # two epochs of one step, of which the last is evaluated, and the test part at the end
     found = {"start_s": 7.0, "parts": {"teacher": part}}
-    assert seconds_left(teacher, teacher.status(), found) == 7 + 2 * 2.0 + 16 * 0.5
+    assert seconds_left(teacher, teacher.status(), found) == 7 + 2 * 2.0 + (10 + 16) * 0.5
 
 
 def test_hard_labels_of_the_small_recipe_are_alike_with_a_teacher_and_without() -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from lastkd.data.store.clip_store import ABOUT_FILE, CLIPS_FILE, DETAILS_FILE, holds_store
 from lastkd.errors import UserError
 from lastkd.kaggle.api_types import Dataset
 from lastkd.kaggle.credentials import refuse_credential_files, refuse_secrets
-from lastkd.kaggle.inputs import holds_store, is_checkpoint
+from lastkd.kaggle.inputs import is_checkpoint
 from lastkd.kaggle.references import Reference
 from lastkd.kaggle.service import Kaggle
 from lastkd.runs.events import FILE_NAME
@@ -47,7 +48,10 @@ def collect(folder: Path) -> tuple[str, dict[str, Path]]:
     everything = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     refuse_credential_files(everything)
     if holds_store(folder):
-        chosen, description = [folder / "store.json", folder / "clips.safetensors"], "a store"
+        files = [folder / name for name in (ABOUT_FILE, CLIPS_FILE, DETAILS_FILE)]
+        # the service takes no empty file
+        chosen = [path for path in files if path.is_file() and path.stat().st_size]
+        description = "a store"
     else:
         checkpoints = [path for path in everything if is_checkpoint(path)]
         beside = [path.parent / name for path in checkpoints for name in _BESIDE_CHECKPOINT]

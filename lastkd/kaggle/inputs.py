@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lastkd.data.open_source import find_sources, takes_several
+from lastkd.data.store.clip_store import holds_store
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 from lastkd.kaggle.references import KaggleInput
@@ -26,11 +27,6 @@ def _below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted([*folders, *files]):
             yield Path(parent) / name
-
-
-def holds_store(path: Path) -> bool:
-    """Whether a folder is a store."""
-    return (path / "store.json").is_file() and (path / "clips.safetensors").is_file()
 
 
 def of_run_state(path: Path) -> bool:

@@ -103,7 +103,10 @@ def seconds_left(step: SequenceStep, status: StepStatus, measured: dict[str, Any
         if settings.steps is not None:
             epochs = -(-settings.steps // part["steps_per_epoch"])
         evaluations = -(-epochs // settings.eval_every)
-        evaluating_s = sum(part["eval_s"].values()) * part["test_clips"] * evaluations
+        evaluated = part["evaluated_clips"] * evaluations
+        if part["evaluated_clips"] != part["test_clips"]:
+            evaluated += part["test_clips"]  # once, at the end
+        evaluating_s = sum(part["eval_s"].values()) * evaluated
         whole_s = epochs * part["steps_per_epoch"] * part["step_s"] + evaluating_s
         return float(start_s + (1 - status.share) * whole_s)
     if isinstance(step, EvaluationStep):

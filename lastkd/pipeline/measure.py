@@ -160,14 +160,14 @@ class Measurement:
             if self.accelerator.device.type == "cuda" or settings[0].compile:
                 timed.steps_s(1)  # kernels are chosen and compiled
             step_s = self._seconds_a_unit(timed.steps_s, min(MAX_UNITS, steps_per_epoch))
-        tested = len(run.parts.evaluated)
-        batch = min(settings[0].eval_batch_size * self.accelerator.num_processes, tested)
+        evaluated = len(run.parts.evaluated)
+        batch = min(settings[0].eval_batch_size * self.accelerator.num_processes, evaluated)
         for student in run.students:
 
             def batches_s(count: int, model: nn.Module = student.model) -> float:
                 return timed.evaluation_s(model, count * batch)
 
-            batch_s = self._seconds_a_unit(batches_s, min(MAX_UNITS, -(-tested // batch)))
+            batch_s = self._seconds_a_unit(batches_s, min(MAX_UNITS, -(-evaluated // batch)))
             eval_s[student.settings.model_name] = batch_s / batch
         run.students.clear()
         self.accelerator.free_memory()
@@ -176,7 +176,8 @@ class Measurement:
             "global_batch": timed.schedule.global_batch,
             "step_s": step_s,
             "eval_s": eval_s,
-            "test_clips": tested,
+            "evaluated_clips": evaluated,
+            "test_clips": len(run.parts.test),
         }
 
     def _seconds_a_unit(self, seconds_of: Callable[[int], float], most: int) -> float:

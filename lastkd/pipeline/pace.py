@@ -76,7 +76,7 @@ def measure_pace(
         measured = measure(sequence, launch, parts, requests)
     for part in measured["parts"].values():
         part["steps_per_epoch"] = size.train_clips // part["global_batch"]
-        part["test_clips"] = size.test_clips
+        part["evaluated_clips"] = part["test_clips"] = size.test_clips
     rows: list[dict[str, Any]] = []
     total = 0.0
     for step in steps:

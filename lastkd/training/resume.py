@@ -52,26 +52,13 @@ def find_start(
     Raises:
         UserError: the folders are in use, hold other runs, or can't be resumed together.
     """
-    earlier = [folder.read() for folder in folders]
-    for folder, run in zip(folders, earlier, strict=True):
-        if run is None and settings.resume == "must":
-            raise UserError(
-                f"{folder.path}: holds no run to resume, and --resume is must; check --run"
-            )
-        if run is not None and settings.resume == "never":
-            raise UserError(
-                f"{folder.path}: holds a run already, and --resume is never; choose another --run "
-                "or remove it"
-            )
-    for run, identity in zip(earlier, identities, strict=True):
-        if run:
-            refuse_another_run(run, identity)
-    if all(run and run.finished for run in earlier):
+    if _finished(folders, identities, settings):
         return "finished"  # before locking: a finished run may lie in a read-only folder
     for folder in folders:
         folder.lock()
-    earlier = [folder.read() for folder in folders]  # another process may have written until now
-    begun = [(folder, run) for folder, run in zip(folders, earlier, strict=True) if run]
+    if _finished(folders, identities, settings):  # another process may have written until now
+        return "finished"
+    begun = [(folder, run) for folder in folders if (run := folder.read())]
     if not begun:
         return "new"
     for folder, run in begun:
@@ -81,6 +68,30 @@ def find_start(
                 "start those by themselves"
             )
     return _newest(folders, begun[0][1].ended, tensors)
+
+
+def _finished(
+    folders: Sequence[RunFolder], identities: Sequence[dict[str, Any]], settings: RunSettings
+) -> bool:
+    """Whether the runs that the folders hold are these, and all finished.
+
+    Raises:
+        UserError: a folder holds another run, or one where `--resume` allows none.
+    """
+    held = [folder.read() for folder in folders]
+    for folder, run, identity in zip(folders, held, identities, strict=True):
+        if run is None and settings.resume == "must":
+            raise UserError(
+                f"{folder.path}: holds no run to resume, and --resume is must; check --run"
+            )
+        if run is not None and settings.resume == "never":
+            raise UserError(
+                f"{folder.path}: holds a run already, and --resume is never; choose another --run "
+                "or remove it"
+            )
+        if run is not None:
+            refuse_another_run(run, identity)
+    return all(run is not None and run.finished for run in held)
 
 
 def _newest(folders: Sequence[RunFolder], ended: str, tensors: list[Tensors]) -> Resumed:

@@ -83,7 +83,9 @@ class RunLogger:
         self._log = self.run_folder.open(self.settings)
         self._listeners = [DeviceWatch(self.folder, self.event, self.accelerator.device)]
         if self.settings.log_with:
-            self._listeners.append(RunTracker(self.settings, self.folder, self._log))
+            self._listeners.append(
+                RunTracker(self.settings, self.folder, self._log.run_id, self.event)
+            )
 
     def close(self) -> None:
         """Closes the event log and releases the folder."""

@@ -7,13 +7,13 @@ installed and keeps a single run where several students are trained at once.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
 from lastkd.errors import UserError, nearest
-from lastkd.runs.events import EventLog
 from lastkd.settings.runs import RunSettings
 
 PROJECT = "lastkd"
@@ -71,14 +71,18 @@ class RunTracker:
 
     Args:
         settings: the run's settings; `log_with` names the tracker.
-        log: the run's event log.
+        run_id: of the run.
+        record: records an event of the run.
     """
 
-    def __init__(self, settings: RunSettings, folder: Path, log: EventLog) -> None:
+    def __init__(
+        self, settings: RunSettings, folder: Path, run_id: str, record: Callable[..., None]
+    ) -> None:
         self._name = str(settings.log_with)
         self._settings = settings
         self._folder = folder
-        self._log = log
+        self._run_id = run_id
+        self._record = record
         self._tracker: GeneralTracker | None = None
 
     def event(self, event: str, fields: dict[str, Any]) -> None:
@@ -95,13 +99,13 @@ class RunTracker:
             self._forward(self._tracker, event, fields)
         except Exception as error:
             self._tracker = None
-            self._log.write("warning", text=f"{self._name} failed and gets no more events: {error}")
+            self._record("warning", text=f"{self._name} failed and gets no more events: {error}")
 
     def _start(self) -> None:
         settings = self._settings.model_dump(mode="json")
         config = {key: value if value is not None else "none" for key, value in settings.items()}
         try:
-            tracker = _make_tracker(self._name, self._folder, self._log.run_id, config)
+            tracker = _make_tracker(self._name, self._folder, self._run_id, config)
             tracker.start()
             if isinstance(tracker, TensorBoardTracker):
                 tracker.store_init_configuration(config)
