@@ -192,7 +192,9 @@ def test_a_label_that_is_not_one_hot_is_a_bad_clip(tmp_path: Path) -> None:
 def test_labels_that_would_run_code_are_refused(tmp_path: Path, clips: list[Clip]) -> None:
     path = as_last_arrays(clips, tmp_path)
     (path / "val_label.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(UserError, match=r"val_label.pkl holds a os\.system, which isn't data"):
+    with pytest.raises(
+        UserError, match=r"val_label.pkl holds a os\.system, and reading that may run"
+    ):
         open_source(str(path))
 
 

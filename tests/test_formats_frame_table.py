@@ -217,6 +217,105 @@ def test_a_line_may_hold_two_people(tmp_path: Path) -> None:
     assert not clip.joints[:10, 1].any()
 
 
+def test_the_words_that_tell_two_people_apart_may_stand_within_the_names(tmp_path: Path) -> None:
+    heading = [f"{name}_p{who}_{axis}" for name in COCO.joints for who in (1, 2) for axis in "xy"]
+    one, two = walk(0)[..., :2], walk(1)[..., :2] + [600, 0]
+    lines = [",".join(["label", "frame", *heading])]
+    for frame in range(T):
+        both = np.stack([one[frame], two[frame]], axis=1).ravel()  # joint by joint
+        lines.append(",".join(map(str, ["hug", frame, *both])))
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (clip,) = open_source(str(tmp_path / "a.csv"), layout="coco17")
+    np.testing.assert_allclose(clip.joints[:, 0, :, :2], one, rtol=1e-4)
+    np.testing.assert_allclose(clip.joints[:, 1, :, :2], two, rtol=1e-4)
+
+
+def test_rotations_and_speeds_beside_the_places_are_no_second_person(tmp_path: Path) -> None:
+    heading = [
+        f"{name}.{what}.{axis}"
+        for name in COCO.joints
+        for what in ("position", "rotation", "velocity")
+        for axis in "xy"
+    ]
+    places = walk(0)[..., :2]
+    lines = [",".join(["label", "frame", *heading])]
+    for frame in range(T):
+        cells = np.concatenate([places[frame], np.full((V, 2), 7), np.ones((V, 2))], axis=1)
+        lines.append(",".join(map(str, ["wave", frame, *cells.ravel()])))
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (clip,) = open_source(str(tmp_path / "a.csv"), layout="coco17")
+    np.testing.assert_allclose(clip.joints[:, 0, :, :2], places, rtol=1e-4)
+    assert clip.joints.shape[1] == 1
+
+
+def test_twice_the_joints_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+    heading = [
+        f"{chr(97 + at // 26)}{chr(97 + at % 26)}_{axis}" for at in range(2 * V) for axis in "xy"
+    ]
+    lines = [",".join(["label", *heading])] + [",".join(["a", *["1.5"] * 4 * V])] * 3
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="names 34 joints"):
+        open_source(str(tmp_path / "a.csv"), layout="coco17")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("videoName", "frameNumber", "personId", "actionLabel"),
+        ("Video Name", "Frame#", "PERSON ID", "Class Name"),
+        ("videoname", "frameid", "trackid", "classid"),
+    ],
+)
+def test_headings_are_known_however_they_are_spelled(
+    tmp_path: Path, words: tuple[str, str, str, str]
+) -> None:
+    heading = [f"{name}_{axis}" for name in COCO.joints for axis in "xy"]
+    one, two = walk(0)[..., :2], walk(1)[..., :2] + [600, 0]
+    lines = [",".join([*words, *heading])]
+    for clip in ("a", "b"):
+        for frame in range(T):
+            for who, joints in enumerate((one, two)):
+                lines.append(",".join(map(str, [clip, frame, who, clip, *joints[frame].ravel()])))
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    source = open_source(str(tmp_path / "a.csv"))
+    assert [(clip.name, clip.label, clip.joints.shape[1]) for clip in source] == [
+        ("a", 0, 2),
+        ("b", 1, 2),
+    ]
+
+
+def test_frames_that_start_again_with_another_person_are_ambiguous(tmp_path: Path) -> None:
+    heading = [f"{name}_{axis}" for name in COCO.joints for axis in "xy"]
+    lines = [",".join(["label", "track_id", "frame", *heading])]
+    for who in (1, 2):
+        for frame in range(T):
+            lines.append(",".join(map(str, ["a", who, frame, *walk(who)[frame, :, :2].ravel()])))
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=rf"line {T + 2} has another person .* column 'clip'"):
+        open_source(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e3, 1e6, 1e9])
+def test_times_without_a_unit_have_that_of_steps_below_a_second(
+    tmp_path: Path, unit: float
+) -> None:
+    heading = [f"{name}_{axis}" for name in COCO.joints for axis in "xy"]
+    lines = [",".join(["label", "timestamp", *heading])]
+    for frame in range(T):
+        at = 1.7e9 * unit + frame * unit / 25
+        lines.append(",".join(map(str, ["a", at, *walk(0)[frame, :, :2].ravel()])))
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (clip,) = open_source(str(tmp_path / "a.csv"))
+    assert clip.fps == pytest.approx(25, rel=1e-3)
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv")
+    path.write_bytes(path.read_text().replace(",a,", ",拍手,").encode("gbk"))
+    with pytest.raises(UserError, match="isn't text in UTF-8; save the table as CSV in UTF-8"):
+        open_source(str(path))
+
+
 def test_lines_without_a_clip_are_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "poses.csv")
     lines = path.read_text().splitlines()

@@ -39,6 +39,24 @@ def write_npy(order: str, dtype: type = np.float32) -> Write:
     return write
 
 
+def write_flat(file: Path, joints: np.ndarray) -> None:
+    np.save(file.with_suffix(".npy"), joints.reshape(T, -1))
+
+
+def write_numbered(first: int, *, frames: bool = False) -> Write:
+    """A line a joint, which begins with the joint's number, perhaps after the frame's."""
+
+    def write(file: Path, joints: np.ndarray) -> None:
+        lines = [
+            " ".join(map(str, [*([frame] if frames else []), at + first, *place]))
+            for frame, body in enumerate(joints[:, 0])
+            for at, place in enumerate(body)
+        ]
+        file.with_suffix(".txt").write_text("\n".join(lines))
+
+    return write
+
+
 def write_npz(**names: str) -> Write:
     def write(file: Path, joints: np.ndarray) -> None:
         arrays = {"joints": joints[:, 0], "scores": np.ones((T, V)), "fps": np.array(30.0)}
@@ -78,6 +96,7 @@ FORMS: dict[str, Write] = {
     "bodies, frames, joints, channels": write_npy("MTVC"),
     "channels, frames, joints, bodies; Fortran's order": write_npy("CTVM"),
     "joints, channels, frames": write_npy("VCT"),
+    "frames, joints and channels in one": write_flat,
     "npz, one array": write_npz(arr_0="joints"),
     "npz, keypoints and scores": write_npz(keypoints="joints", scores="scores", fps="fps"),
     "csv, a line a frame": write_table(),
@@ -86,6 +105,8 @@ FORMS: dict[str, Write] = {
     "csv, frames and times": write_table(heading=True, leading=("Frame", "time")),
     "txt, spaces and a frame before the joints": write_table(".txt", " ", leading=("Frame",)),
     "txt, a line a joint": write_table(".txt", " ", by_joint=True),
+    "txt, a line a joint with its number": write_numbered(0),
+    "txt, a line a joint with its number and its frame's": write_numbered(1, frames=True),
     "semicolons, one at the end of each line": write_table(".csv", ";", end=";"),
     "tabs": write_table(".tsv", "\t"),
 }
@@ -169,6 +190,57 @@ def test_folders_name_classes_and_parts(tmp_path: Path) -> None:
     assert source.splits(clips) == {
         "default": {"train": ["clip0", "clip1"], "test": ["clip2", "clip3"]}
     }
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "s{who:02}/{action}",
+        "subject_{who}/{action}",
+        "s{who}s{other}/{action}",
+        "cam1/person{who}/{action}",
+        "wrapped/poses/{action}",
+        "{action}/s{who}",
+    ],
+)
+def test_folders_of_performers_and_cameras_name_no_class(tmp_path: Path, where: str) -> None:
+    for at in range(4):
+        action = ("nod", "wave")[at % 2]
+        folder = tmp_path / where.format(who=at // 2 + 1, other=at // 2 + 3, action=action)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_npy("TVC")(folder / f"clip{at}", walk(at))
+    source = open_source(str(tmp_path), layout="kinect20")
+    assert source.class_names == ("nod", "wave")
+    assert {clip.name: clip.label for clip in source} == {f"clip{at}": at % 2 for at in range(4)}
+
+
+def test_where_folders_name_performers_alone_nobody_says_the_classes(tmp_path: Path) -> None:
+    for at in range(4):
+        folder = tmp_path / f"subject{at // 2}"
+        folder.mkdir(exist_ok=True)
+        write_npy("TVC")(folder / f"clip{at}", walk(at))
+    with pytest.raises(UserError, match="nobody says the classes of its clips"):
+        open_source(str(tmp_path), layout="kinect20")
+
+
+@pytest.mark.parametrize("parts", [("Training", "Testing"), ("train_set", "test_set")])
+def test_parts_have_many_names(tmp_path: Path, parts: tuple[str, str]) -> None:
+    for at in range(4):
+        folder = tmp_path / parts[at // 2] / ("nod", "wave")[at % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_npy("TVC")(folder / f"clip{at}", walk(at))
+    source = open_source(str(tmp_path), layout="kinect20")
+    assert source.class_names == ("nod", "wave")
+    assert source.splits(list(source)) == {
+        "default": {"train": ["clip0", "clip1"], "test": ["clip2", "clip3"]}
+    }
+
+
+def test_a_file_a_frame_is_refused(tmp_path: Path) -> None:
+    for frame, joints in enumerate(walk(0)):
+        np.save(tmp_path / f"{frame:06}.npy", joints)
+    with pytest.raises(UserError, match="have one frame each, such as '000000'; save the frames"):
+        open_source(str(tmp_path), layout="kinect20", labelled=False)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lastkd.data.store.prepare import Prepared
 
 FAULTS_SHOWN = 10
+CLASSES_SHOWN = 3
 
 
 class PrepareCommand(click.Command):
@@ -228,7 +229,13 @@ def prepare(
 
 
 def describe(reader: Source) -> str:
-    return f"{reader.kind}, layout {reader.layout.name}, {len(reader):,} {reader.unit}"
+    """Format, layout, clips and classes of a source, in a line."""
+    text = f"{reader.kind}, layout {reader.layout.name}, {len(reader):,} {reader.unit}"
+    names = [name for name in reader.class_names if name]
+    if not names:
+        return text
+    shown = ", ".join([*names[:CLASSES_SHOWN], *(["..."] if len(names) > CLASSES_SHOWN else [])])
+    return f"{text}, {len(names)} classes ({shown})"
 
 
 def _report(done: Prepared, out: Path) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +33,7 @@ _COLUMNS = {
     "label": (
         *("label", "class", "action", "category", "activity", "gesture"),
         *("class_name", "label_name", "action_label", "action_name"),
+        *("class_id", "label_id", "action_id"),
     ),
     "performer": (
         *("performer", "subject", "person", "actor", "participant"),
@@ -44,6 +45,7 @@ _COLUMNS = {
     "height": ("height", "image_height"),
     "fps": ("fps", "frame_rate"),
 }
+_GAPS = re.compile(r"[\s_#]+")
 _WHOLE = re.compile(r"-?\d{1,9}(\.0*)?", re.ASCII)
 """Numbers of classes and performers; spreadsheets and pandas write them as 1.0 too."""
 _LARGEST = 2**26
@@ -172,8 +174,8 @@ def read_manifest(path: Path) -> Manifest:
     columns = known_columns(heading)
     for needed in ("file", "label"):
         if needed not in columns:
-            words = heading_words(heading)
-            hint = nearest(needed, words) if any(words) else "it is empty"
+            named = [cell.strip().lower() for cell in heading]
+            hint = nearest(needed, named) if any(named) else "it is empty"
             raise UserError(
                 f"{path}: has no column {needed!r} in its heading; {hint[:200]} (the first line "
                 "names the columns, such as file,label,performer,split)"
@@ -213,18 +215,29 @@ def known_columns(heading: Sequence[str]) -> dict[str, int]:
     words = heading_words(heading)
     found: dict[str, int] = {}
     for ours, known in _COLUMNS.items():
-        at = next((words.index(word) for word in known if word in words), None)
-        if at is not None:
+        at = column_of(words, known)
+        if at >= 0:
             found[ours] = at
-    for at, word in enumerate(words):
-        if word == "split" or word.startswith(("split:", "split_")):
-            found[f"split:{' '.join(heading[at].split())[6:]}"] = at
+    for at, cell in enumerate(heading):
+        text = " ".join(cell.split())
+        if re.fullmatch("split([:_ ].*)?", text, re.IGNORECASE):
+            found[f"split:{text[6:]}"] = at
     return found
 
 
 def heading_words(heading: Sequence[str]) -> list[str]:
-    """Headings as they are compared: without capitals, one underscore for each gap."""
-    return ["_".join(cell.lower().split()) for cell in heading]
+    """Headings as they are compared: `Frame ID`, `frame_id` and `frameId` are one."""
+    return [_GAPS.sub("", cell.lower()) for cell in heading]
+
+
+def column_of(words: Sequence[str], known: Iterable[str]) -> int:
+    """The first column that has one of the known headings; -1 where none has.
+
+    Args:
+        words: as `heading_words` gives them.
+    """
+    wanted = heading_words(list(known))
+    return next((words.index(word) for word in wanted if word in words), -1)
 
 
 def _row(

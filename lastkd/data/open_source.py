@@ -116,7 +116,7 @@ def open_source(
     if dataset is not None and dataset not in DATASETS:
         raise UserError(f"dataset {dataset!r} is unknown; {nearest(dataset, DATASETS)}")
     if not sources:
-        raise UserError(f"no source is given; give {_known()}")
+        raise UserError("no source is given; lastkd prepare --help lists what it may be")
     paths = [Path(one) for one in sources]
     named = {path: format or _recognised(path) for path in paths}
     first, name = next(iter(named.items()))
@@ -199,10 +199,9 @@ def _recognised(path: Path) -> str:
     if name is not None:
         return name
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder; give {_known()}")
-    raise UserError(f"{path}: {describe_path(path)}; its format isn't known: give {_known()}")
-
-
-def _known() -> str:
-    *others, last = (line.split(" (")[0] for line in help_lines())
-    return f"{', '.join(others)} or {last}"
+        raise UserError(f"{path}: no such file or folder; check the path")
+    raise UserError(
+        f"{path}: {describe_path(path)}; its format isn't known: save each clip as an array of "
+        "(frames, joints, channels) by np.save, in a folder for each class, and say by --layout "
+        "which joints they are (lastkd prepare --help lists the formats that are known)"
+    )

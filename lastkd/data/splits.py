@@ -14,11 +14,11 @@ from lastkd.data.clip import Part, Splits
 from lastkd.errors import UserError
 
 _KEY = re.compile(
-    r"(?:(?P<name>.+?)[_\-. ])?(?P<part>train|training|val|valid|validation|dev|test)"
-    r"[_\-. ]?(?P<fold>\d*)",
+    r"(?:(?P<name>.+?)[_\-. ])?(?P<part>train|training|val|valid|validation|dev|eval|evaluation|"
+    r"test|testing)(?:[_\-. ]?(?:set|part))?[_\-. ]?(?P<fold>\d*)",
     re.IGNORECASE,
 )
-_PARTS = {"train": "train", "training": "train", "test": "test"}
+_PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
 def paired_splits(
@@ -26,7 +26,8 @@ def paired_splits(
 ) -> dict[str, dict[Part, list[str]]]:
     """`{"xsub": {"train": [...], "test": [...]}}` from `{"xsub_train": [...], "xsub_val": [...]}`.
 
-    Capitals don't matter, and `val`, `valid`, `validation` and `dev` are one word. Beside a `test`
+    Capitals don't matter; `val`, `validation`, `dev` and `eval` are one word, as are `train`,
+    `training` and `train_set`. Beside a `test`
     part it is the validation part, else it is what is tested on. A plain `train` and `val` become
     `default`, `train1` and `test1` `fold 1`.
 

@@ -22,7 +22,6 @@ _AXES = {"T": "frames", "M": "bodies", "V": "joints", "C": "channels"}
 _ORDERS = {
     4: ("TMVC", "MTVC", "CTVM", "TVCM", "CTMV", "CMTV"),
     3: ("TVC", "CTV", "TCV", "VCT", "VTC", "CVT"),
-    2: ("T*",),
 }
 
 

@@ -7,8 +7,9 @@ and splits come from a table (`--labels`) or from a folder for each class.
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,12 @@ from lastkd.data.manifest import ManifestRow
 from lastkd.data.splits import check_against, names_part, only_known, paired_splits
 from lastkd.errors import UserError
 
+_PERFORMERS = "subj|subject|person|performer|actor|participant|user|cam|camera|view|setup|session"
+_OF_PERFORMERS = re.compile(rf"(?:{_PERFORMERS}|fold)[-_ ]?\d+", re.IGNORECASE)
+_PERHAPS_OF_PERFORMERS = re.compile(rf"(?:(?:s|p|{_PERFORMERS}|fold)[-_ ]?\d+)+", re.IGNORECASE)
+"""Folders of performers, pairs, cameras or folds; `s1` and `s1s2` are if there are folders within.
+"""
+
 
 class Labels(NamedTuple):
     """What the files of clips say themselves.
@@ -33,6 +40,20 @@ class Labels(NamedTuple):
 
     of: Mapping[str, int | None]
     names: tuple[str, ...]
+
+
+def _surround_classes(folders: Iterable[Sequence[str]]) -> bool:
+    """Whether the outermost folders lie round those of the classes.
+
+    Args:
+        folders: those in which each clip lies, from the outermost one in.
+    """
+    outer, inner = {first for first, *_ in folders}, {"".join(rest[:1]) for _, *rest in folders}
+    if "" in inner:
+        return False
+    if len(outer) == 1 and not all(map(_PERHAPS_OF_PERFORMERS.fullmatch, inner)):
+        return True
+    return all(map(_PERHAPS_OF_PERFORMERS.fullmatch, outer))
 
 
 class LabelledClips(Source):
@@ -110,7 +131,7 @@ class LabelledClips(Source):
                 check_against(self._splits, labelled, str(manifest.path))
             return
         self._rows = dict.fromkeys(names)
-        groups = self._groups_within_parts()
+        groups = self._class_folders()
         own = self.own_labels()
         if own is not None:
             self._labels, self.class_names = own.of, own.names
@@ -131,20 +152,27 @@ class LabelledClips(Source):
                 "each class into a folder of its own"
             )
 
-    def _groups_within_parts(self) -> dict[str, str]:
-        """The folder that may name each clip's class: `wave` of `wave/` or of `train/wave/`.
+    def _class_folders(self) -> dict[str, str]:
+        """The folder that may name each clip's class: `wave` of `wave/` or of `train/s01/wave/`.
 
-        Folders `train`, `val` and `test` round those of the classes are a split.
+        Folders `train`, `val` and `test` round those of the classes are a split. Those of
+        performers and cameras, and a single one round all others, name no class. "" where no
+        folder does.
         """
         folders = {clip.name: clip.group.split("/") for clip in self._clips}
-        lists: dict[str, list[str]] = {}
-        for name, (first, *_) in folders.items():
-            lists.setdefault(first, []).append(name)
-        if len(lists) == 1 or not all(map(names_part, lists)):
-            return {name: first for name, (first, *_) in folders.items()}
-        if not self._options.replaces_splits:
-            self._splits = paired_splits(lists, str(self._root))
-        return {name: "".join(inner[:1]) for name, (_, *inner) in folders.items()}
+        while True:
+            lists: dict[str, list[str]] = {}
+            for name, (first, *_) in folders.items():
+                lists.setdefault(first, []).append(name)
+            if len(lists) > 1 and all(map(names_part, lists)):
+                if not self._options.replaces_splits:
+                    self._splits = paired_splits(lists, str(self._root))
+            elif not _surround_classes(folders.values()):
+                of_performers = all(map(_OF_PERFORMERS.fullmatch, lists))
+                return {
+                    name: "" if of_performers else first for name, (first, *_) in folders.items()
+                }
+            folders = {name: inner or [""] for name, (_, *inner) in folders.items()}
 
     def __len__(self) -> int:
         return len(self._clips)

@@ -43,7 +43,10 @@ def load_pickle(path: Path, *, lazily: bool = False) -> Any:
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); mend that first") from None
     except _NotDataError as error:
-        raise UserError(f"{path} holds {error}, which isn't data; refuse it") from None
+        raise UserError(
+            f"{path} holds {error}, and reading that may run code; save it as plain data, a table "
+            "by to_csv or arrays by np.savez"
+        ) from None
     # a damaged stream ends in whatever its opcodes happen to ask for
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

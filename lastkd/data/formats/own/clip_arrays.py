@@ -118,7 +118,23 @@ class ClipArrays(LabelledClips):
         if all(problems):
             raise UserError(f"{self._root}: {problems[0]}")
         self._order = common_order(self._first_arrays(), layout)
+        self._refuse_single_frames(layout)
         return layout
+
+    def _refuse_single_frames(self, layout: Layout) -> None:
+        """
+        Raises:
+            UserError: the first clips have one frame each, as where each frame has a file.
+        """
+        lengths = []
+        for clip in self._clips[:_LOOKED_AT]:
+            with contextlib.suppress(BadClipError, OSError):
+                lengths.append(len(_joints(clip.files[0], layout, self._order)))
+        if len(lengths) > 1 and max(lengths) == 1:
+            raise UserError(
+                f"{self._root}: its clips have one frame each, such as {self._clips[0].name!r}; "
+                "save the frames of a clip as one array, for example by np.stack"
+            )
 
     def _first_arrays(self) -> Iterator[Array]:
         for clip in self._clips[:_LOOKED_AT]:
@@ -232,6 +248,9 @@ def _only(members: dict[str, Any]) -> str | None:
 
 def _of_table(content: bytes, layout: Layout) -> Array:
     heading, values = _table(content)
+    by_joint = _without_joint_numbers(values, layout)
+    if by_joint is not None:
+        return by_joint
     while heading and values.shape[1] and _LEADING.fullmatch(heading[0].strip().lower()):
         name = heading.pop(0).strip()
         values = _without_first(values, f"column {name or 1!r}")
@@ -251,6 +270,23 @@ def _of_table(content: bytes, layout: Layout) -> Array:
             f"or {many}"
         )
     return arrange(values, layout)
+
+
+def _without_joint_numbers(values: Array, layout: Layout) -> Array | None:
+    """Joints `(T, 1, V, C)` of lines that are a joint each and begin with its number, from 0 or 1,
+    perhaps after that of the frame; None where they don't."""
+    (lines, width), V = values.shape, layout.num_joints
+    frames, rest = divmod(lines, V)
+    for at in (0, 1):
+        if rest or width - at - 1 not in channels_of(layout):
+            continue
+        numbers = values[:, at].reshape(frames, V)
+        counted = np.array_equal(numbers, np.tile(np.arange(V) + numbers[0, 0], (frames, 1)))
+        # one frame has one number, or one time, in all of its lines
+        together = not at or np.all(values[:, 0].reshape(frames, V) == values[::V, :1])
+        if counted and numbers[0, 0] in (0, 1) and together:
+            return values[:, at + 1 :].reshape(frames, 1, V, width - at - 1)
+    return None
 
 
 def _without_first(values: Array, what: str) -> Array:
@@ -319,4 +355,4 @@ def _is_table(path: Path) -> bool:
     if not rows or any(row is None for row in rows):
         return False
     width = len(rows[0] or ())
-    return width >= _FEWEST_NUMBERS or (width in (2, 3, 4) and len(rows) >= _FEWEST_LINES)
+    return width >= _FEWEST_NUMBERS or (width > 1 and len(rows) >= _FEWEST_LINES)

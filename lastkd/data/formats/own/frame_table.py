@@ -156,7 +156,10 @@ def _frames(
         BadClipError: a number of a frame or a time is none.
     """
     at, unit = heading.time
-    times = [value * unit for value in _column(rows, at, "time")] if at >= 0 else None
+    times = _column(rows, at, "time") if at >= 0 else None
+    if times is not None:
+        unit = unit or _unit_of(times)
+        times = [value * unit for value in times]
     if heading.frame >= 0:
         found = _column(rows, heading.frame, "frame")
         if any(value != int(value) for value in found):
@@ -189,6 +192,16 @@ def _frames(
         )
         for number, lines in sorted(frames.items())
     ]
+
+
+def _unit_of(times: Sequence[float]) -> float:
+    """The unit of times in seconds, where nothing says it: nobody takes less than a frame a second,
+    so steps of more than one are milli-, micro- or nanoseconds."""
+    steps = np.diff(np.unique(times))
+    unit = 1.0
+    while len(steps) and np.median(steps) * unit > 1 and unit > 1e-9:
+        unit /= 1000
+    return unit
 
 
 def _column(rows: Sequence[Sequence[str]], at: int, name: str) -> list[float]:

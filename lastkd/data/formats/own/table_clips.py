@@ -16,11 +16,11 @@ from lastkd.data.formats.clip_files import LARGEST_FILE, BadClipError
 from lastkd.data.formats.own.joint_columns import JointColumns, joint_columns
 from lastkd.data.formats.own.tables import cells_of, delimiter_of, lines_of, numbers_of
 from lastkd.data.layouts import Layout
-from lastkd.data.manifest import heading_words, known_columns
+from lastkd.data.manifest import column_of, heading_words, known_columns
 from lastkd.errors import UserError
 
 _FRAME = ("frame", *(f"frame_{word}" for word in ("id", "number", "no", "num", "index", "idx")))
-_TIME = {"time": 1.0, "timestamp": 1.0, "time_s": 1.0, "seconds": 1.0}
+_TIME = {"time": 0.0, "timestamp": 0.0, "time_s": 1.0, "seconds": 1.0}
 _TIME |= {"time_ms": 1e-3, "timestamp_ms": 1e-3, "timestamp_us": 1e-6, "timestamp_ns": 1e-9}
 _PERSON = ("person_id", "track_id", "track", "body_id", "body", "skeleton_id", "skeleton")
 
@@ -34,7 +34,7 @@ class Heading(NamedTuple):
         joints: the joints that it names.
         others: the columns that are left, which are the joints' where these have no names.
         frame, person: columns, -1 where there is none.
-        time: the column, and its unit in seconds.
+        time: the column, and its unit in seconds; 0 where the heading doesn't say the unit.
     """
 
     line: int
@@ -69,13 +69,9 @@ class Heading(NamedTuple):
         cells = cells_of(text, delimiter)
         words = heading_words(cells)
         known = known_columns(cells)
-        frame, person = (
-            next((words.index(word) for word in wanted if word in words), -1)
-            for wanted in (_FRAME, _PERSON)
-        )
-        time = next(
-            ((words.index(word), _TIME[word]) for word in _TIME if word in words), (-1, 1.0)
-        )
+        frame, person = column_of(words, _FRAME), column_of(words, _PERSON)
+        units = ((column_of(words, [word]), unit) for word, unit in _TIME.items())
+        time = next(((at, unit) for at, unit in units if at >= 0), (-1, 0.0))
         used = {*known.values(), frame, person, time[0]}
         others = tuple(at for at, word in enumerate(words) if at not in used and word)
         joints = joint_columns([cell if at in others else "" for at, cell in enumerate(cells)])
@@ -149,16 +145,18 @@ def lines_by_clip(file: Path, heading: Heading, name: str) -> dict[str, Lines]:
     """The clips of a table, by one pass over its lines.
 
     Without a column for the clip, one begins where the frames start again, or where the label or
-    the performer changes.
+    the performer changes. Where the frames start again with another person, it may be one clip of
+    two or two clips of one, and nothing tells.
 
     Args:
         name: of the table; its only clip's where it has no column for it.
 
     Raises:
-        UserError: the file can't be read.
+        UserError: the file can't be read, or nothing says which lines are whose.
     """
     clips: dict[str, Lines] = {}
     last: tuple[float, str, str] | None = None
+    last_person = ""
     stretch = -1
     for number, begin, end, cells in _rows(file, heading):
         says = {ours: cells[at].strip() for ours, at in heading.known.items() if at < len(cells)}
@@ -166,8 +164,16 @@ def lines_by_clip(file: Path, heading: Heading, name: str) -> dict[str, Lines]:
             clip = says.get("file", "").replace("\\", "/")
         else:
             now = (heading.moment(cells), says.get("label", ""), says.get("performer", ""))
-            stretch += last is None or now[0] < last[0] or now[1:] != last[1:]
-            last, clip = now, f"{name}-{stretch:05}"
+            person = cells[heading.person] if 0 <= heading.person < len(cells) else ""
+            changed = last is None or now[1:] != last[1:]
+            again = last is not None and now[0] < last[0]
+            if again and not changed and person != last_person:
+                raise UserError(
+                    f"{file}: line {number} has another person and frames that start again, "
+                    "perhaps of the same clip, perhaps of the next; give the table a column 'clip'"
+                )
+            stretch += changed or again
+            last, last_person, clip = now, person, f"{name}-{stretch:05}"
         if clip not in clips:
             clips[clip] = Lines(str(file), number, says)
         clips[clip].add(begin, end, says.get("label", ""))
@@ -184,7 +190,8 @@ def _rows(file: Path, heading: Heading) -> Iterator[tuple[int, int, int, list[st
             for number, text in enumerate(opened, start=1):
                 begin, end = end, end + len(text)
                 if number > heading.line and text.strip():
-                    line = text.decode("utf-8", "replace")
-                    yield number, begin, end, cells_of(line, heading.delimiter)
+                    yield number, begin, end, cells_of(text.decode("utf-8"), heading.delimiter)
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: isn't text in UTF-8; save the table as CSV in UTF-8") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from None
