@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -160,10 +159,10 @@ def test_a_loss_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch, qui
 def test_a_gpu_that_torch_compiles_for_or_does_not_is_told(
     monkeypatch: pytest.MonkeyPatch, refusal: str | None, state: str, detail: str
 ) -> None:
-    class Probe:
+    class OnGpu:
         device = torch.device("cuda")
 
-    monkeypatch.setattr(check.Checks, "_probe", lambda self: contextlib.nullcontext(Probe()))
+    monkeypatch.setattr(check, "make_accelerator", lambda **_: OnGpu())
     monkeypatch.setattr(check, "device_name", lambda device: "a GPU")
     monkeypatch.setattr(check, "compile_refusal", lambda device: refusal)
     found = check.Checks(check.CheckSettings(), Path()).compile()

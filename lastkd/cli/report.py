@@ -12,6 +12,7 @@ from lastkd.entry_point import PATH
 from lastkd.errors import UserError
 
 if TYPE_CHECKING:
+    from lastkd.runs.events import LAST
     from lastkd.runs.log import Run
 
 
@@ -108,7 +109,7 @@ def keep_predictions(folder: Path, data: Path, split: str) -> None:
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external
     from lastkd.runs.log import PREDICTIONS
 
-    checkpoint = folder / "last.safetensors"
+    checkpoint = folder / LAST
     if is_external(checkpoint):
         click.echo(f"  {folder}: its model isn't lastkd's; make its predictions yourself", err=True)
         return

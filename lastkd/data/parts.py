@@ -48,10 +48,6 @@ class Parts:
         return self.test if self.validation is None else self.validation
 
     @property
-    def evaluated_name(self) -> str:
-        return "test" if self.validation is None else "validation"
-
-    @property
     def chooser(self) -> str:
         """The part that chooses the best epoch, in words."""
         if self.validation is None:

@@ -17,6 +17,7 @@ from lastkd.data.store.clip_store import holds_store
 from lastkd.errors import UserError
 from lastkd.files.json_text import parse_json
 from lastkd.kaggle.references import KaggleInput
+from lastkd.runs.events import BEST
 
 _HEADER_LIMIT = 100_000_000  # what safetensors itself allows
 
@@ -136,7 +137,7 @@ class Mounts:
         fits = _KINDS[kind][1]
         paths = [path for path in (start, *_below(start)) if fits(path)]
         if kind in ("teacher", "checkpoint"):
-            paths = [path for path in paths if path.name == "best.safetensors"] or paths
+            paths = [path for path in paths if path.name == BEST] or paths
         if kind != "checkpoint":
             _only_one(name, source, place, paths)
         return paths

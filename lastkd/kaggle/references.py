@@ -53,7 +53,7 @@ def reference(
     """Parses `OWNER/SLUG`, or `SLUG` of `owner`.
 
     Args:
-        what: `kernel` or `dataset`.
+        kind: `kernel` or `dataset`.
         new: whether it will be created, so that its length must be valid.
 
     Raises:

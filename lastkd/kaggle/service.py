@@ -121,9 +121,7 @@ class Kaggle:
             try:
                 self._api.authenticate()
             except SystemExit:
-                raise UserError(
-                    f"Kaggle refuses your credentials; {HOW_TO_GET_CREDENTIALS}"
-                ) from None
+                raise _refused_credentials() from None
         self.user = str(self._api.config_values["username"]).lower()
 
     @contextlib.contextmanager

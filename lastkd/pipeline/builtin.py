@@ -22,6 +22,7 @@ from lastkd.files.yaml_files import read_mapping
 from lastkd.pipeline.runner import PipelineRunner
 from lastkd.pipeline.settings import SECTIONS, SequenceSettings
 from lastkd.pipeline.steps import PreparationStep, SequenceStep, TrainingStep, make_steps
+from lastkd.runs.events import BEST
 from lastkd.runs.log import Run
 from lastkd.version import __version__
 
@@ -86,7 +87,7 @@ def builtin_teacher() -> Path:
 
     folder = cache_folder() / "teacher"
     _make(trained, steps=2)
-    return folder / "best.safetensors"
+    return folder / BEST
 
 
 def _make(done: Callable[[], bool], steps: int) -> None:

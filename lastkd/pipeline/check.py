@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 import torch
+from accelerate import Accelerator
 from packaging.requirements import Requirement
 
 from lastkd.data.store.clip_store import AUTO_SPLIT, CLIPS_FILE, ClipStore
@@ -210,8 +210,10 @@ class Checks:
 
     # --- what it computes -------------------------------------------------------------------
 
-    @contextmanager
-    def _probe(self) -> Iterator[DeviceProbe]:
+    def _accelerator(self) -> Accelerator:
+        return make_accelerator(mixed_precision=self.launch.mixed_precision)
+
+    def _probe(self) -> DeviceProbe:
         path, teacher = self.folder / "store", self.folder / "teacher.safetensors"
         store = ClipStore.open(path) if path.exists() else random_store(path, 16)
         views = view_settings(PROBED_FRAMES)
@@ -219,14 +221,13 @@ class Checks:
             torch.manual_seed(0)
             architecture = get_architecture(self.settings.teacher_model)
             save_stand_in(teacher, architecture, store, Views(store, views, torch.device("cpu")))
-        accelerator = make_accelerator(mixed_precision=self.launch.mixed_precision)
-        yield DeviceProbe(store, teacher, views, accelerator)
+        return DeviceProbe(store, teacher, views, self._accelerator())
 
     def teacher(self) -> Outcome:
         """The frozen teacher in a run's precision against its plain form in float32."""
-        with self._probe() as probe:
-            deviation = probe.teacher_deviation()
-            precision = "fp16" if probe.device.type == "cuda" else "no"
+        probe = self._probe()
+        deviation = probe.teacher_deviation()
+        precision = "fp16" if probe.device.type == "cuda" else "no"
         limit = TEACHER_LIMIT[precision]
         values = {"relative": deviation.relative, "precision": precision, "limit": limit}
         detail = (
@@ -241,10 +242,10 @@ class Checks:
 
     def student(self) -> Outcome:
         """A student's gradients in a run's precision against the CPU's, and whether they repeat."""
-        with self._probe() as probe:
-            deviation = probe.student_deviation()
-            repeats = probe.repeats()
-            precision = precision_in_use(probe.accelerator)
+        probe = self._probe()
+        deviation = probe.student_deviation()
+        repeats = probe.repeats()
+        precision = precision_in_use(probe.accelerator)
         limit = STUDENT_LIMIT[precision]
         values = {"relative": deviation.relative, "precision": precision, "repeats": repeats}
         detail = (
@@ -259,16 +260,14 @@ class Checks:
 
     def losses(self) -> Outcome:
         """Every loss, its value and its gradient, at logits of usual and of large scale."""
-        with self._probe() as probe:
-            checked, refused = probe.check_losses()
+        checked, refused = self._probe().check_losses()
         if refused:
             return "failed", f"{', '.join(refused)}: value or gradient isn't finite", {}
         return "ok", f"{', '.join(checked)}: values and gradients are finite", {"losses": checked}
 
     def compile(self) -> Outcome:
         """Whether `--compile` would work; runs go without it where it doesn't."""
-        with self._probe() as probe:
-            device = probe.device
+        device = self._accelerator().device
         if device.type == "cpu":
             return "skipped", "on a CPU compiled steps are slower", {}
         refusal = compile_refusal(device)

@@ -109,11 +109,12 @@ def resolve_models(given: dict[str, Any], file: Path | None) -> dict[str, TrainS
     named = given.get("model") or from_file.get("model") or ()
     parts = [named] if isinstance(named, str) else named
     names = [name.strip() for part in parts for name in str(part).split(",")]
-    by_model = {model_of(name): name for name in reversed(names)}
-    models: dict[str, str | None] = {n: model for model, n in reversed(by_model.items())}
+    models: dict[str | None, str] = {}
+    for name in names:
+        models.setdefault(model_of(name), name)  # of two names for one model, the first
     settings = {
         name: resolve(TrainSettings, given | {"model": model}, file=file)
-        for name, model in (models or {"": None}).items()
+        for model, name in (models or {None: ""}).items()
     }
     first, *others = settings.values()
     for other in others:

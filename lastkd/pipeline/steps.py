@@ -14,7 +14,7 @@ from lastkd.pipeline.auto_tau import AUTO
 from lastkd.pipeline.request import resolve_all
 from lastkd.pipeline.runner import Command, Step, StepStatus
 from lastkd.pipeline.settings import SequenceSettings, command_line
-from lastkd.runs.events import FILE_NAME
+from lastkd.runs.events import FILE_NAME, LAST
 from lastkd.runs.folder import RunFolder, is_live, positions
 from lastkd.runs.identity import identity, refuse_another_run
 from lastkd.runs.log import PREDICTIONS, Run
@@ -224,7 +224,7 @@ class EvaluationStep(SequenceStep):
 
     def command(self) -> Command:
         arguments = [
-            *("evaluate", *(str(run / "last.safetensors") for run in self.left), "--keep"),
+            *("evaluate", *(str(run / LAST) for run in self.left), "--keep"),
             *("--data", str(self.sequence.data), "--split", self.sequence.split),
         ]
         if self.factory:

@@ -15,6 +15,7 @@ from lastkd.data.clip import USUAL_FPS
 from lastkd.data.layouts import Layout
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.errors import UserError
+from lastkd.evaluation.calibration import softmax
 from lastkd.report.table import Row, Section
 from lastkd.show.limbs import colour_of, lighter, limbs
 
@@ -66,7 +67,7 @@ def judge(row: Row, count: int = MAX_CLIPS) -> list[JudgedClip]:
     clips = np.arange(len(labels))
     certainty = np.sum(
         [
-            _probabilities(a.logits)[clips, labels] - _probabilities(b.logits)[clips, labels]
+            softmax(a.logits)[clips, labels] - softmax(b.logits)[clips, labels]
             for a, b in zip(ours, theirs, strict=True)
         ],
         axis=0,
@@ -90,12 +91,6 @@ def judge(row: Row, count: int = MAX_CLIPS) -> list[JudgedClip]:
 
 def _of_seed(runs: Sequence[Any], seed: int) -> Any:
     return next(run.predictions for run in runs if run.seed == seed)
-
-
-def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 class ClipShelf:

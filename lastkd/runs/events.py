@@ -23,6 +23,8 @@ from lastkd.files.json_text import parse_json
 SCHEMA = 2
 """Version of the written events; since version 2, `soft` replaces `kl`."""
 FILE_NAME = "events.jsonl"
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""The checkpoints of the chosen epoch and of the last one."""
 STEPPED = ("step", "epoch", "skipped")
 """Events of a step, which are recorded again when a resumed run repeats the step."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lastkd.errors import UserError
 from lastkd.losses import KD, LOSSES, describe
-from lastkd.runs.events import FILE_NAME, read_events
+from lastkd.runs.events import BEST, FILE_NAME, LAST, read_events
 from lastkd.runs.predictions import Predictions
 
 PREDICTIONS = "predictions.npz"
@@ -151,14 +151,14 @@ class Run:
         None before the end of a run that chooses on a validation part.
         """
         if self.chooser == "validation":
-            return self.tests.get("last.safetensors")
+            return self.tests.get(LAST)
         return next(reversed(self.epochs.values()), None)
 
     @property
     def best(self) -> dict[str, Any] | None:
         """Figures of the best epoch on the test part, chosen by top-1 on the part that chooses."""
         if self.chooser == "validation":
-            return self.tests.get("best.safetensors")
+            return self.tests.get(BEST)
         return max(self.epochs.values(), key=lambda event: event["top1"], default=None)
 
     @property

@@ -77,7 +77,7 @@ class Lead:
             None where the two weren't measured on the same part.
         """
         last = next(reversed(run.epochs.values()), None)
-        part = "validation" if run.chooser == "validation" else "test"
+        part = run.chooser
         measured = teacher.get("validation") if part == "validation" else teacher
         if not last or not measured or "top1" not in measured:
             return None

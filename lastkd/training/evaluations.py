@@ -14,8 +14,9 @@ from lastkd.data.views import Views
 from lastkd.evaluation.accuracy import Accuracy
 from lastkd.evaluation.logits import evaluate
 from lastkd.models.registry import SkeletonModel
+from lastkd.runs.events import BEST, LAST
 from lastkd.terminal import Progress
-from lastkd.training.run_logger import BEST, LAST, RunLogger
+from lastkd.training.run_logger import RunLogger
 
 
 class Evaluations:

@@ -28,6 +28,7 @@ from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import view_device
 from lastkd.distributed.lost_ranks import RankWatch
 from lastkd.distributed.stop_requests import Stopped
+from lastkd.runs.events import BEST, LAST
 from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings
 from lastkd.terminal import Progress, duration
@@ -35,7 +36,6 @@ from lastkd.training.batches import Batch, prefetch
 from lastkd.training.compilation import allow_compiled, compile_refusal
 from lastkd.training.resume import Resumed, Start, find_start
 from lastkd.training.run_control import SOFT_LABELS, RunControl
-from lastkd.training.run_logger import BEST, LAST
 from lastkd.training.schedule import make_schedule, with_epochs
 from lastkd.training.soft_labels import SoftLabels, open_soft_labels
 from lastkd.training.softness import Softness

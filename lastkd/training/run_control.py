@@ -13,11 +13,11 @@ from accelerate import Accelerator
 from lastkd.distributed.agreement import AsyncMax, decide_on_main_process
 from lastkd.distributed.stop_requests import REASONS, Stopped, StopRequests
 from lastkd.errors import UserError
+from lastkd.runs.events import BEST, LAST
 from lastkd.runs.folder import Position
 from lastkd.settings.durations import in_seconds
 from lastkd.settings.runs import RunSettings
 from lastkd.training.nonfinite import IN_A_ROW
-from lastkd.training.run_logger import BEST, LAST
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.student import Student
 

@@ -39,7 +39,6 @@ from lastkd.version import __version__
 
 SMALL_SET = 5000
 """Training clips below which the recipe for small sets is suggested."""
-BEST, LAST = "best.safetensors", "last.safetensors"
 
 
 class RunLogger:

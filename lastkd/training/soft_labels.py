@@ -95,14 +95,6 @@ class SoftLabels:
         if self._filled is not None and labels is not None:
             self._filled.copy_(labels)
 
-    def agree(self, value: bool) -> bool:
-        """Rank 0's `value` on all ranks, since another run may be filling the cache right now."""
-        if self._accelerator.num_processes == 1:
-            return value
-        vote = torch.tensor(float(value and self._accelerator.is_main_process))
-        vote = vote.to(self._accelerator.device)
-        return bool(self._accelerator.reduce(vote, reduction="sum").item())
-
     @property
     def live(self) -> bool:
         """Whether this epoch's labels come from the live teacher."""
@@ -117,8 +109,12 @@ class SoftLabels:
         device = self._accelerator.device
         self._epoch = epoch
         self._replayed = self._filled = None
-        if self.cache is not None and self.agree(self.cache.has(epoch)):
-            self._replayed = to_device(self.cache.read(epoch), device)
+        cache = self.cache
+        # rank 0 decides: another run may be filling the cache right now
+        if cache is not None and decide_on_main_process(
+            self._accelerator, lambda: cache.has(epoch)
+        ):
+            self._replayed = to_device(cache.read(epoch), device)
             return
         self.teacher()
         if self.cache is not None:

@@ -141,8 +141,8 @@ def relative_entropy(logits: Tensor, tau: float) -> float:
     return float(entropy) / math.log(logits.shape[1])
 
 
-def even_tau(logits: Tensor, target: float = TARGET_ENTROPY) -> float:
-    """The temperature at which logits `(N, K)` have the relative entropy `target`.
+def even_tau(logits: Tensor) -> float:
+    """The temperature at which logits `(N, K)` have the relative entropy `TARGET_ENTROPY`.
 
     It is proportional to the logits' scale, so a sure teacher and a smoothed one come out equally
     soft. Rounded to a quarter, between `SMALLEST_TAU` and `LARGEST_TAU`.
@@ -150,7 +150,8 @@ def even_tau(logits: Tensor, target: float = TARGET_ENTROPY) -> float:
     low, high = SMALLEST_TAU, LARGEST_TAU
     for _ in range(30):  # entropy grows with tau
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if relative_entropy(logits, middle) < target else (low, middle)
+        harder = relative_entropy(logits, middle) < TARGET_ENTROPY
+        low, high = (middle, high) if harder else (low, middle)
     return max(SMALLEST_TAU, round(4 * low) / 4)
 
 

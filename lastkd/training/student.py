@@ -24,6 +24,7 @@ from lastkd.evaluation.accuracy import Accuracy
 from lastkd.losses import LossParts, standalone_loss
 from lastkd.models.bodies import BodyCounts
 from lastkd.models.registry import SkeletonModel, build_model
+from lastkd.runs.events import BEST
 from lastkd.runs.folder import Position
 from lastkd.settings.architecture import get_architecture
 from lastkd.settings.runs import DistillSettings, RunSettings
@@ -34,7 +35,7 @@ from lastkd.training.checkpoints import Best, RunState
 from lastkd.training.evaluations import Evaluations
 from lastkd.training.nonfinite import DelayedFlags, RunningStatistics, SkippedSteps
 from lastkd.training.optimiser import make_optimizer
-from lastkd.training.run_logger import BEST, RunLogger
+from lastkd.training.run_logger import RunLogger
 from lastkd.training.schedule import Schedule, learning_rate
 from lastkd.training.soft_labels import SoftLabels
 

@@ -30,7 +30,7 @@ from lastkd.data.synthetic.settings import builtin_set
 from lastkd.errors import UserError
 from lastkd.version import __version__
 
-__all__ = ["SYNTHETIC", "Prepared", "open_source", "prepare", "usual_workers"]
+__all__ = ["SYNTHETIC", "Prepared", "open_source", "prepare", "prepare_store", "usual_workers"]
 
 CHUNK = 64
 """Samples that one process reads at a time."""
@@ -263,5 +263,5 @@ def prepare_store(
     if class_names is not None:
         names = read_class_names(Path(class_names), reader.class_names, reader.kind)
         reader.class_names = names
-    prepare(reader, Path(out), name=name, split_rules=rules, drop_duplicates=drop_duplicates)
-    return ClipStore.open(out)
+    done = prepare(reader, Path(out), name=name, split_rules=rules, drop_duplicates=drop_duplicates)
+    return done.store

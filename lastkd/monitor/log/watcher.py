@@ -73,7 +73,7 @@ class Watcher:
         self._runs: dict[Path, Run] = {}
         self._compared: dict[int, Compared] = {}
         self._grouped: tuple[list[Run], list[tuple[Start | None, str]]] = ([], [])
-        self._scanned = self._checked = -SCAN_EVERY_S
+        self._scanned = -SCAN_EVERY_S
         self.scan()
 
     @property

@@ -87,13 +87,18 @@ def part_points(
     )
 
 
+def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points with their values averaged over a fortieth of the curve."""
+    means = smoothed([y for _, y in points], len(points) / 40)
+    return [(x, y) for (x, _), y in zip(points, means, strict=True)]
+
+
 def _curve(label: str, look: Look, run: Run, part: str, view: View) -> Curve:
     points, spread = part_points(run, part, view.weighted)
     if view.lines == "smooth":
         spread = []
     if view.lines != "raw":
-        means = smoothed([y for _, y in points], len(points) / 40)
-        points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+        points = _smooth(points)
     value = short(points[-1][1] if points else None)
     return Curve(label, look, points, spread, value, raw=view.lines == "raw")
 
@@ -185,8 +190,7 @@ def share_plot(runs: Sequence[Run], palette: Palette) -> Plot:
             for step, soft in run.weighted_soft()
             if totals.get(step)
         ]
-        means = smoothed([y for _, y in points], len(points) / 40)
-        points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+        points = _smooth(points)
         look = run_look(palette, index)
         if len(runs) == 1:
             look = Look(palette.soft, SOLID, 2, bold=True)
@@ -203,8 +207,7 @@ def pace_plot(runs: Sequence[Run], palette: Palette) -> Plot:
     for index, run in enumerate(runs):
         buckets = run.series.points("clips_per_s")
         points = [(step, mean) for step, mean, _, _ in buckets]
-        means = smoothed([y for _, y in points], len(points) / 40)
-        points = [(x, y) for (x, _), y in zip(points, means, strict=True)]
+        points = _smooth(points)
         spread = [(step, low, high) for step, _, low, high in buckets]
         value = count(points[-1][1]) if points else ""
         label = run.name if len(runs) > 1 else "clips/s"

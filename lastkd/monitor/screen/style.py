@@ -108,10 +108,9 @@ def ink(
     *,
     bold: bool = False,
     on: str | None = None,
-    underline: bool = False,
 ) -> Style:
     """A text style; equal arguments give the same object, which is faster to compare."""
-    return Style(color=color, bgcolor=on, bold=bold, underline=underline)
+    return Style(color=color, bgcolor=on, bold=bold)
 
 
 _PALETTES = {"lastkd-dark": DARK, "lastkd-light": LIGHT, "lastkd-16": SIXTEEN}

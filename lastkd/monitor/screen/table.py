@@ -50,7 +50,7 @@ class RunTable(ScrollView, can_focus=True):
         Binding("enter", "open", "open", key_display="Enter"),
         Binding("space", "choose", "overlay", key_display="Space"),
         Binding("p", "pin", "pin"),
-        Binding("o", "sort(1)", "sort", show=False),
+        Binding("o", "sort", "sort", show=False),
         Binding("O", "reverse", "reverse", show=False),
     ]
 
@@ -245,11 +245,11 @@ class RunTable(ScrollView, can_focus=True):
             self.refill()
             self.post_message(self.Moved())
 
-    def action_sort(self, direction: int) -> None:
+    def action_sort(self) -> None:
         """Sorts by the next column; after the last one the order is that of the groups again."""
         keys = [None] + [column.key for column, _ in columns_for(self.size.width)]
         place = keys.index(self.sorted_by) if self.sorted_by in keys else 0
-        self.sort_by(keys[(place + direction) % len(keys)])
+        self.sort_by(keys[(place + 1) % len(keys)])
 
     def sort_by(self, key: str | None) -> None:
         """Sorts by a column, or reverses its order if it sorts already.
