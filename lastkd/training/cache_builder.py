@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from torch import Tensor
 
 from lastkd import rng
 from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
-from lastkd.data.views import Streams, Views
+from lastkd.data.views import Views
 from lastkd.distributed.device import view_device
 from lastkd.errors import UserError
-from lastkd.models.bodies import BodyCounts
 from lastkd.settings.resolve import TeacherCacheSettings
 from lastkd.terminal import Progress
-from lastkd.training.batches import Batch
 from lastkd.training.schedule import with_epochs
 from lastkd.training.soft_labels import SoftLabels
 from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
+from lastkd.training.training_views import TrainingViews
 
 
 class CacheBuilder:
@@ -47,7 +42,6 @@ class CacheBuilder:
         self.accelerator = accelerator
         self.store = ClipStore.open(data)
         parts = split_parts(self.store, settings.split, settings.validation, settings.performers)
-        self.train_clips = parts.train
         settings = with_epochs(settings, len(parts.train), accelerator.num_processes)
         self.settings = settings
         identity = TeacherIdentity.of(teacher, self.store)
@@ -55,9 +49,12 @@ class CacheBuilder:
         self.cache = TeacherCache.open(folder, key, identity)
         self.teacher = FrozenTeacher(teacher, self.store, accelerator.device)
         self.soft_labels = SoftLabels(
-            identity, lambda: self.teacher, self.store, self.train_clips, accelerator, self.cache
+            identity, lambda: self.teacher, self.store, parts.train, accelerator, self.cache
         )
-        self.views = Views(self.store, settings, view_device(self.store, accelerator.device))
+        views = Views(self.store, settings, view_device(self.store, accelerator.device))
+        self.training_views = TrainingViews(
+            views, parts.train, seed=settings.seed, device=accelerator.device
+        )
 
     def fill(self) -> None:
         """Computes the missing epochs in the batches that training would use.
@@ -65,7 +62,7 @@ class CacheBuilder:
         Raises:
             UserError: the cache can't be written.
         """
-        settings, clips = self.settings, len(self.train_clips)
+        settings, clips = self.settings, len(self.training_views.clips)
         total = settings.epochs * clips
         with Progress(
             self.cache.folder.name, total, shown=self.accelerator.is_main_process
@@ -80,22 +77,15 @@ class CacheBuilder:
                 self.soft_labels.begin_epoch(epoch)
                 if not self.soft_labels.live:
                     continue
-                draws = self.views.draw(settings.seed, epoch)
-                shuffled = rng.permutation(settings.seed, "order", epoch, count=clips)
-                view = partial(self.view, draws=draws)
+                views = self.training_views.epoch(epoch)
                 for done in self.soft_labels.compute(
-                    self.train_clips[shuffled], settings.batch_size, view
+                    views.order, settings.batch_size, views.inputs
                 ):
                     rate = done / (time.perf_counter() - started)
                     at = f"epoch {epoch}/{settings.epochs} | {rate:.0f} clips/s"
                     progress.update((epoch - 1) * clips + done, at)
                 self.soft_labels.end_epoch()
             progress.echo(f"{self.cache.folder}: all {settings.epochs} epochs are cached")
-
-    def view(self, clips: NDArray[np.int64], draws: Tensor) -> tuple[Streams, BodyCounts]:
-        """The training streams of `clips` and their body counts `(B,)`, on the teacher's device."""
-        batch = Batch.of(clips, self.views, draws, self.accelerator.device)
-        return batch.streams, batch.bodies
 
     def verify(self, count: int) -> tuple[int, float]:
         """Recomputes a sample of the cached logits, spread evenly over the epochs.
@@ -117,16 +107,13 @@ class CacheBuilder:
                 f"{self.cache.folder}: lacks epoch {missing[0]} of {settings.epochs}; fill it with "
                 "lastkd teacher-cache build, or pass fewer --epochs"
             )
-        each = min(max(1, count // settings.epochs), len(self.train_clips))
+        clips = self.training_views.clips
+        each = min(max(1, count // settings.epochs), len(clips))
         compared, difference, largest = 0, 0.0, 0.0
         for epoch in range(1, settings.epochs + 1):
             cached = self.cache.read(epoch)
-            rows = rng.permutation(settings.seed, "verify", epoch, count=len(self.train_clips))[
-                :each
-            ]
-            streams, bodies = self.view(
-                self.train_clips[rows], self.views.draw(settings.seed, epoch)
-            )
+            rows = rng.permutation(settings.seed, "verify", epoch, count=len(clips))[:each]
+            streams, bodies = self.training_views.epoch(epoch).inputs(clips[rows])
             fresh = self.teacher(streams, bodies).cpu()
             replayed = cached[torch.from_numpy(rows)].float()
             compared += len(rows)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lastkd import rng
 from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.views import Views
@@ -32,7 +30,7 @@ from lastkd.runs.events import BEST, LAST
 from lastkd.runs.folder import Position
 from lastkd.settings.runs import DistillSettings, RunSettings
 from lastkd.terminal import Progress, duration
-from lastkd.training.batches import Batch, prefetch
+from lastkd.training.batches import prefetch
 from lastkd.training.compilation import allow_compiled, compile_refusal
 from lastkd.training.resume import Resumed, Start, find_start
 from lastkd.training.run_control import SOFT_LABELS, RunControl
@@ -41,6 +39,7 @@ from lastkd.training.soft_labels import SoftLabels, open_soft_labels
 from lastkd.training.softness import Softness
 from lastkd.training.step_timer import StepTimer
 from lastkd.training.student import Student
+from lastkd.training.training_views import EpochViews, TrainingViews
 
 
 class TrainingRun:
@@ -67,11 +66,13 @@ class TrainingRun:
         self.parts = split_parts(
             store, self.settings.split, self.settings.validation, self.settings.performers
         )
-        self.train_clips = self.parts.train
         self.schedule = make_schedule(
-            self.settings, len(self.train_clips), accelerator.num_processes
+            self.settings, len(self.parts.train), accelerator.num_processes
         )
         self.views = Views(store, self.settings, view_device(store, accelerator.device))
+        self.training_views = TrainingViews(
+            self.views, self.parts.train, seed=self.settings.seed, device=accelerator.device
+        )
         self.clock = StepTimer(accelerator.device)
         self.position = Position(0, 0)
         self.resumed_at = 0  # steps done by earlier processes
@@ -98,7 +99,7 @@ class TrainingRun:
             self.settings, self.students, soft_labels, accelerator, self.clip_names
         )
 
-    # --- clips and views --------------------------------------------------------------------
+    # --- clips ------------------------------------------------------------------------------
 
     def clips(self, clip_order: NDArray[np.int64], step: int, pass_: int) -> NDArray[np.int64]:
         """This rank's clips of one forward pass; all ranks partition one global order."""
@@ -107,21 +108,12 @@ class TrainingRun:
         start += self.accelerator.process_index * size
         return clip_order[start : start + size]
 
-    def clip_order(self, epoch: int) -> NDArray[np.int64]:
-        """The training clips in the order of an epoch."""
-        count = len(self.train_clips)
-        return self.train_clips[rng.permutation(self.settings.seed, "order", epoch, count=count)]
-
     def clip_names(self, step: int) -> list[str]:
         """The names of the clips in the global batch of a step, counted from 1."""
         epoch, step_of_epoch = divmod(step - 1, self.schedule.steps_per_epoch)
         start = step_of_epoch * self.schedule.global_batch
-        clips = self.clip_order(epoch + 1)[start : start + self.schedule.global_batch]
+        clips = self.training_views.order(epoch + 1)[start : start + self.schedule.global_batch]
         return [self.store.names[clip] for clip in clips]
-
-    def view(self, clips: NDArray[np.int64], draws: Tensor) -> Batch:
-        """The training views of `clips` for an epoch's draws, on the training device."""
-        return Batch.of(clips, self.views, draws, self.accelerator.device)
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -184,9 +176,9 @@ class TrainingRun:
         soft_labels = self.soft_labels
         if soft_labels is None or all(student.logger.begun for student in self.students):
             return [None] * len(self.students)
-        size, draws = self.settings.batch_size, self.views.draw(self.settings.seed, 1)
-        clips = soft_labels.to_preview(self.clip_order(1), size)
-        batches = [self.view(clips[at : at + size], draws) for at in range(0, len(clips), size)]
+        size, first = self.settings.batch_size, self.training_views.epoch(1)
+        clips = soft_labels.to_preview(first.order, size)
+        batches = [first.batch(clips[at : at + size]) for at in range(0, len(clips), size)]
         views = iter(batches)
         logits = soft_labels.preview(clips, size, lambda _: next(views)[1:3])
         labels = torch.cat([batch.labels for batch in batches])
@@ -278,8 +270,7 @@ class TrainingRun:
     def train_epoch(self, epoch: int, progress: Progress) -> None:
         """Trains the remaining steps of an epoch."""
         settings, schedule, soft_labels = self.settings, self.schedule, self.soft_labels
-        draws = self.views.draw(settings.seed, epoch)
-        clip_order = self.clip_order(epoch)
+        epoch_views = self.training_views.epoch(epoch)
         steps_done = self.position.step - (epoch - 1) * schedule.steps_per_epoch
         if soft_labels:
             soft_labels.begin_epoch(epoch)
@@ -292,7 +283,7 @@ class TrainingRun:
             for s in range(steps_done, schedule.steps_per_epoch)
             for p in range(settings.accumulation)
         )
-        batches = (self.view(self.clips(clip_order, *at), draws) for at in passes_left)
+        batches = (epoch_views.batch(self.clips(epoch_views.order, *at)) for at in passes_left)
         for batch in prefetch(batches, self.accelerator.device, self.views.device):
             step, pass_ = divmod(passes, settings.accumulation)
             done = (epoch - 1) * schedule.steps_per_epoch + step
@@ -317,12 +308,12 @@ class TrainingRun:
                 since = time.perf_counter()
             self.control.check(self.position)
         if soft_labels:
-            self.complete_labels(soft_labels, clip_order, draws, steps_done)
+            self.complete_labels(soft_labels, epoch_views, steps_done)
             soft_labels.end_epoch()
         self.kept_labels = None
 
     def complete_labels(
-        self, soft_labels: SoftLabels, clip_order: NDArray[np.int64], draws: Tensor, skipped: int
+        self, soft_labels: SoftLabels, epoch_views: EpochViews, skipped: int
     ) -> None:
         """Computes the soft labels that the cache needs and that no step of the epoch computed.
 
@@ -330,14 +321,12 @@ class TrainingRun:
             skipped: steps of the epoch that an earlier process did.
         """
         size = self.schedule.global_batch
-        rest = clip_order[self.schedule.steps_per_epoch * size :]
+        order = epoch_views.order
+        rest = order[self.schedule.steps_per_epoch * size :]
         if skipped and soft_labels.filling:
             kept = decide_on_main_process(self.accelerator, lambda: self.kept_labels is not None)
-            rest = rest if kept else np.concatenate((clip_order[: skipped * size], rest))
-        view = partial(self.view, draws=draws)
-        for _ in soft_labels.compute(
-            rest, self.settings.batch_size, lambda clips: view(clips)[1:3]
-        ):
+            rest = rest if kept else np.concatenate((order[: skipped * size], rest))
+        for _ in soft_labels.compute(rest, self.settings.batch_size, epoch_views.inputs):
             pass
 
     def report(

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
-from lastkd import rng
 from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
-from lastkd.data.views import Streams, Views
+from lastkd.data.views import Views
 from lastkd.distributed.agreement import decide_on_main_process
 from lastkd.distributed.device import view_device
-from lastkd.models.bodies import BodyCounts
 from lastkd.runs.log import Run
 from lastkd.settings.runs import DistillSettings
-from lastkd.training.batches import Batch
 from lastkd.training.schedule import with_epochs
 from lastkd.training.soft_labels import open_soft_labels
 from lastkd.training.softness import TARGET_ENTROPY, even_tau
+from lastkd.training.training_views import TrainingViews
 
 
 def with_measured_tau(
@@ -75,16 +71,11 @@ def measure_tau(
     sized = [with_epochs(one, len(parts.train), accelerator.num_processes) for one in students]
     soft_labels = open_soft_labels(sized, store, teacher, accelerator)
     views = Views(store, settings, view_device(store, accelerator.device))
-    order = rng.permutation(settings.seed, "order", 1, count=len(parts.train))
-
-    def view(clips: NDArray[np.int64]) -> tuple[Streams, BodyCounts]:
-        batch = Batch.of(clips, views, draws, accelerator.device)
-        return batch.streams, batch.bodies
-
-    draws = views.draw(settings.seed, 1)
+    device = accelerator.device
+    first = TrainingViews(views, parts.train, seed=settings.seed, device=device).epoch(1)
 
     def decide() -> float:
-        clips = soft_labels.to_preview(parts.train[order], settings.batch_size)
-        return even_tau(soft_labels.preview(clips, settings.batch_size, view))
+        clips = soft_labels.to_preview(first.order, settings.batch_size)
+        return even_tau(soft_labels.preview(clips, settings.batch_size, first.inputs))
 
     return decide_on_main_process(accelerator, decide)
