@@ -104,14 +104,14 @@ def run(given: dict[str, Any], file: Path | None) -> None:
       accelerate launch --config_file launch_configs/gpu.yaml \\
         -m lastkd.train --model last_v2_base --data data/ntu60 --split xsub
       python -m lastkd.train --model last_e_nano --data data/ntu60
-      python -m lastkd.train --model nano,small,base,large --data data/ntu60
+      python -m lastkd.train --model last_e_nano,last_e_small --data data/ntu60
 
     Several models share one pass of the views and each ends as it would alone; --run is then the
     folder above their run folders.
 
     A run folder receives settings.yaml, events.jsonl, best.safetensors (the epoch with the best
-    top-1 on the split's test part) and last.safetensors. If the run was stopped, the same command
-    resumes it from its last checkpoint.
+    top-1 on the validation part, or without one on the test part) and last.safetensors. If the run
+    was stopped, the same command resumes it from its last checkpoint.
     """
     from lastkd.distributed.accelerator import run_and_leave
 

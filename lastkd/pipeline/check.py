@@ -317,7 +317,8 @@ class Checks:
             return "skipped", "no store is named; name yours with --data", {}
         started = time.perf_counter()
         store = ClipStore.open(self.settings.data)
-        train, test = store.split(self.settings.split)
+        split = store.split_name(self.settings.split)
+        train, test = store.split(split)
         opened_ms = 1000 * (time.perf_counter() - started)
         speed = _read_speed(self.settings.data / CLIPS_FILE)
         place = "main memory"
@@ -325,7 +326,7 @@ class Checks:
             place = "the GPU's memory"
         values = {"opened_ms": round(opened_ms, 1), "mb_s": round(speed), "train": len(train)}
         detail = (
-            f"{len(train):,} training and {len(test):,} test clips of {self.settings.split}, "
+            f"{len(train):,} training and {len(test):,} test clips of {split}, "
             f"opened in {opened_ms:.0f} ms, read at {speed:,.0f} MB/s, will be held in {place}"
         )
         if speed < SLOW_DISK_MB_S:

@@ -168,7 +168,7 @@ class DistillSettings(RunSettings):
     )
     standalone: Path | None = Field(
         description="the student's standalone run, or a folder that contains it: to say how far "
-        "the teacher is ahead of it, and for --tau auto to go by"
+        "the teacher is ahead of it; --tau auto then goes by how well it fits"
     )
     loss: SerializeAsAny[Loss] = Field(
         description="kd, dkd, dist, logit_std or package.module:Class (docs/losses.md)"
