@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 JOB = {
@@ -24,8 +25,10 @@ def start() -> int:
     """Unpacks lastkd, which is at the end of this script or in a dataset, and does the job."""
     root = Path(os.environ.get("LASTKD_KAGGLE_ROOT", "/kaggle"))
     code = Path(tempfile.mkdtemp(prefix="lastkd-"))
-    archive = io.BytesIO(base64.b64decode(LASTKD)) if LASTKD.strip() else None
-    if archive is None:
+    archive = None
+    if LASTKD.strip():
+        archive = io.BytesIO(zlib.decompress(base64.b64decode(LASTKD)))
+    else:
         wanted = JOB.get("code", "lastkd-*.whl").rpartition("/")[2]
         archive = next((root / "input").rglob(wanted), None)
     if archive is None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_lastkd_travels_in_the_script_as_it_is_here(kaggle: FakeKaggle, inputs: 
     assert lastkd(*DISTILL).exit_code == 0
     script = kaggle.kernels[f"{USER}/lastkd-distill-nano-large"][0].asked["text"]
     packed = script.partition('LASTKD = """')[2].partition('"""')[0]
-    archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(packed)))
+    archive = zipfile.ZipFile(io.BytesIO(zlib.decompress(base64.b64decode(packed))))
     assert archive.read("lastkd/distill.py") == (ROOT / "lastkd" / "distill.py").read_bytes()
     assert "lastkd/launch_configs/kaggle_t4x2.yaml" in archive.namelist()
     assert "lastkd/configs/training/recipe.yaml" in archive.namelist()
