@@ -290,6 +290,28 @@ def test_where_frames_and_joints_are_as_many_the_other_clips_tell_which(
         open_source(str(folder / "clip0.npy"), layout="kinect20", labelled=False)
 
 
+def test_arrays_of_both_kinds_lie_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for at in range(4):
+        write = (FORMS["npz, one array"], FORMS["frames, joints, channels"])[at % 2]
+        write(tmp_path / "set" / f"clip{at}", walk(at))
+    source = open_source(str(tmp_path / "set"), labels=labels(tmp_path / "set"), layout="kinect20")
+    assert sorted(source.names()) == [f"clip{at}" for at in range(4)]
+
+
+def test_numbered_lines_of_joints_in_metres_are_no_labels_of_ultralytics(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    before_a_camera = np.array([0, 1, 3])
+    for at in range(2):
+        places = walk(at) + before_a_camera
+        rows = [[2 * frame, *body.ravel().round(4)] for frame, body in enumerate(places)]
+        text = "\n".join(" ".join(map(str, row)) for row in rows)
+        (tmp_path / "set" / f"clip{at}.txt").write_text(text)
+    assert format_of(tmp_path / "set") == "arrays"
+    source = open_source(str(tmp_path / "set"), layout="kinect20", labelled=False)
+    np.testing.assert_allclose(joints_of(source), walk(0) + before_a_camera, atol=1e-3)
+
+
 def test_a_damaged_clip_among_others_is_left_out_and_named(tmp_path: Path) -> None:
     folder = folder_of(FORMS["frames, joints, channels"], tmp_path)
     (folder / "clip2.npy").write_bytes((folder / "clip2.npy").read_bytes()[:-9])

@@ -86,8 +86,9 @@ def _is_label(head: bytes) -> bool:
         box = [float(word) for word in lines[0][1:_BEFORE]]
     except ValueError:
         return False
-    numbered = len(classes) > 1 and all(b == a + 1 for a, b in pairwise(classes))
-    return all(-4 < value < 4 for value in box) and min(box[2:]) > 0 and not numbered
+    numbered = len(classes) > 1 and all(b > a for a, b in pairwise(classes))
+    shares = all(-1 < value < 2 for value in box[:2]) and all(0 < value < 1.5 for value in box[2:])
+    return shares and not numbered
 
 
 def _widths(joints: int) -> tuple[int, ...]:

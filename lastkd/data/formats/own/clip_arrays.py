@@ -39,6 +39,7 @@ from lastkd.data.formats.clip_files import (
     ClipFiles,
     clip_a_file,
     read_limited,
+    unique_names,
 )
 from lastkd.data.formats.image_shares import in_pixels
 from lastkd.data.formats.labelled_clips import LabelledClips
@@ -55,7 +56,8 @@ from lastkd.data.manifest import ManifestRow
 from lastkd.errors import UserError
 
 ARRAYS = (".npy", ".npz")
-SUFFIXES = (*ARRAYS, ".csv", ".tsv", ".txt")
+TABLES = (".csv", ".tsv", ".txt")
+SUFFIXES = (*ARRAYS, *TABLES)
 _OTHERS = (".json", ".jsonl", ".pkl", ".skeleton", ".zip")
 """Where most files are these, the numbers beside them are notes."""
 _JOINTS = ("joints", "keypoints", "keypoint", "skeletons", "skeleton", "poses", "pose", "data")
@@ -99,14 +101,18 @@ class ClipArrays(LabelledClips):
         if root.is_file():
             return clip_a_file(root, root.suffix)
         table = self._options.labels.path.resolve() if self._options.labels is not None else None
-        for suffix in SUFFIXES:
-            clips = [
-                clip
-                for clip in clip_a_file(root, suffix)
-                if table is None or Path(clip.files[0]).resolve() != table
-            ]
-            if any(_holds_joints(Path(clip.files[0])) for clip in clips[:_LOOKED_AT]):
-                return clips
+        for together in (ARRAYS, TABLES):  # numbers in text beside arrays are notes
+            found: list[ClipFiles] = []
+            for suffix in together:
+                clips = [
+                    clip
+                    for clip in clip_a_file(root, suffix)
+                    if table is None or Path(clip.files[0]).resolve() != table
+                ]
+                if any(_holds_joints(Path(clip.files[0])) for clip in clips[:_LOOKED_AT]):
+                    found += clips
+            if found:
+                return unique_names(found)
         return []
 
     def find_layout(self) -> Layout:
