@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from lastkd.errors import UserError
 from lastkd.files.atomic import replacing
 from lastkd.files.json_text import parse_json
+from lastkd.files.safetensors_header import METADATA, header_bytes, read_header
 
 KEY = "calibration"
 """Where a checkpoint's metadata, or an exported file's description, hold it."""
-_LONGEST_HEADER = 100_000_000  # the limit of safetensors itself
 
 
 @dataclass(frozen=True)
@@ -157,10 +156,10 @@ def checkpoint_calibration(path: Path) -> Calibration:
     """The calibration of a safetensors checkpoint; errors as in `parse_calibration`."""
     try:
         with path.open("rb") as file:
-            metadata = _header(file).get("__metadata__", {})
-    except (OSError, ValueError, struct.error) as error:
+            metadata = read_header(file).get(METADATA, {})
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error})") from None
-    return parse_calibration(metadata.get(KEY) if isinstance(metadata, dict) else None, path)
+    return parse_calibration(metadata.get(KEY), path)
 
 
 def store_in_checkpoint(path: Path, calibration: Calibration) -> None:
@@ -171,26 +170,12 @@ def store_in_checkpoint(path: Path, calibration: Calibration) -> None:
     """
     try:
         with path.open("rb") as file:
-            header = _header(file)
+            header = read_header(file)
             tensors = file.read()
-    except (OSError, ValueError, struct.error) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error})") from None
-    header["__metadata__"] = {
-        **header.get("__metadata__", {}),
-        KEY: json.dumps(calibration.to_dict()),
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    own = {KEY: json.dumps(calibration.to_dict())}
     with replacing(path) as part:
-        part.write_bytes(struct.pack("<Q", len(text)) + text + tensors)
-
-
-def _header(file: BinaryIO) -> dict[str, Any]:
-    """The JSON header of a safetensors file, which is left at its first tensor."""
-    (length,) = struct.unpack("<Q", file.read(8))
-    if length > _LONGEST_HEADER:
-        raise ValueError("its header has no end")
-    header = parse_json(file.read(length))
-    if not isinstance(header, dict):
-        raise ValueError("its header is no mapping")
-    return header
+        part.write_bytes(
+            header_bytes({**header, METADATA: header.get(METADATA, {}) | own}) + tensors
+        )

@@ -8,18 +8,15 @@ searched first, then everything.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lastkd.data.open_source import find_sources, takes_several
 from lastkd.data.store.clip_store import holds_store
 from lastkd.errors import UserError
-from lastkd.files.json_text import parse_json
+from lastkd.files.safetensors_header import metadata_of
 from lastkd.kaggle.references import KaggleInput
 from lastkd.runs.events import BEST
-
-_HEADER_LIMIT = 100_000_000  # what safetensors itself allows
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -39,15 +36,7 @@ def is_checkpoint(path: Path) -> bool:
     """Whether a file is a checkpoint of lastkd, by its safetensors header."""
     if path.suffix != ".safetensors" or of_run_state(path) or not path.is_file():
         return False
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > _HEADER_LIMIT:
-                return False
-            header = parse_json(file.read(length))
-        metadata = header.get("__metadata__", {})
-    except (OSError, ValueError, struct.error, AttributeError):
-        return False
+    metadata = metadata_of(path)
     return "lastkd" in metadata and "info" in metadata
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lastkd.files.json_text import parse_json
+from lastkd.files.safetensors_header import metadata_of
 from lastkd.monitor.log.groups import Compared
 from lastkd.monitor.log.run import Run
-
-_LONGEST_HEADER = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -33,16 +31,8 @@ def checkpoint_metadata(path: Path) -> dict[str, Any]:
 
     Empty for a file that is missing or isn't in this format.
     """
-    try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            if size > _LONGEST_HEADER:
-                return {}
-            metadata = parse_json(file.read(size)).get("__metadata__", {})
-    except (OSError, ValueError, struct.error, AttributeError):
-        return {}
     parsed: dict[str, Any] = {}
-    for key, value in metadata.items():
+    for key, value in metadata_of(path).items():
         try:
             parsed[key] = parse_json(value)
         except (ValueError, TypeError):
