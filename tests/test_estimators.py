@@ -262,6 +262,17 @@ def test_one_bad_file_is_one_bad_clip(tmp_path: Path, text: bytes, message: str)
     assert "clip 'bad'" in fault and message in fault
 
 
+def test_a_person_with_fewer_scores_than_joints_is_one_bad_clip(tmp_path: Path) -> None:
+    clips = [film("good", 17), film("bad", 17, seed=1)]
+    folder = ultralytics(clips, tmp_path)
+    frames = json.loads((folder / "bad.json").read_text())
+    frames[3][0]["keypoints"]["visible"].pop()
+    (folder / "bad.json").write_text(json.dumps(frames))
+    done = prepare(opened(folder, clips), tmp_path / "store")
+    (fault,) = done.faults
+    assert "clip 'bad' has scores (1, 16) for joints (1, 17)" in fault
+
+
 def test_a_first_clip_of_another_skeleton_is_one_bad_clip(tmp_path: Path) -> None:
     clips = [film("a", 18), film("b", 25, seed=1), film("c", 25, seed=2)]
     done = prepare(opened(openpose(clips, tmp_path), clips), tmp_path / "store")

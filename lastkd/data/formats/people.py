@@ -90,14 +90,14 @@ def people_of_frames(frames: Sequence[tuple[int, Frame]]) -> People:
     ids = [frame.ids for _, _, frame in seen if frame.ids is not None]
     if scores and len(scores) < len(seen):
         raise BadClipError("has skeletons with and without scores")
-    joined = np.concatenate(scores) if scores else None
-    if joined is not None and joined.shape != joints.shape[:2]:
-        raise BadClipError(f"has scores {joined.shape} for joints {joints.shape[:2]}")
+    for own, (_, places, _) in zip(scores, seen, strict=False):
+        if own.shape != places.shape[:2]:
+            raise BadClipError(f"has scores {own.shape} for joints {places.shape[:2]}")
     return People(
         np.array([number for number, _, _ in seen], np.int64),
         np.array([len(joints) for _, joints, _ in seen], np.int64),
         joints,
-        joined,
+        np.concatenate(scores) if scores else None,
         np.concatenate(ids) if len(ids) == len(seen) else None,
         _fps_of_times([(number, frame.time) for number, _, frame in seen]),
     )
