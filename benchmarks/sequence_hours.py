@@ -166,6 +166,7 @@ def measured(sequence: SequenceSettings, clips: int, machine: Machine) -> dict[s
             **work.bounds(machine),
             "steps_per_epoch": NTU60.train_clips // batch,
             "eval_s": {m: counted.evaluation(m).seconds(machine) / batch for m in models},
+            "evaluated_clips": NTU60.test_clips,
             "test_clips": NTU60.test_clips,
         }
 

@@ -259,7 +259,8 @@ def test_under_a_launcher_it_says_that_it_starts_one_itself(
 
 def test_times_are_those_of_what_is_left(sequence: SequenceSettings) -> None:
     teacher, _, distillation = trainings(sequence)
-    part = {"step_s": 2.0, "steps_per_epoch": 4, "test_clips": 32, "eval_s": {"last_v2_tiny": 0.5}}
+    part = {"step_s": 2.0, "steps_per_epoch": 4, "eval_s": {"last_v2_tiny": 0.5}}
+    part |= {"evaluated_clips": 32, "test_clips": 32}
     found = {"start_s": 7.0, "parts": {"teacher": part}}
     whole = 2 * 4 * 2.0 + 2 * 32 * 0.5  # two epochs of steps and evaluations
     assert seconds_left(teacher, teacher.status(), found) == 7 + whole
