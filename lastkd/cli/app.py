@@ -55,7 +55,7 @@ def cli() -> None:
     """Knowledge distillation for skeleton action recognition: from LAST-v2 into LAST-E.
 
     \b
-    The way of a run:
+    A typical run:
       lastkd prepare SOURCE --out data/ntu60
       accelerate launch -m lastkd.train --model last_v2_base --data data/ntu60 --split xsub
       accelerate launch -m lastkd.distill --variant large --data data/ntu60 --split xsub \\

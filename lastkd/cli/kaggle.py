@@ -34,7 +34,7 @@ _POLL = click.option(
 
 @click.group()
 def kaggle() -> None:
-    """Trains on Kaggle's free two T4, from a machine without a GPU.
+    """Trains on Kaggle's two free T4s, from a machine without a GPU.
 
     \b
       lastkd kaggle upload data/ntu60 --name ntu60-store
