@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from lastkd.data.store.prepare import open_source, prepare
 from lastkd.data.synthetic.settings import SyntheticSettings
 from lastkd.errors import UserError
 from lastkd.models.checkpoint import read_checkpoint, save_checkpoint
+from lastkd.runs.folder import is_live
 from lastkd.settings.resolve import resolve
 from lastkd.settings.runs import TrainSettings
 from lastkd.training.checkpoints import Checkpoints, DamagedError
@@ -320,6 +322,21 @@ def test_a_live_run_is_not_written_by_another_process(stopped: Path, start: Star
     ):
         start(standalone(), stopped)
     assert (stopped / "events.jsonl").read_bytes() == before
+
+
+def test_a_disk_without_locks_is_one_sentence(
+    stopped: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: FileLock, *_: Any, **__: Any) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    (stopped / ".lock").touch()
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    assert not is_live(stopped)
+    with pytest.raises(
+        UserError, match=r"cannot be written \(FileSystem does not .* another --run"
+    ):
+        start(standalone(), stopped)
 
 
 def test_a_checkpoint_says_what_it_holds(stopped: Path, start: Start) -> None:

@@ -54,8 +54,8 @@ def is_live(run_folder: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:
-        return False  # the run itself will say why the folder can't be written
+    except (OSError, NotImplementedError):
+        return False  # the run itself will say why the folder can't be written or locked
 
 
 class RunFolder:
