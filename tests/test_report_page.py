@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from report_runs import SOFTNESS, predictions, write_run
+from short_runs import Start, standalone
 
 from lastkd.cli.app import cli
 from lastkd.data.layouts import get_layout
@@ -179,6 +180,22 @@ def test_a_store_of_no_run_is_named(tmp_path: Path, store_path: Path) -> None:
     result = report(tmp_path / "runs", "--html", tmp_path / "p.html", "--data", store_path)
     assert "no run below RUNS was made with this store" in str(result.exception)
     assert not (tmp_path / "p.html").exists()
+
+
+def test_predictions_that_a_run_lacks_are_made_from_its_last_checkpoint(
+    start: Start, store_path: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "alone"
+    start(standalone(), run)
+    assert not (run / PREDICTIONS).exists()
+    words = (tmp_path / "runs", "--data", store_path, "--out", tmp_path / "report", "--no-figures")
+    first = report(*words)
+    assert first.exit_code == 0, first.output
+    assert f"{run}: predictions of the last epoch" in first.output
+    (read,) = read_runs(run)
+    assert read.predictions is not None
+    assert 100 * read.predictions.right.mean() == pytest.approx((read.last or {})["top1"])
+    assert "predictions of" not in report(*words).output  # kept, so made once
 
 
 # --- in a browser ---------------------------------------------------------------------------------
