@@ -112,7 +112,7 @@ def test_shares_of_an_image_need_its_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"X": joints(), "y": LABELS[:4]}, "has 6 clips in the set and labels or performers of"),
+        ({"X": joints(), "y": LABELS[:4]}, "y is of shape (4,) for 6 clips"),
         ({"X": joints(), "y": LABELS - 5}, "has '-5' for a label"),
         ({"X": joints()[:, :, :7], "y": LABELS}, "each clip has shape (30, 7, 3), and layout"),
         ({"X_train": joints(), "y_train": LABELS, "X_test": joints()}, "has no labels of the part"),

@@ -333,3 +333,66 @@ def test_a_table_of_labels_stands_in_for_ntus_names(tmp_path: Path) -> None:
     assert [(clip.name, clip.label) for clip in clips] == [("nod", 0), ("wave", 1)]
     assert source.counts == {"clips without a label left out": 1}
     assert source.splits(clips) == {"default": {"train": ["wave"], "test": ["nod"]}}
+
+
+# --- NTU's texts as arrays ------------------------------------------------------------------------
+
+
+def saved_arrays(folder: Path, name: str, bodies: np.ndarray, counts: Sequence[int]) -> Path:
+    """What `txt2npy.py` makes of bodies `(M, T, 25, 3)`."""
+    said = {"file_name": name, "nbodys": list(counts), "njoints": 25}
+    said |= {f"skel_body{at}": body for at, body in enumerate(bodies)}
+    said |= {f"rgb_body{at}": body[..., :2] for at, body in enumerate(bodies)}
+    path = folder / f"{name}.skeleton.npy"
+    np.save(path, said, allow_pickle=True)  # type: ignore[arg-type]
+    return path
+
+
+def test_texts_saved_as_arrays_are_read_as_the_texts(tmp_path: Path) -> None:
+    pose = np.random.default_rng(0).uniform(-1, 1, (25, 3)) * [0.3, 1, 0.3]
+    body = pose + 0.1 * np.sin(np.arange(12))[:, None, None]
+    stacked = np.stack((body, body + [1.5, 0, 0]))
+    (tmp_path / "npy").mkdir()
+    name = "S001C002P003R001A050"
+    saved_arrays(tmp_path / "npy", name, stacked, [2] * 12)
+    saved_arrays(tmp_path / "npy", "S001C002P005R001A001", stacked[:1], [1] * 12)
+    source = open_source(str(tmp_path / "npy"))
+    assert source.kind == "NTU RGB+D 60 .skeleton files"
+    two, one = sorted(source, key=lambda clip: clip.name)
+    assert (two.name, two.label, two.performer, two.camera) == (name, 49, 3, 2)
+    assert (one.joints.shape, two.joints.shape) == ((12, 1, 25, 3), (12, 2, 25, 3))
+    np.testing.assert_allclose(one.joints[:, 0], stacked[0], atol=1e-6)
+
+
+def test_people_in_arrays_keep_their_place_when_the_first_leaves(tmp_path: Path) -> None:
+    T = 20
+    still = np.stack([bodies(T, (1,))[0][1]] * T)
+    aside = np.array([1.5, 0, 0])
+    left, right = still - aside, still + aside
+    first, second = left.copy(), right.copy()
+    first[10:], second[10:] = right[10:], 0  # a frame's only body comes first
+    path = saved_arrays(
+        tmp_path, "S001C001P001R001A050", np.stack((first, second)), [2] * 10 + [1] * 10
+    )
+    tracks = read_skeleton(path).tracks
+    assert sorted(len(track.frames) for track in tracks) == [10, 20]
+    longest = max(tracks, key=lambda track: len(track.frames))
+    np.testing.assert_allclose(longest.joints, right, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"nbodys": [1]}, "holds no nbodys and skel_body0"),
+        ({"nbodys": [1, 1], "skel_body0": np.zeros((3, 25, 3))}, "other frames or joints"),
+        ({"nbodys": [2], "skel_body0": np.ones((1, 25, 3))}, "other frames or joints"),
+        ({"nbodys": [1], "skel_body0": np.full((1, 25, 3), np.nan)}, "not a finite number"),
+    ],
+)
+def test_arrays_of_another_form_are_refused(
+    tmp_path: Path, said: dict[str, object], words: str
+) -> None:
+    path = tmp_path / "S001C001P001R001A001.skeleton.npy"
+    np.save(path, said, allow_pickle=True)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=words):
+        read_skeleton(path)

@@ -10,6 +10,7 @@ import click
 
 from lastkd.entry_point import PATH
 from lastkd.errors import UserError
+from lastkd.runs.events import LAST
 
 if TYPE_CHECKING:
     from lastkd.runs.log import Run
@@ -106,7 +107,6 @@ def make_predictions(runs: Sequence[Run], stores: Sequence[Path]) -> bool:
 def keep_predictions(folder: Path, data: Path, split: str) -> None:
     """Evaluates a run's last epoch and keeps its predictions in the run's folder."""
     from lastkd.evaluation.checkpoint import evaluate_checkpoint, is_external
-    from lastkd.runs.events import LAST
     from lastkd.runs.log import PREDICTIONS
 
     checkpoint = folder / LAST

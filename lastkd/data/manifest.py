@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lastkd.data.class_names import numbered_classes
-from lastkd.data.splits import names_part
+from lastkd.data.clip import Splits
+from lastkd.data.splits import check_against, names_part, paired_splits
 from lastkd.errors import UserError, nearest
 
 _COLUMNS = {
@@ -122,6 +123,16 @@ class Manifest:
             f"{self.path}: {len(idle):,} of its lines name no clip, such as line {first} "
             f"({reprlib.repr(idle[first])})",
         )
+
+    def splits(self, names: Sequence[str]) -> Splits:
+        """The splits of these clips, none where the table has no column for one.
+
+        Raises:
+            UserError: a cell names no part, or a split lacks one.
+        """
+        splits = paired_splits(self.lists(names), str(self.path))
+        check_against(splits, dict.fromkeys(names), str(self.path))
+        return splits
 
     def lists(self, names: Sequence[str]) -> dict[str, list[str]]:
         """`{"xsub_train": [...], ...}` of these clips, as `paired_splits` takes them.

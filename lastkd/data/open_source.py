@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lastkd.data.contents import describe_path
 from lastkd.data.formats.base import Source, SourceOptions
+from lastkd.data.formats.tabled import TabledSource
 from lastkd.data.layouts import Layout
 from lastkd.data.manifest import read_manifest
 from lastkd.data.ntu import DATASETS, KINECT_FPS
@@ -148,6 +149,8 @@ def open_source(
         synthetic=synthetic,
     )
     opened = reader.open(paths, options)
+    if options.labels is not None and not reader.reads_labels:
+        opened = TabledSource(opened, options.labels, options)
     if up is not None:
         if opened.knows_up:
             raise UserError(

@@ -17,11 +17,22 @@ from typing import IO, Any, Protocol
 from lastkd.errors import UserError
 
 SUFFIX = ".skeleton"
+ARRAYS = ".skeleton.npy"
+"""What NTU's authors' script makes of such a text."""
 LARGEST_TEXT = 32 * 2**20
 """Bytes; the longest recordings of NTU RGB+D have some four million."""
 _LOCAL_HEADER = 30
 LARGEST_RATIO = 200
 """Text of numbers is deflated to a quarter; what shrinks to less than this share is a bomb."""
+
+
+def is_skeleton(name: str) -> bool:
+    """Whether a file's name is that of a recording; hidden ones are none."""
+    return name.endswith((SUFFIX, ARRAYS)) and not name.startswith(".")
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(ARRAYS).removesuffix(SUFFIX)
 
 
 class BadSampleError(Exception):
@@ -60,9 +71,7 @@ class SkeletonFolder:
             return
         if not path.is_dir():
             raise UserError(f"{path} is not a folder; give the one that holds the .skeleton files")
-        self._files = sorted(
-            file for file in path.rglob(f"*{SUFFIX}") if not file.name.startswith(".")
-        )
+        self._files = sorted(file for file in path.rglob(f"*{SUFFIX}*") if is_skeleton(file.name))
         if not self._files:
             raise UserError(
                 f"{path} has no .skeleton file at any depth; give the folder or the zips that "
@@ -73,7 +82,7 @@ class SkeletonFolder:
         return {"path": self.path, "_files": []}  # `read` alone is for other processes
 
     def texts(self) -> Sequence[tuple[str, str]]:
-        return [(file.stem, str(file)) for file in self._files]
+        return [(_stem(file.name), str(file)) for file in self._files]
 
     def read(self, where: str) -> bytes:
         try:
@@ -107,7 +116,7 @@ class SkeletonZip:
         self._members: list[zipfile.ZipInfo] = []
         for member in self._zip().infolist():
             name = PurePosixPath(member.filename.replace("\\", "/"))
-            if member.filename.endswith("/") or name.suffix != SUFFIX or name.name.startswith("."):
+            if member.filename.endswith("/") or not is_skeleton(name.name):
                 continue
             if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
                 raise UserError(
@@ -134,7 +143,8 @@ class SkeletonZip:
         return self._open
 
     def texts(self) -> Sequence[tuple[str, str]]:
-        return [(PurePosixPath(one.filename).stem, one.filename) for one in self._members]
+        names = [one.filename for one in self._members]
+        return [(_stem(PurePosixPath(name).name), name) for name in names]
 
     def read(self, where: str) -> bytes:
         shown = f"{self.path}: {where}"
@@ -167,7 +177,7 @@ def holds_skeletons(path: Path) -> bool:
         return path.suffix == ".zip"
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(SUFFIX) for name in archive.namelist())
+            return any(name.endswith((SUFFIX, ARRAYS)) for name in archive.namelist())
     except Exception:  # whatever the fields of a damaged directory happen to say
         return True
 

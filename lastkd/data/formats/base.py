@@ -97,6 +97,7 @@ class Source(ABC):
     Attributes:
         help: one line for `lastkd prepare --help`: what a user gives.
         takes_several: whether paths of this format may be given together.
+        reads_labels: it applies a table of labels itself, since its files say no labels.
         kind: the format in words, as `lastkd info` shows it.
         layout: of every clip.
         class_names: by label.
@@ -116,6 +117,7 @@ class Source(ABC):
 
     help: ClassVar[str] = ""
     takes_several: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
 
     kind: str
     layout: Layout

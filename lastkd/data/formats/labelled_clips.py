@@ -20,7 +20,7 @@ from lastkd.data.formats.clip_files import BadClipError, ClipFiles
 from lastkd.data.formats.image_shares import Size
 from lastkd.data.layouts import Layout
 from lastkd.data.manifest import ManifestRow
-from lastkd.data.splits import check_against, names_part, only_known, paired_splits
+from lastkd.data.splits import names_part, only_known, paired_splits
 from lastkd.errors import UserError
 
 _PERFORMERS = "subj|subject|person|performer|actor|participant|user|cam|camera|view|setup|session"
@@ -68,6 +68,7 @@ class LabelledClips(Source):
     """
 
     takes_several = False
+    reads_labels = True
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> LabelledClips:
@@ -125,10 +126,9 @@ class LabelledClips(Source):
             }
             self.class_names = manifest.class_names
             if not self._options.replaces_splits:
-                labelled = {name: 0 for name, label in self._labels.items() if label is not None}
-                lists = manifest.lists([name for name in names if name in labelled])
-                self._splits = paired_splits(lists, str(manifest.path))
-                check_against(self._splits, labelled, str(manifest.path))
+                self._splits = manifest.splits(
+                    [name for name in names if self._labels[name] is not None]
+                )
             return
         self._rows = dict.fromkeys(names)
         groups = self._class_folders()

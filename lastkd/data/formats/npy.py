@@ -19,6 +19,9 @@ LARGEST_ROW = 64 * 2**20
 """Bytes that one clip may take; one of 300 frames has 180 kB."""
 NUMBERS = "fiu"
 NUMBERS_OR_TEXT = "fiuU"
+OBJECTS = "O"
+NPY = b"\x93NUMPY"
+"""How an `.npy` file begins."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,10 @@ def _header(
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"{where}: is no .npy array ({reason}); fetch it again") from None
+    if dtype.kind == OBJECTS == kinds:  # a pickle follows, whatever its shape
+        return shape, dtype, fortran
     if dtype.kind not in kinds or not shape or min(shape) < 0:
-        what = "numbers" if kinds == NUMBERS else "numbers or text"
+        what = "numbers or text" if kinds == NUMBERS_OR_TEXT else "numbers"
         raise UserError(f"{where}: holds {dtype} in shape {shape}; it should be {what}")
     if int(np.prod(shape[1:], dtype=object)) * dtype.itemsize > LARGEST_ROW:
         raise UserError(f"{where}: its shape {shape} is beyond what a clip can hold")
@@ -123,6 +128,29 @@ def npy_shape(path: Path) -> tuple[int, ...]:
     """
     with path.open("rb") as file:
         return _header(file, str(path))[0]
+
+
+def holds_objects(path: Path, member: zipfile.ZipInfo | None = None) -> bool:
+    """Whether an `.npy` array, alone or in a zip, holds objects, such as clips of any length."""
+    try:
+        with open_stream(path, member) as file:
+            return _header(file, str(path), OBJECTS)[1].kind == OBJECTS
+    except Exception:  # whatever a damaged zip happens to say
+        return False
+
+
+def skip_header(file: IO[bytes], where: str) -> None:
+    """Goes to where the objects of an array begin.
+
+    Raises:
+        UserError: it holds none.
+    """
+    _header(file, where, OBJECTS)
+
+
+def open_stream(path: Path, member: zipfile.ZipInfo | None) -> IO[bytes]:
+    """A file, or a member of a zip, to be closed by the caller."""
+    return path.open("rb") if member is None else zipfile.ZipFile(path).open(member)
 
 
 def open_npy(path: Path, kinds: str = NUMBERS) -> NpyRows:

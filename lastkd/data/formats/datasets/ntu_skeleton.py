@@ -16,15 +16,18 @@ from lastkd.data.formats.archives import (
     SkeletonZip,
     digest,
     holds_skeletons,
+    is_skeleton,
 )
 from lastkd.data.formats.assemble import Sample, fault, reading_of_tracks
 from lastkd.data.formats.base import BAD, UNLABELLED, Reading, Source, SourceOptions
+from lastkd.data.formats.datasets.skeleton_arrays import parse_skeleton_arrays
 from lastkd.data.formats.datasets.skeleton_text import (
     NUM_JOINTS,
     MalformedError,
     Recording,
     parse_skeleton,
 )
+from lastkd.data.formats.npy import NPY
 from lastkd.data.layouts import Layout, get_layout, layout_hint
 from lastkd.data.manifest import Manifest
 from lastkd.data.ntu import (
@@ -64,8 +67,11 @@ class NtuSkeletons(Source):
             in the table, or two have one name.
     """
 
-    help = "NTU's raw .skeleton files (a folder at any depth, or the published zips as they are)"
+    help = (
+        "NTU's raw .skeleton or .skeleton.npy files (a folder, or the published zips as they are)"
+    )
     takes_several = True
+    reads_labels = True
     unit = "files"
     fps = KINECT_FPS
     has_slots = False
@@ -73,14 +79,14 @@ class NtuSkeletons(Source):
     @classmethod
     def recognises(cls, path: Path) -> bool:
         if path.is_dir():
-            return any(not file.name.startswith(".") for file in path.rglob(f"*{SUFFIX}"))
-        return path.is_file() and (path.suffix == SUFFIX or holds_skeletons(path))
+            return any(is_skeleton(file.name) for file in path.rglob(f"*{SUFFIX}*"))
+        return path.is_file() and (is_skeleton(path.name) or holds_skeletons(path))
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> NtuSkeletons:
         benchmark = DATASETS[options.dataset] if options.dataset else None
         places = [
-            SkeletonFolder(path) if path.is_dir() or path.suffix == SUFFIX else SkeletonZip(path)
+            SkeletonFolder(path) if path.is_dir() or is_skeleton(path.name) else SkeletonZip(path)
             for path in paths
         ]
         return cls(
@@ -144,7 +150,7 @@ class NtuSkeletons(Source):
         found: Counter[int] = Counter()
         for _, where, number in self._samples[:_LOOKED_AT]:
             try:
-                recording = parse_skeleton(self._places[number].read(where))
+                recording = _recording(self._places[number].read(where))
             except (BadSampleError, MalformedError):
                 continue
             if recording.tracks:
@@ -196,7 +202,7 @@ class NtuSkeletons(Source):
     def _read(self, sample: Sample, index: int) -> Reading:
         _, where, number = self._samples[index]
         try:
-            recording = parse_skeleton(self._places[number].read(where))
+            recording = _recording(self._places[number].read(where))
         except BadSampleError as error:
             return Reading(sample.name, counts={BAD: 1}, fault=str(error))
         except MalformedError as error:
@@ -225,6 +231,17 @@ class NtuSkeletons(Source):
         return paired_splits(self._labels.lists(names), str(self._labels.path))
 
 
+def _recording(content: bytes) -> Recording:
+    """The bodies of a text, or of the arrays made of it.
+
+    Raises:
+        MalformedError: it is neither.
+    """
+    if content.startswith(NPY):
+        return parse_skeleton_arrays(content)
+    return parse_skeleton(content)
+
+
 def read_skeleton(path: Path) -> Recording:
     """Reads one file.
 
@@ -232,7 +249,7 @@ def read_skeleton(path: Path) -> Recording:
         UserError: it can't be read, or it isn't of the form that `skeleton_text` describes.
     """
     try:
-        return parse_skeleton(SkeletonFolder(path).read(str(path)))
+        return _recording(SkeletonFolder(path).read(str(path)))
     except BadSampleError as error:
         raise UserError(str(error)) from None
     except MalformedError as error:

@@ -9,22 +9,27 @@ in little memory.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import pickle
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import unpack
-from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
+from typing import IO, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lastkd.data.formats.npy import NpyRows, open_stream, skip_header
 from lastkd.errors import UserError
 
 _KINDS_OF_DATA = "biufcSUO"  # bools, numbers, text and arrays of these; no records
 _LARGE = 1024
 """Bytes; shorter ones are read at once."""
+_LARGEST_MEMBER = 2**31
+"""Bytes of one in a zip, which is read whole."""
 
 
 def load_pickle(path: Path, *, lazily: bool = False) -> Any:
@@ -37,9 +42,50 @@ def load_pickle(path: Path, *, lazily: bool = False) -> Any:
         UserError: the file can't be read, is no pickle, or holds anything else (of which nothing
             has run).
     """
+    with _errors_of(path), path.open("rb") as file:
+        return _DataUnpickler(_Bounded(file, path, path.stat().st_size), lazily).load()
+
+
+def load_npy(path: Path, member: zipfile.ZipInfo | None = None) -> Any:
+    """What an `.npy` array of objects holds: the array, or a single object as it is.
+
+    Args:
+        member: the array's place in an `.npz`; arrays of a file by itself come as `StoredArray`.
+
+    Raises:
+        UserError: as `load_pickle`.
+    """
+    if member is not None and member.file_size > _LARGEST_MEMBER:
+        raise UserError(f"{path}: {member.filename} is too large; save it by itself")
+    with _errors_of(path), open_stream(path, member) as file:
+        size = path.stat().st_size if member is None else member.file_size
+        return read_npy_object(file, size, path, lazily=member is None)
+
+
+def read_npy_object(file: IO[bytes], size: int, where: Path | str, *, lazily: bool = False) -> Any:
+    """As `load_npy`, of an open file.
+
+    Args:
+        size: of the file, in bytes.
+        where: the file, as errors show it; a path where arrays are to come lazily.
+    """
+    with _errors_of(where):
+        skip_header(file, str(where))
+        array = _DataUnpickler(_Bounded(file, Path(where), size), lazily).load()
+        if isinstance(array, StoredArray):
+            array = array.read()
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{where} holds no array; fetch it again")
+        return array if array.ndim else array.item()
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path | str) -> Iterator[None]:
+    """What goes wrong in a pickle, as a sentence."""
     try:
-        with path.open("rb") as file:
-            return _DataUnpickler(_Bounded(file, path), lazily).load()
+        yield
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); mend that first") from None
     except _NotDataError as error:
@@ -97,6 +143,14 @@ class StoredArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self.read() if dtype is None else self.read().astype(dtype)
 
+    def rows(self) -> NpyRows | None:
+        """Its rows, read one by one; None where that can't be."""
+        content = self._content
+        if not isinstance(content, _InFile) or self._fortran or not self.ndim:
+            return None
+        where = str(content.path)
+        return NpyRows(where, content.path, content.offset, self.shape, self.dtype)
+
     def read(self) -> NDArray[Any]:
         """
         Raises:
@@ -117,10 +171,10 @@ class StoredArray:
 class _Bounded:
     """A file that never tries to give more than it has."""
 
-    def __init__(self, file: io.BufferedReader, path: Path) -> None:
+    def __init__(self, file: IO[bytes], path: Path, size: int) -> None:
         self.path = path
         self._file = file
-        self._size = path.stat().st_size
+        self._size = size
         self.readline = file.readline
 
     def read(self, count: int) -> bytes:

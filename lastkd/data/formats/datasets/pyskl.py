@@ -26,6 +26,8 @@ from lastkd.data.formats.assemble import Sample, reading_of_slots
 from lastkd.data.formats.axes import AxesError, arrange, channels_of, dense, with_scores
 from lastkd.data.formats.base import BAD, Reading, Source, SourceOptions
 from lastkd.data.formats.datasets.pickled import StoredArray, load_pickle
+from lastkd.data.formats.own.set_arrays import SetArrays
+from lastkd.data.formats.own.set_objects import parts_of_object
 from lastkd.data.layouts import get_layout, layout_hint
 from lastkd.data.ntu import DATASETS, SampleName, benchmark_of
 from lastkd.data.splits import check_against, name_list, only_known, paired_splits
@@ -65,24 +67,33 @@ class PysklPickle(Source):
         return path.suffix in (".pkl", ".pickle") and path.is_file()
 
     @classmethod
-    def open(cls, paths: Sequence[Path], options: SourceOptions) -> PysklPickle:
-        return cls(paths, options)
+    def open(cls, paths: Sequence[Path], options: SourceOptions) -> Source:
+        """Such a pickle, or one that holds a set in another form."""
+        contents = [load_pickle(path, lazily=True) for path in paths]
+        if len(paths) == 1 and not _holds_annotations(contents[0]):
+            parts = parts_of_object(contents[0], str(paths[0]))
+            if parts is not None:
+                return SetArrays.with_labels(paths[0], parts, options)
+        return cls(paths, contents, options)
 
-    def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
+    def __init__(
+        self, paths: Sequence[Path], contents: Sequence[Any], options: SourceOptions
+    ) -> None:
         self.kind = "pyskl pickle" if len(paths) == 1 else f"{len(paths)} pyskl pickles"
         self._asked = options.layout
         self.layout = get_layout(options.layout or "ntu25")
         self.counts: dict[str, int] = {}
         self._keep_bodies = options.keep_bodies
-        self._labelled = options.labelled
+        # a table says the labels, whatever they are in the file
+        self._labelled = options.labelled and options.labels is None
         self._paths = list(paths)
         self._annotations: list[Annotation] = []
         self._names: list[str] = []
         self._faults: dict[int, str] = {}
         self._files: list[Path] = []
         lists: dict[str, list[str]] = {}
-        for path in paths:
-            self._add_file(path, lists)
+        for path, content in zip(paths, contents, strict=True):
+            self._add_file(path, content, lists)
         self._check_all()
         clips = {name: at for at, name in enumerate(self._names) if at not in self._faults}
         where = ", ".join(map(str, paths))
@@ -96,9 +107,8 @@ class PysklPickle(Source):
         self._unknown = len(named - set(self._names))
         self._tell_classes(options)
 
-    def _add_file(self, path: Path, lists: dict[str, list[str]]) -> None:
+    def _add_file(self, path: Path, content: Any, lists: dict[str, list[str]]) -> None:
         """Takes up the annotations of one file, and its splits into `lists`."""
-        content = load_pickle(path, lazily=True)
         annotations: Any = content
         split: Any = {}
         if isinstance(content, dict):
@@ -322,6 +332,15 @@ class PysklPickle(Source):
             f"has a 'keypoint_score' of shape {scores.shape} for {M} bodies, {T} frames and {V} "
             "joints"
         )
+
+
+def _holds_annotations(content: Any) -> bool:
+    if isinstance(content, dict):
+        return "annotations" in content
+    if isinstance(content, StoredArray) and content.dtype.kind == "O":
+        content = content.read().reshape(-1).tolist()
+    first = content[0] if isinstance(content, list | tuple) and content else None
+    return isinstance(first, dict) and "keypoint" in first
 
 
 def _content(value: Any) -> Any:
