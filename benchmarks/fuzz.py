@@ -65,10 +65,15 @@ class Outcome:
 def crafted(reader: str, index: int) -> Files | None:
     """The first inputs of a reader: each evil pickle and each bomb as they are."""
     evils = evil_pickles()
-    if reader in ("pyskl", "last-arrays", "st-gcn", "pth") and index < len(evils):
-        labels = "xsub/train_label.pkl"
-        name = {"pyskl": "set.pkl", "last-arrays": labels, "st-gcn": labels, "pth": "public.pth"}
-        return {name[reader]: evils[index]}
+    pickled = {
+        "pyskl": "set.pkl",
+        "set-pickle": "set.pkl",
+        "last-arrays": "xsub/train_label.pkl",
+        "st-gcn": "xsub/train_label.pkl",
+        "pth": "public.pth",
+    }
+    if reader in pickled and index < len(evils):
+        return {pickled[reader]: evils[index]}
     if reader in ("zip", "npz") and index < 30:
         name = "set.zip" if reader == "zip" else "NTU60_CS.npz"
         return {name: bomb(random.Random(index))}

@@ -165,11 +165,25 @@ READERS: dict[str, Reader] = {
     "set-arrays": Reader(
         pose_files.set_arrays, read_source("set.npz", layout="ntu25"), ("set.npz",)
     ),
+    "set-pickle": Reader(
+        pose_files.set_pickle, read_source("set.pkl", layout="ntu25"), ("set.pkl",)
+    ),
+    "set-objects": Reader(
+        pose_files.set_objects, read_source("set.npy", layout="ntu25"), ("set.npy",)
+    ),
+    "skeleton-arrays": Reader(
+        pose_files.skeleton_arrays,
+        read_source("raw"),
+        ("raw/S001C001P001R001A001.skeleton.npy",),
+    ),
     "lists": Reader(pose_files.lists, read_lists, ("train.txt", "test.txt")),
     "array": Reader(pose_files.loose_array, read_clip("clip.npy"), ("clip.npy",)),
     "arrays": Reader(pose_files.loose_arrays, read_clip("clip.npz"), ("clip.npz",)),
     "frame-table": Reader(
         pose_files.frame_table, read_source("poses.csv", layout="coco17"), ("poses.csv",)
+    ),
+    "joint-table": Reader(
+        pose_files.joint_table, read_source("poses.csv", layout="coco17"), ("poses.csv",)
     ),
     "numbers": Reader(pose_files.loose_table, read_clip("clip.csv"), ("clip.csv",)),
     "store": Reader(

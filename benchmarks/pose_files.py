@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import random
 from collections.abc import Sequence
 
@@ -187,9 +188,45 @@ def set_arrays() -> Files:
     return {"set.npz": packed.getvalue()}
 
 
+def _set_of_dicts() -> list[dict[str, object]]:
+    return [
+        {"name": name, "joints": _loose_joints(), "label": at % 2, "subject": name}
+        for at, name in enumerate((*CLIPS, "c"))
+    ]
+
+
+def set_pickle() -> Files:
+    return {"set.pkl": pickle.dumps(_set_of_dicts())}
+
+
+def set_objects() -> Files:
+    packed = io.BytesIO()
+    array = np.empty(3, object)
+    array[:] = _set_of_dicts()
+    np.save(packed, array, allow_pickle=True)
+    return {"set.npy": packed.getvalue()}
+
+
+def skeleton_arrays() -> Files:
+    packed = io.BytesIO()
+    joints = np.random.default_rng(0).normal(size=(6, 25, 3))
+    said = {"nbodys": [2] * 5 + [1], "skel_body0": joints, "skel_body1": joints + 1}
+    np.save(packed, said, allow_pickle=True)  # type: ignore[arg-type]
+    return {"raw/S001C001P001R001A001.skeleton.npy": packed.getvalue()}
+
+
 def loose_table() -> Files:
     rows = _loose_joints().reshape(6, -1).tolist()
     return {"clip.csv": "\n".join(",".join(f"{x:.4f}" for x in row) for row in rows).encode()}
+
+
+def joint_table() -> Files:
+    lines = ["clip,frame,joint,x,y,score,label"]
+    for clip in CLIPS:
+        for frame in range(FRAMES):
+            for joint, (x, y, score) in enumerate(rows(17, frame)):
+                lines.append(f"{clip},{frame},{joint},{x:.3f},{y:.3f},{score:.3f},{clip}")
+    return {"poses.csv": "\n".join(lines).encode()}
 
 
 def frame_table() -> Files:

@@ -395,3 +395,115 @@ def test_a_table_is_prepared_and_predicted_like_any_other_source(tmp_path: Path)
 
 def test_headings_that_name_no_joints_are_none() -> None:
     assert not joint_columns(["frame", "label", "angle", "bbox_x", "bbox_y", "j0", "class"]).joints
+
+
+# --- a line for each joint ------------------------------------------------------------------------
+
+
+def write_long(
+    path: Path,
+    *,
+    by_joint: bool = False,
+    numbered: bool = False,
+    people: Sequence[str] = ("",),
+    clips: Sequence[str] = CLIPS,
+    without: Sequence[int] = (),
+) -> Path:
+    """Rows of one joint; those numbered in `without` are left out."""
+    rows = []
+    for clip in clips:
+        joints = walk(CLIPS.index(clip))
+        for frame, joint, person in itertools.product(range(T), range(V), people):
+            name = joint if numbered else COCO.joints[joint]
+            place = joints[frame, joint] + [300 * (person == "b"), 0, 0]
+            rows.append([clip, frame, name, *place, person, clip[0]])
+    rows = [row for at, row in enumerate(rows) if at not in without]
+    if by_joint:
+        rows.sort(key=lambda row: (row[0], str(row[2])))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "frame", "joint", "x", "y", "score", "person_id", "label"])
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("by_joint", [False, True])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_lines_of_a_joint_each_are_put_together(
+    tmp_path: Path, by_joint: bool, numbered: bool
+) -> None:
+    path = write_long(tmp_path / "long.csv", by_joint=by_joint, numbered=numbered)
+    assert format_of(path) == "frame-table"
+    source = open_source(str(path), layout="coco17" if numbered else None)
+    assert source.layout.name == "coco17"
+    check(source)
+
+
+def test_a_joint_that_has_no_line_wasnt_seen(tmp_path: Path) -> None:
+    path = write_long(tmp_path / "long.csv", without=[V + 9])
+    first, *_ = open_source(str(path))
+    whole = walk(0)
+    assert first.joints[1, 0, 9, 2] == 0  # no score: filled in between its neighbours in time
+    np.testing.assert_allclose(first.joints[1, 0, 8, :2], whole[1, 8, :2], atol=1e-3)
+
+
+def test_several_people_have_lines_of_their_own(tmp_path: Path) -> None:
+    path = write_long(tmp_path / "long.csv", people=("a", "b"), clips=("a-1", "b-1"))
+    first, *_ = open_source(str(path))
+    assert first.joints.shape == (T, 2, V, 3)
+    between = np.abs(first.joints[:, 0, :, 0] - first.joints[:, 1, :, 0])
+    np.testing.assert_allclose(between, 300, atol=1e-2)
+
+
+def test_one_joint_twice_in_a_frame_is_refused(tmp_path: Path) -> None:
+    path = write_long(tmp_path / "long.csv", people=("", " "))
+    reading = next(iter(open_source(str(path)).read(0, 1)))
+    assert "has the joint 'nose' twice in a frame; add a column person_id" in str(reading.fault)
+
+
+def test_joints_or_clips_that_start_again_are_not_guessed(tmp_path: Path) -> None:
+    path = write_long(tmp_path / "long.csv", clips=("a-1", "a-2"))
+    text = path.read_text().replace("clip,", "note,")
+    path.write_text(text)
+    with pytest.raises(
+        UserError, match=r"perhaps of the next clip; give the table a column 'clip'"
+    ):
+        open_source(str(path))
+
+
+# --- headings of several lines, endings in capitals -----------------------------------------------
+
+
+def test_deeplabcuts_tables_are_read(tmp_path: Path) -> None:
+    for clip in CLIPS:
+        (tmp_path / clip[0]).mkdir(exist_ok=True)
+        lines = ["scorer" + ",net" * 3 * V]
+        lines.append("bodyparts," + ",".join(name for name in COCO.joints for _ in range(3)))
+        lines.append("coords" + ",x,y,likelihood" * V)
+        for frame, joints in enumerate(walk(CLIPS.index(clip))):
+            lines.append(f"{frame}," + ",".join(map(str, joints.ravel())))
+        (tmp_path / clip[0] / f"{clip}DLC.csv").write_text("\n".join(lines))
+    source = open_source(str(tmp_path))
+    assert source.layout.name == "coco17" and source.class_names == ("a", "b")
+    check(source)
+
+
+def test_an_ending_in_capitals_is_the_same_ending(tmp_path: Path) -> None:
+    write(tmp_path / "POSES.CSV")
+    check(open_source(str(tmp_path)))
+    check(open_source(str(tmp_path / "POSES.CSV")))
+
+
+def test_a_table_in_utf_16_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "poses.csv")
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(UserError, match="text in UTF-16, which has yet to be saved in UTF-8"):
+        open_source(str(path))
+
+
+def test_a_flat_layout_says_that_z_is_left_out(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "poses.csv", lambda name, _, axis: f"{name}_{axis.replace('score', 'z')}"
+    )
+    (remark,) = open_source(str(path), layout="coco17").remarks
+    assert "its z is left out, as layout coco17 is flat" in remark

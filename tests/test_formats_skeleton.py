@@ -351,7 +351,7 @@ def saved_arrays(folder: Path, name: str, bodies: np.ndarray, counts: Sequence[i
 def test_texts_saved_as_arrays_are_read_as_the_texts(tmp_path: Path) -> None:
     pose = np.random.default_rng(0).uniform(-1, 1, (25, 3)) * [0.3, 1, 0.3]
     body = pose + 0.1 * np.sin(np.arange(12))[:, None, None]
-    stacked = np.stack((body, body + [1.5, 0, 0]))
+    stacked = np.stack((body, np.add(body, [1.5, 0, 0])))
     (tmp_path / "npy").mkdir()
     name = "S001C002P003R001A050"
     saved_arrays(tmp_path / "npy", name, stacked, [2] * 12)

@@ -13,7 +13,8 @@ FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 LIGHT = ("skeleton", "zip", "npz", "last-arrays", "pyskl", "settings", "layout", "events")
 POSES = ("openpose", "alphapose", "mmpose", "ultralytics", "ultralytics-txt", "mediapipe")
 OTHERS = ("kinetics", "mediapipe-json", "mediapipe-npy", "nw-ucla", "st-gcn", "table", "lists")
-OWN = ("array", "arrays", "numbers", "set-arrays", "frame-table", "azure-kinect")
+OWN = ("array", "arrays", "numbers", "set-arrays", "frame-table", "joint-table", "azure-kinect")
+PICKLED = ("set-pickle", "set-objects", "skeleton-arrays")
 WITH_TORCH = ("store", "checkpoint", "teacher-cache", "run-state")
 
 
@@ -21,6 +22,7 @@ WITH_TORCH = ("store", "checkpoint", "teacher-cache", "run-state")
     ("readers", "count", "least_refused"),
     [
         (LIGHT, 120, 60),
+        (PICKLED, 120, 30),
         # a number of a pose, or a name in a table, may well be another one
         ((*POSES, *OTHERS, *OWN), 120, 12),
         (WITH_TORCH, 120, 60),

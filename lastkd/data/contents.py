@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import zipfile
 from collections import Counter
@@ -15,7 +16,13 @@ from lastkd.files.json_text import parse_json
 _MOST_FILES = 2000
 _DEEPEST = 2
 """Lists in lists that are described."""
-_VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".webm", ".wmv")
+_NO_SKELETONS = dict.fromkeys(
+    (".avi", ".mkv", ".mov", ".mp4", ".webm", ".wmv"),
+    "a video, of which a pose estimator has yet to make skeletons",
+)
+_NO_SKELETONS[".mat"] = (
+    "a MATLAB file, whose arrays numpy.save keeps once scipy.io.loadmat has read them"
+)
 _HEAD = 1 << 16
 """Bytes that are looked at of a file."""
 _LARGEST_JSON = 1 << 22
@@ -99,10 +106,10 @@ def _npy(path: Path) -> str:
 def _text(path: Path, head: bytes) -> str:
     if not head:
         return "an empty file"
-    if path.suffix.lower() in _VIDEOS:
-        return "a video, of which a pose estimator has yet to make skeletons"
-    if path.suffix.lower() == ".mat":
-        return "a MATLAB file, whose arrays numpy.save keeps once scipy.io.loadmat has read them"
+    if path.suffix.lower() in _NO_SKELETONS:
+        return _NO_SKELETONS[path.suffix.lower()]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "text in UTF-16, which has yet to be saved in UTF-8"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] in (b"{", b"["):
         return _json(path, start)

@@ -42,17 +42,25 @@ _NUMBERED = re.compile(r"(?P<clip>.*?)[_\-. ]?(?P<frame>\d{1,18})(?:_keypoints)?
 
 
 def files_below(root: Path, suffix: str) -> Iterator[tuple[str, list[str]]]:
-    """The folders at or below `root` that have files of a suffix: `(relative name, paths)`."""
+    """The folders at or below `root` that have files of a suffix: `(relative name, paths)`.
+
+    Args:
+        suffix: in small letters; a file's may have capitals.
+    """
     if root.is_file():
-        if root.suffix == suffix:
+        if root.suffix.lower() == suffix:
             yield "", [str(root)]
         return
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = sorted(name for name in files if name.endswith(suffix) and name[0] != ".")
+        here = sorted(name for name in files if _ends_in(name, suffix))
         if here:
             relative = Path(folder).relative_to(root).as_posix()
             yield "" if relative == "." else relative, [f"{folder}{os.sep}{name}" for name in here]
+
+
+def _ends_in(name: str, suffix: str) -> bool:
+    return name.lower().endswith(suffix) and name[0] != "."
 
 
 def _name_of(file: str) -> str:
@@ -66,7 +74,7 @@ def clip_a_folder(root: Path, suffix: str) -> list[ClipFiles]:
     for relative, files in files_below(root, suffix):
         groups: dict[str, list[tuple[int, str]]] = {}
         for at, file in enumerate(files):
-            stem = _name_of(file).removesuffix(suffix)
+            stem = _name_of(file)[: -len(suffix)]
             match = _NUMBERED.fullmatch(stem)
             prefix = match["clip"] if match else stem.removesuffix("_keypoints")
             groups.setdefault(prefix, []).append((int(match["frame"]) if match else at, file))
@@ -90,7 +98,7 @@ def clip_a_file(root: Path, suffix: str, usual: Container[str] = ()) -> list[Cli
                 group, _, folder = relative.rpartition("/")
                 clips.append(ClipFiles(folder or root.name, group, (file,)))
             else:
-                clips.append(ClipFiles(_name_of(file).removesuffix(suffix), relative, (file,)))
+                clips.append(ClipFiles(_name_of(file)[: -len(suffix)], relative, (file,)))
     return unique_names(clips)
 
 

@@ -117,7 +117,7 @@ class LabelledClips(Source):
         names = [clip.name for clip in self._clips]
         if manifest is not None:
             found = manifest.rows_of(names)
-            self.remarks = manifest.remarks(found)
+            self.remarks = (*self.remarks, *manifest.remarks(found))
             self._rows = found
             unsaid = None if self._options.labelled else 0
             self._labels = {

@@ -64,7 +64,7 @@ class PysklPickle(Source):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return path.suffix in (".pkl", ".pickle") and path.is_file()
+        return path.suffix.lower() in (".pkl", ".pickle", ".p") and path.is_file()
 
     @classmethod
     def open(cls, paths: Sequence[Path], options: SourceOptions) -> Source:

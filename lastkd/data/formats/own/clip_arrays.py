@@ -83,12 +83,12 @@ class ClipArrays(LabelledClips):
     @classmethod
     def recognises(cls, path: Path) -> bool:
         if path.is_file():
-            return path.suffix == ".npy" or _holds_joints(path)
+            return path.suffix.lower() == ".npy" or _holds_joints(path)
         counts: Counter[str] = Counter()
         looked_at: list[Path] = []
         for folder, _, names in os.walk(path):
             for name in names:
-                suffix = "." + name.rpartition(".")[2]
+                suffix = "." + name.rpartition(".")[2].lower()
                 counts[suffix] += 1
                 if suffix in SUFFIXES and counts[suffix] <= _LOOKED_AT:
                     looked_at.append(Path(folder, name))
@@ -99,7 +99,7 @@ class ClipArrays(LabelledClips):
 
     def find(self, root: Path) -> list[ClipFiles]:
         if root.is_file():
-            return clip_a_file(root, root.suffix)
+            return clip_a_file(root, root.suffix.lower())
         table = self._options.labels.path.resolve() if self._options.labels is not None else None
         for together in (ARRAYS, TABLES):  # numbers in text beside arrays are notes
             found: list[ClipFiles] = []
@@ -144,7 +144,7 @@ class ClipArrays(LabelledClips):
 
     def _first_arrays(self) -> Iterator[Array]:
         for clip in self._clips[:_LOOKED_AT]:
-            if Path(clip.files[0]).suffix in ARRAYS:
+            if Path(clip.files[0]).suffix.lower() in ARRAYS:
                 with contextlib.suppress(BadClipError, OSError):
                     yield _array(clip.files[0])
 
@@ -183,7 +183,7 @@ def _joints(file: str, layout: Layout, order: str = USUAL) -> Array:
         BadClipError: the file is damaged, or its numbers are no clip of this layout.
         OSError: it can't be read.
     """
-    if Path(file).suffix not in ARRAYS:
+    if Path(file).suffix.lower() not in ARRAYS:
         return _of_table(read_limited(file), layout)
     try:
         return arrange(_array(file), layout, usual=order)
@@ -195,7 +195,7 @@ def _array(file: str) -> Array:
     """What an `.npy` or `.npz` holds, with scores as the last channel; errors as in `_joints`."""
     content = read_limited(file)
     try:
-        if file.endswith(".npz"):
+        if file.lower().endswith(".npz"):
             return _of_npz(content)
         return parse_npy(content, Path(file).name)
     except UserError as error:
@@ -333,11 +333,12 @@ def _table(content: bytes) -> tuple[list[str], Array]:
 def _holds_joints(path: Path) -> bool:
     """Whether a file looks like one clip's joints, by its first bytes."""
     try:
-        if path.suffix == ".npy":
+        suffix = path.suffix.lower()
+        if suffix == ".npy":
             return _is_clip(npy_shape(path))
-        if path.suffix == ".npz":
+        if suffix == ".npz":
             return _is_clip(_of_npz(read_limited(str(path))).shape)
-        return path.suffix in SUFFIXES and _is_table(path)
+        return suffix in SUFFIXES and _is_table(path)
     except (BadClipError, UserError, OSError):
         return False
 

@@ -46,7 +46,7 @@ class FrameTable(EstimatedClips):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        if path.is_file() and path.suffix not in SUFFIXES:
+        if path.is_file() and path.suffix.lower() not in SUFFIXES:
             return False
         found = [_is_ours(head) for suffix in SUFFIXES for head in heads(path, suffix)]
         return any(found) and 2 * sum(found) >= len(found)  # a table of labels may lie beside it
@@ -103,6 +103,11 @@ class FrameTable(EstimatedClips):
                     f"dimensions ({', '.join(layout.joints[:3])}, ...); name another --layout, or "
                     "call the columns nose_x, nose_y, ..."
                 )
+        if layout.dimensions == 2 and any(one.joints.spatial for one in self._headings.values()):
+            self.remarks = (
+                f"{self._root}: its z is left out, as layout {layout.name} is flat; describe the "
+                "joints in a .yaml file and give it by --layout to keep it",
+            )
         return layout
 
     def _named_layout(self) -> Layout:
@@ -132,6 +137,8 @@ class FrameTable(EstimatedClips):
         rows = [cells_of(line, heading.delimiter) for line in lines_of(lines.read())]
         if any(len(row) < heading.width for row in rows):
             raise BadClipError(f"has a line that ends before the {heading.width} columns do")
+        if heading.joint >= 0:
+            rows = heading.widen(rows)
         cells = [[row[at] for at in columns.flat] for row in rows]
         numbers = [numbers_of(line) for line in cells]
         if None in numbers:
@@ -231,8 +238,10 @@ def _is_ours(head: bytes) -> bool:
     lines = lines_of(head)
     if len(lines) < 2:
         return False
-    heading = Heading.of_line(lines[0], 1)
-    cells = cells_of(lines[1], heading.delimiter)
+    heading = Heading.of_lines(enumerate(lines, start=1))
+    if heading.line >= len(lines):
+        return False
+    cells = cells_of(lines[heading.line], heading.delimiter)
     if not heading.has_joints(_FEWEST_JOINTS) or len(cells) < heading.width:
         return False
     if heading.joints.joints:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from lastkd.data.layouts import Layout
 
-_SCORES = (
+SCORES = (
     *("score", "confidence", "conf", "c", "likelihood", "visibility", "visible", "vis", "v"),
     *("presence", "prob", "p", "s"),
 )
 """What people call a joint's score; of several the first one."""
-_AXIS = "|".join(sorted(("x", "y", "z", *_SCORES), key=len, reverse=True))
+_AXIS = "|".join(sorted(("x", "y", "z", *SCORES), key=len, reverse=True))
 _FORMS = (
     re.compile(rf"(?P<joint>.*\d)[\W_]*(?P<axis>{_AXIS})"),
     re.compile(rf"(?P<joint>.+)[\W_]+(?P<axis>{_AXIS})"),
@@ -138,8 +138,8 @@ def joint_columns(headings: Sequence[str]) -> JointColumns:
         own = found.setdefault(joint, {})
         if axis in "xyz":
             own.setdefault(axis, at)
-        elif _SCORES.index(axis) < ranks.get(joint, len(_SCORES)):
-            own["score"], ranks[joint] = at, _SCORES.index(axis)
+        elif SCORES.index(axis) < ranks.get(joint, len(SCORES)):
+            own["score"], ranks[joint] = at, SCORES.index(axis)
     named = {joint: own for joint, own in found.items() if "x" in own and "y" in own}
     return JointColumns(tuple(named), tuple(named.values()))
 

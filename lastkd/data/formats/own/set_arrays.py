@@ -209,7 +209,7 @@ def _parts(path: Path) -> dict[str, SetPart]:
     Raises:
         UserError: it isn't such a set, or a part of it is damaged.
     """
-    if path.suffix in (".npy", ".pkl", ".pickle"):
+    if path.suffix in (".npy", ".pkl", ".pickle", ".p"):
         content = load_npy(path) if path.suffix == ".npy" else load_pickle(path, lazily=True)
         parts = parts_of_object(content, str(path))
         if parts is None:
