@@ -89,6 +89,16 @@ def test_parts_become_a_split(tmp_path: Path) -> None:
     assert {part: len(names) for part, names in parts.items()} == {"train": 4, "test": 2}
 
 
+def test_parts_stay_a_split_where_a_table_says_the_labels(tmp_path: Path) -> None:
+    content = {"X_train": CLIPS[:4], "y_train": LABELS[:4], "X_test": CLIPS[4:], "y_test": [1, 2]}
+    names = [*(f"train-{at:05}" for at in range(4)), *(f"test-{at:05}" for at in range(2))]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["file,label", *(f"{name},sit" for name in names)]))
+    source = opened(pickled(content, tmp_path), labels=table)
+    assert source.class_names == ("sit",)
+    assert source.splits(list(source)) == {"default": {"train": names[:4], "test": names[4:]}}
+
+
 def test_one_array_in_a_pickle_is_read_clip_by_clip(tmp_path: Path) -> None:
     stacked = np.stack([clip[:20] for clip in CLIPS])
     clips = list(opened(pickled({"x": stacked, "y": np.array(LABELS)}, tmp_path)))
@@ -223,6 +233,11 @@ def test_nothing_in_an_npy_is_run(tmp_path: Path) -> None:
         ([entries()[0], {"label": 1}], "clip 1 has no joints, it holds label"),
         ((CLIPS, LABELS[:4]), "the list of labels is of shape (4,) for 6 clips"),
         ({"data": CLIPS, "labels": [-2] * 6}, "has '-2' for a label"),
+        (
+            {"X_train": CLIPS, "y_train": LABELS, "X_test": 5, "y_test": [1]},
+            "X_test holds no clips",
+        ),
+        ({"x": np.stack([c[:9] for c in CLIPS]), "y": np.ones(6, complex)}, "y holds (1+0j); give"),
         ({"version": 1}, "has no list of annotations, it holds an object with version"),
         (([clip[:, :7] for clip in CLIPS], LABELS), "each clip has shape (21, 7, 3)"),
     ],

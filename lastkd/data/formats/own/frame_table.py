@@ -23,7 +23,8 @@ from lastkd.data.formats.axes import unsaid_layout
 from lastkd.data.formats.clip_files import BadClipError, ClipFiles, files_below, heads
 from lastkd.data.formats.estimated import EstimatedClips
 from lastkd.data.formats.image_shares import Size, are_centred
-from lastkd.data.formats.own.table_clips import Heading, Lines, lines_by_clip
+from lastkd.data.formats.own.heading import Heading
+from lastkd.data.formats.own.table_clips import Lines, lines_by_clip
 from lastkd.data.formats.own.tables import cells_of, lines_of, numbers_of
 from lastkd.data.formats.people import People, frame_number, people_of_frames
 from lastkd.data.frames import Frame

@@ -47,6 +47,7 @@ from lastkd.data.formats.own.set_parts import (
 from lastkd.data.formats.tabled import TabledSource
 from lastkd.data.layouts import Layout, get_layout
 from lastkd.data.manifest import Manifest, manifest_of
+from lastkd.data.splits import only_known, paired_splits
 from lastkd.errors import UserError
 
 _LARGEST_LABEL = 9_999
@@ -201,7 +202,12 @@ class SetArrays(Source):
         return repr(about)
 
     def splits(self, clips: Sequence[Clip]) -> Splits:
-        return {}
+        lists: dict[str, list[str]] = {}
+        for said in self._says:
+            if said.get("split:"):
+                lists.setdefault(said["split:"], []).append(said["file"])
+        paired = {} if self._options.replaces_splits else paired_splits(lists, str(self._path))
+        return only_known(paired, (clip.name for clip in clips))
 
 
 def _parts(path: Path) -> dict[str, SetPart]:

@@ -120,7 +120,7 @@ def _of_list(content: Sequence[Any], where: str) -> dict[str, SetPart] | None:
         says = [{"label": text_of(one[1]) or ""} for one in content]
         return {"": SetPart(LooseClips([one[0] for one in content]), says)}
     if len(content) == 2 and _is_clips(content[0]):
-        clips = clips_of(content[0])
+        clips = clips_of(content[0], where)
         labels = texts_of(_listed(content[1]), len(clips), f"{where}: the list of labels")
         return {"": SetPart(clips, [{"label": label} for label in labels])}
     if all(map(_is_clip, content)):

@@ -163,7 +163,7 @@ def parts_of_arrays(arrays: Mapping[str, Any], where: str) -> dict[str, SetPart]
                 f"{where}: has no {lacking} of the part {part or 'without a name'}; give each "
                 "X_train its y_train"
             )
-        clips = clips_of(arrays[of["joints"]])
+        clips = clips_of(arrays[of["joints"]], f"{where}: {of['joints']}")
         columns = {"split:": [part] * len(clips)} if part else {}
         for what, column in _COLUMNS.items():
             if what in of:
@@ -173,8 +173,12 @@ def parts_of_arrays(arrays: Mapping[str, Any], where: str) -> dict[str, SetPart]
     return parts
 
 
-def clips_of(value: Any) -> Clips:
-    """The clips of one array, or of a list or an object array of them."""
+def clips_of(value: Any, where: str) -> Clips:
+    """The clips of one array, or of a list or an object array of them.
+
+    Raises:
+        UserError: it is none of these.
+    """
     if isinstance(value, NpyRows | NpyStream):
         return StackedClips(value)
     if isinstance(value, StoredArray):
@@ -182,7 +186,9 @@ def clips_of(value: Any) -> Clips:
         if rows is not None:
             return StackedClips(rows)
         value = value.read()
-    return LooseClips(value)
+    if not isinstance(value, np.ndarray | list | tuple) or not _shape(value):
+        raise UserError(f"{where} holds no clips; give an array or a list of them")
+    return LooseClips(list(value))
 
 
 def texts_of(value: Any, count: int, where: str) -> list[str]:
@@ -199,9 +205,10 @@ def texts_of(value: Any, count: int, where: str) -> list[str]:
     if isinstance(value, list | tuple):
         texts = [text_of(one) for one in value]
     else:
-        texts = _texts(np.asarray(value))
+        value = np.asarray(value)
+        texts = _texts(value)
     if None in texts:
-        raise UserError(f"{where} holds {value[texts.index(None)]!r}; give numbers or names"[:300])
+        raise UserError(f"{where} holds {value[texts.index(None)]}; give numbers or names"[:300])
     return [text for text in texts if text is not None]
 
 
