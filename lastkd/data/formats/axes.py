@@ -18,6 +18,12 @@ LARGEST_CLIP = 2**24
 """Numbers in one clip; uneven lists that would fill up to more are no clip."""
 _DEEPEST = 6
 USUAL = "TMVC"
+JOINTS = (
+    *("joints", "keypoints", "keypoint", "skeletons", "skeleton", "poses", "pose"),
+    *("coords", "data"),
+)
+SCORES = ("scores", "score", "keypoint_scores", "keypoint_score", "confidence")
+"""What people call the arrays of a clip."""
 _AXES = {"T": "frames", "M": "bodies", "V": "joints", "C": "channels"}
 _ORDERS = {
     4: ("TMVC", "MTVC", "CTVM", "TVCM", "CTMV", "CMTV"),
@@ -181,6 +187,21 @@ def with_scores(joints: NDArray[Any], layout: Layout) -> tuple[NDArray[Any], NDA
     """Coordinates `(T, M, V, D)` and the scores `(T, M, V)` that follow them, if any."""
     D = layout.dimensions
     return joints[..., :D], joints[..., D] if joints.shape[-1] > D else None
+
+
+def joined(joints: NDArray[Any], scores: NDArray[Any] | None) -> NDArray[Any]:
+    """Joints with the scores beside them, if there are any, as their last channel.
+
+    Raises:
+        AxesError: the two don't fit.
+    """
+    if scores is None:
+        return joints
+    if scores.shape == (*joints.shape[:-1], 1):
+        scores = scores[..., 0]
+    if scores.shape != joints.shape[:-1]:
+        raise AxesError(f"has scores of shape {scores.shape} for joints {joints.shape}")
+    return np.concatenate((joints, scores[..., None]), axis=-1)
 
 
 def _fits(sizes: dict[str, int], layout: Layout) -> bool:

@@ -24,11 +24,14 @@ from numpy.typing import NDArray
 from lastkd.data.bodies import IN_ORDER
 from lastkd.data.formats.assemble import Sample, reading_of_slots
 from lastkd.data.formats.axes import (
+    JOINTS,
+    SCORES,
     USUAL,
     AxesError,
     arrange,
     channels_of,
     common_order,
+    joined,
     unsaid_layout,
     with_scores,
 )
@@ -60,9 +63,6 @@ TABLES = (".csv", ".tsv", ".txt")
 SUFFIXES = (*ARRAYS, *TABLES)
 _OTHERS = (".json", ".jsonl", ".pkl", ".skeleton", ".zip")
 """Where most files are these, the numbers beside them are notes."""
-_JOINTS = ("joints", "keypoints", "keypoint", "skeletons", "skeleton", "poses", "pose", "data")
-_SCORES = ("scores", "score", "keypoint_scores", "keypoint_score", "confidence")
-"""What people call the arrays of an `.npz`; one that is alone may have any name."""
 _LEADING = re.compile(r"|frame\D*|index|idx|t|time\D*", re.ASCII)
 """Headings of columns before the joints; pandas leaves that of its index empty."""
 _HEAD = 1 << 14
@@ -216,7 +216,8 @@ def _of_npz(content: bytes) -> Array:
             }
             if sum(one.file_size for one in members.values()) > LARGEST_FILE:
                 raise BadClipError(f"holds more than {LARGEST_FILE >> 20} MB")
-            names = [_first(members, _JOINTS) or _only(members), _first(members, _SCORES)]
+            # one that is alone may have any name
+            names = [_first(members, JOINTS) or _only(members), _first(members, SCORES)]
             if names[0] is None:
                 raise BadClipError(
                     f"holds {', '.join(members) or 'nothing'}, and none is called joints"
@@ -231,13 +232,10 @@ def _of_npz(content: bytes) -> Array:
         reason = " ".join(str(error).split())[:150]
         raise BadClipError(f"can't be read as an .npz ({reason})") from None
     assert joints is not None
-    if scores is None:
-        return joints
-    if scores.shape == (*joints.shape[:-1], 1):
-        scores = scores[..., 0]
-    if scores.shape != joints.shape[:-1]:
-        raise BadClipError(f"has scores of shape {scores.shape} for joints {joints.shape}")
-    return np.concatenate((joints, scores[..., None]), axis=-1)
+    try:
+        return joined(joints, scores)
+    except AxesError as error:
+        raise BadClipError(str(error)) from None
 
 
 def _first(members: dict[str, Any], names: Sequence[str]) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lastkd.data.formats.axes import AxesError, dense
+from lastkd.data.formats.axes import JOINTS, SCORES, dense, joined
 from lastkd.data.formats.datasets.pickled import StoredArray
 from lastkd.data.formats.npy import open_member
 from lastkd.data.formats.own.set_parts import (
@@ -32,9 +32,6 @@ from lastkd.data.formats.own.set_parts import (
 from lastkd.data.manifest import column_of, heading_words, known_columns
 from lastkd.errors import UserError
 
-JOINTS = ("joints", "keypoints", "skeletons", "skeleton", "poses", "pose", "coords", "data", "x")
-SCORES = ("scores", "score", "keypoint_scores", "keypoint_score", "confidence")
-"""What people call the arrays of a clip."""
 _DEEPEST = 6
 _FEWEST_FRAMES = 6
 """Of a clip in three axes; one with fewer is a frame of some bodies."""
@@ -165,12 +162,7 @@ class _Scored:
         self._joints, self._scores = joints, scores
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        joints, scores = dense(self._joints), dense(self._scores)
-        if scores.shape == (*joints.shape[:-1], 1):
-            scores = scores[..., 0]
-        if scores.shape != joints.shape[:-1]:
-            raise AxesError(f"has scores of shape {scores.shape} for joints {joints.shape}")
-        return np.concatenate((joints, scores[..., None]), axis=-1)
+        return joined(dense(self._joints), dense(self._scores))
 
 
 def _listed(value: Any) -> Any:
