@@ -197,6 +197,16 @@ def test_a_table_goes_before_the_labels_in_a_pickle(tmp_path: Path) -> None:
     assert list(source.splits([clip for clip in clips if clip])) == ["xsub"], "its own stays"
 
 
+def test_a_table_leaves_ntus_frame_rate_and_name(tmp_path: Path) -> None:
+    clip = np.ones((1, 8, 25, 3), np.float32)
+    name = "S001C001P001R001A005"
+    annotation = {"frame_dir": name, "label": 4, "total_frames": 8, "keypoint": clip}
+    path = pickled([annotation], tmp_path)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{name},falls\n")
+    source = open_source(str(path), labels=tmp_path / "labels.csv")
+    assert (source.fps, source.name, source.class_names) == (30.0, "set", ("falls",))
+
+
 def test_a_table_labels_a_pickle_that_has_no_labels(tmp_path: Path) -> None:
     path = pyskl(tmp_path, label=None)
     with pytest.raises(UserError, match="has the label None"):

@@ -149,8 +149,6 @@ def open_source(
         synthetic=synthetic,
     )
     opened = reader.open(paths, options)
-    if options.labels is not None and not reader.reads_labels:
-        opened = TabledSource(opened, options.labels, options)
     if up is not None:
         if opened.knows_up:
             raise UserError(
@@ -163,6 +161,8 @@ def open_source(
         opened.fps = fps
     elif opened.benchmark is not None:
         opened.fps = KINECT_FPS
+    if options.labels is not None and not reader.reads_labels:
+        return TabledSource(opened, options.labels, options)
     return opened
 
 

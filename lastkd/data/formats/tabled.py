@@ -38,7 +38,7 @@ class TabledSource(Source):
         self.counts: dict[str, int] = {}
         self.has_slots, self.sequential = source.has_slots, source.sequential
         self.knows_up = source.knows_up  # type: ignore[misc]
-        self.fps = source.fps
+        self.fps, self.name, self.choices = source.fps, source.name, source.choices
         self.remarks = (*source.remarks, *table.remarks(self._rows))
         self._splits: Splits | None = None
         if not options.replaces_splits:
