@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from lastkd.data.class_names import numbered_classes
 from lastkd.data.clip import Clip
 from lastkd.data.layouts import get_layout
+from lastkd.data.ntu import NTU_60
 from lastkd.data.parts import split_parts
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.data.store.writer import StoreWriter
@@ -37,7 +38,7 @@ from lastkd.training.teacher import FrozenTeacher, TeacherIdentity
 from lastkd.training.teacher_cache import CacheKey, TeacherCache
 
 LAYOUT = "ntu25"
-NTU60_CLASSES, NTU60_TRAIN, RECIPE_EPOCHS = 60, 40_091, 70
+RECIPE_EPOCHS = 70
 VIEW_CLIPS = 256
 """Clips a call when only views are timed."""
 
@@ -112,7 +113,7 @@ class BenchResult:
 
 
 def random_store(
-    out: Path, train_clips: int, *, test_clips: int = 1, classes: int = NTU60_CLASSES
+    out: Path, train_clips: int, *, test_clips: int = 1, classes: int = NTU_60.num_classes
 ) -> ClipStore:
     """A store of random walks of NTU's shape; one clip in five has two bodies."""
     rng = np.random.Generator(np.random.Philox(key=0))
@@ -192,7 +193,7 @@ class Bench:
         cache = self._cache("cache", clips)
         for epoch in range(1, settings.rounds + 2):
             # as an earlier run would have left them; the values don't matter
-            cache.write(epoch, torch.randn(clips, NTU60_CLASSES).half())
+            cache.write(epoch, torch.randn(clips, NTU_60.num_classes).half())
         distilled = {v: resolve(DistillSettings, self._given(variant=v)) for v in settings.variants}
         parts = self._teacher_parts()
         for variant, live in distilled.items():
@@ -229,8 +230,9 @@ class Bench:
 
     def _cache_mb(self) -> float:
         """Size of the cache of the whole recipe on NTU 60, from one epoch's file."""
-        cache = self._cache("size", NTU60_TRAIN)
-        cache.write(1, torch.zeros(NTU60_TRAIN, NTU60_CLASSES).half())
+        clips, _ = NTU_60.sizes["xsub"]
+        cache = self._cache("size", clips)
+        cache.write(1, torch.zeros(clips, NTU_60.num_classes).half())
         return RECIPE_EPOCHS * cache.path(1).stat().st_size / 1e6
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from lastkd.data.ntu import NTU_60
 from lastkd.data.store.clip_store import ClipStore
 from lastkd.distributed.launch import Launch
 from lastkd.distributed.stop_requests import StopRequests
@@ -31,7 +32,7 @@ class SetSize(NamedTuple):
     classes: int
 
 
-NTU60 = SetSize(40_091, 16_487, 60)
+NTU60 = SetSize(*NTU_60.sizes["xsub"], NTU_60.num_classes)
 """NTU RGB+D 60 cross-subject, for which a sequence on generated clips is reckoned."""
 
 
