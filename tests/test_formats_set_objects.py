@@ -164,6 +164,19 @@ def test_several_processes_read_what_one_does(tmp_path: Path) -> None:
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_a_damaged_clip_of_an_npz_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, **dict(zip(NAMES, CLIPS, strict=True)))
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x03\x04")  # the last clip's own header
+    content[at + 200 : at + 220] = bytes(20)
+    path.write_bytes(content)
+    source = opened(path, labels=labelled_table(tmp_path))
+    *good, bad = source.read(0, len(source))
+    assert all(reading.clip is not None for reading in good)
+    assert f"clip '{NAMES[-1]}' can't be read" in str(bad.fault)
+
+
 def labelled_table(folder: Path) -> Path:
     table = folder / "labels.csv"
     lines = [f"{name},{word}" for name, word in zip(NAMES, WORDS, strict=True)]

@@ -67,8 +67,9 @@ class PrepareCommand(click.Command):
 @click.option(
     "--labels",
     type=PATH,
-    help="CSV table of the clips: columns file and label (a number or a name), and any of "
-    "performer, camera, split (train, val, test), split:NAME, width, height, fps.",
+    help="CSV table of the clips, which goes before what the files say: columns file and label (a "
+    "number or a name), and any of performer, camera, split (train, val, test), split:NAME, width, "
+    "height, fps.",
 )
 @click.option(
     "--image-size",

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ class SetArrays(Source):
 
     def _find_layout(self) -> Layout:
         shapes = {shape for clips in self._parts for shape in clips.shapes}
-        shapes = shapes or {clip.shape for clip in islice(self._first_clips(), 1)}
+        shapes = shapes or {clip.shape for clip in self._first_clips()}
         clips = [np.broadcast_to(np.float32(0), shape) for shape in sorted(shapes)]
         if self._options.layout is None:
             raise unsaid_layout(str(self._path), lambda one: any(fits(clip, one) for clip in clips))

@@ -9,17 +9,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Mapping, Sequence
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lastkd.data.formats.axes import JOINTS, SCORES, dense, joined
+from lastkd.data.formats.archives import unpacked
+from lastkd.data.formats.axes import JOINTS, SCORES, AxesError, dense, joined
+from lastkd.data.formats.clip_files import LARGEST_FILE
 from lastkd.data.formats.datasets.pickled import StoredArray
-from lastkd.data.formats.npy import open_member
+from lastkd.data.formats.npy import parse_npy
 from lastkd.data.formats.own.set_parts import (
     LooseClips,
     SetPart,
@@ -33,6 +36,8 @@ from lastkd.data.manifest import column_of, heading_words, known_columns
 from lastkd.errors import UserError
 
 _DEEPEST = 6
+_LOOKED_AT = 8
+"""Arrays of an `.npz` that tell whether it holds clips."""
 _FEWEST_FRAMES = 6
 """Of a clip in three axes; one with fewer is a frame of some bodies."""
 
@@ -55,37 +60,50 @@ def names_clips(path: Path) -> bool:
     """Whether an `.npz` holds several clips, each under its name."""
     if path.suffix != ".npz":
         return False
-    with zipfile.ZipFile(path) as archive:
-        members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
-    names = [one.filename.removesuffix(".npy") for one in members]
-    words = heading_words(names)
-    if len(members) < 2 or column_of(words, JOINTS) >= 0 or column_of(words, SCORES) >= 0:
+    clips = _members(path)
+    words = heading_words(list(clips))
+    if len(clips) < 2 or column_of(words, JOINTS) >= 0 or column_of(words, SCORES) >= 0:
         return False
-    shapes = [open_member(path, one).shape for one in members]
-    return all(len(shape) in (3, 4) for shape in shapes) or (
-        len({(len(shape), *shape[1:]) for shape in shapes}) == 1 and len(shapes[0]) == 2
-    )
+    shapes = []
+    for clip in islice(clips.values(), _LOOKED_AT):
+        with contextlib.suppress(AxesError):  # one may be damaged
+            shapes.append(np.shape(clip))
+    alike = {shape[1:] for shape in shapes if len(shape) == 2}
+    flat = len(alike) == 1 and all(len(shape) == 2 for shape in shapes)
+    return bool(shapes) and (flat or all(len(shape) in (3, 4) for shape in shapes))
 
 
 def parts_of_clips(path: Path) -> dict[str, SetPart]:
     """The clips of an `.npz` that holds each under its name."""
+    clips = _members(path)
+    return {"": SetPart(LooseClips(list(clips.values())), [{"file": name} for name in clips])}
+
+
+def _members(path: Path) -> dict[str, _MemberClip]:
     with zipfile.ZipFile(path) as archive:
-        members = [one for one in archive.infolist() if one.filename.endswith(".npy")]
-    clips = [_MemberClip(path, one) for one in members]
-    says = [{"file": one.filename.removesuffix(".npy")} for one in members]
-    return {"": SetPart(LooseClips(clips), says)}
+        return {
+            one.filename.removesuffix(".npy"): _MemberClip(path, one)
+            for one in archive.infolist()
+            if one.filename.endswith(".npy")
+        }
 
 
 class _MemberClip:
-    """One array of an `.npz`, read when it is asked for."""
+    """One array of an `.npz`, read when it is asked for, without the zip's whole directory."""
 
     def __init__(self, path: Path, member: zipfile.ZipInfo) -> None:
-        self._open = partial(open_member, path, member)
-        self.shape = self._open().shape
+        self._path, self._member = path, member
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        rows = self._open()
-        return rows.read(0, len(rows)).astype(dtype or np.float32)
+        if self._member.file_size > LARGEST_FILE:
+            raise AxesError(f"holds more than {LARGEST_FILE >> 20} MB")
+        try:
+            with self._path.open("rb") as file:
+                content = unpacked(file, self._member)
+            return parse_npy(content, self._member.filename).astype(dtype or np.float32)
+        # a damaged or encrypted member ends in whatever zlib and numpy say
+        except Exception as error:
+            raise AxesError(f"can't be read ({' '.join(str(error).split())[:150]})") from None
 
 
 def _of_dict(content: Mapping[Any, Any], where: str) -> dict[str, SetPart] | None:
