@@ -82,8 +82,16 @@ def test_every_form_gives_the_same_clips(tmp_path: Path, form: str) -> None:
         assert source.class_names == ("nod", "sit", "wave")
 
 
-def test_parts_become_a_split(tmp_path: Path) -> None:
-    content = {"X_train": CLIPS[:4], "y_train": LABELS[:4], "X_test": CLIPS[4:], "y_test": [1, 2]}
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"X_train": CLIPS[:4], "y_train": LABELS[:4], "X_test": CLIPS[4:], "y_test": [1, 2]},
+        {"train": (CLIPS[:4], LABELS[:4]), "test": (CLIPS[4:], [1, 2])},
+        {"train": entries()[:4], "val": entries()[4:]},
+        {"Train": {"data": CLIPS[:4], "y": WORDS[:4]}, "Test": {"data": CLIPS[4:], "y": WORDS[4:]}},
+    ],
+)
+def test_parts_become_a_split(tmp_path: Path, content: Any) -> None:
     source = opened(pickled(content, tmp_path))
     (parts,) = source.splits(list(source)).values()
     assert {part: len(names) for part, names in parts.items()} == {"train": 4, "test": 2}
@@ -261,6 +269,8 @@ def test_nothing_in_an_npy_is_run(tmp_path: Path) -> None:
             "X_test holds no clips",
         ),
         ({"x": np.stack([c[:9] for c in CLIPS]), "y": np.ones(6, complex)}, "y holds (1+0j); give"),
+        ([(clip, 1, "s1") for clip in CLIPS], "each clip holds a str where"),
+        ({}, "holds no clip"),
         ({"version": 1}, "has no list of annotations, it holds an object with version"),
         (([clip[:, :7] for clip in CLIPS], LABELS), "each clip has shape (21, 7, 3)"),
     ],

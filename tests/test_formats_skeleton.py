@@ -380,6 +380,15 @@ def test_people_in_arrays_keep_their_place_when_the_first_leaves(tmp_path: Path)
     np.testing.assert_allclose(longest.joints, right, atol=1e-6)
 
 
+def test_frames_without_anybody_keep_their_place_in_arrays(tmp_path: Path) -> None:
+    body = np.stack([frame[1] for frame in bodies(9, (1,))])
+    counts = [0, 0, 1, 0, 1, 0, 1, 0, 0]
+    path = saved_arrays(tmp_path, "S001C001P001R001A001", body[None], counts)
+    recording = read_skeleton(path)
+    assert recording.total_frames == 9
+    assert recording.tracks[0].frames.tolist() == [2, 4, 6]
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

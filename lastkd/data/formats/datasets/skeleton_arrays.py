@@ -57,8 +57,12 @@ def _tracks(frames: list[tuple[int, Frame]], layout: Layout) -> list[BodyTrack]:
     if not frames:
         return []
     try:
-        people = followed(people_of_frames(frames), layout, fps=KINECT_FPS)
+        people = people_of_frames(frames)
+        bodies = followed(people, layout, fps=KINECT_FPS)
     except BadClipError as error:
         raise MalformedError(str(error)) from None
-    first = frames[0][0]
-    return [BodyTrack(places + first, joints, name) for name, (places, joints) in people.items()]
+    first, stride = frames[0][0], people.stride
+    return [
+        BodyTrack(first + stride * places, joints, name)
+        for name, (places, joints) in bodies.items()
+    ]

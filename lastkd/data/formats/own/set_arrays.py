@@ -12,6 +12,7 @@ Each clip is `(T, M, V, C)`, in another order of axes if it can't be mistaken, w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -137,10 +138,15 @@ class SetArrays(Source):
     def _first_clips(self) -> Iterator[NDArray[Any]]:
         for clips in self._parts:
             for at in range(min(len(clips), _LOOKED_AT)):
-                try:
+                with contextlib.suppress(AxesError):
                     yield clips[at]
-                except AxesError:
-                    continue
+
+    def _first_problem(self) -> str:
+        """What is wrong with the first clip, where none can be read."""
+        try:
+            return f"has shape {self._parts[0][0].shape}"
+        except AxesError as error:
+            return str(error)
 
     def _find_layout(self) -> Layout:
         shapes = {shape for clips in self._parts for shape in clips.shapes}
@@ -157,7 +163,7 @@ class SetArrays(Source):
                 problems.append(str(error))
         # of many lengths, one may happen to be the number of joints
         if 2 * len(problems) >= len(clips):
-            raise UserError(f"{self._path}: each clip {(*problems, 'holds no number')[0]}")
+            raise UserError(f"{self._path}: each clip {(*problems, self._first_problem())[0]}")
         return layout
 
     def __len__(self) -> int:

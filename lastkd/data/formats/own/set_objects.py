@@ -4,6 +4,7 @@
   `{"class": [joints, ...], ...}`
 - `[{"joints": ..., "label": ..., "subject": ...}, ...]` or `[(joints, label), ...]`
 - `(list of joints, list of labels)`, `[joints, ...]`
+- `{"train": ..., "test": ...}` of any of these
 - `{"X_train": ..., "y_train": ...}` or `{"data": [...], "labels": [...]}` (see `set_parts`)
 """
 
@@ -24,6 +25,7 @@ from lastkd.data.formats.clip_files import LARGEST_FILE
 from lastkd.data.formats.datasets.pickled import StoredArray
 from lastkd.data.formats.npy import parse_npy
 from lastkd.data.formats.own.set_parts import (
+    PARTS,
     LooseClips,
     SetPart,
     clips_of,
@@ -112,8 +114,8 @@ def _of_dict(content: Mapping[Any, Any], where: str) -> dict[str, SetPart] | Non
         return parts_of_arrays({key: _listed(content[key]) for key in content}, where)
     names = [str(key) for key in content]
     values = [_listed(value) for value in content.values()]
-    if not values:
-        return None
+    if all(name.lower() in PARTS for name in names):
+        return _of_parts(dict(zip(names, values, strict=True)), where)
     if all(isinstance(value, dict) for value in values):
         return _of_entries(values, [{"file": name} for name in names], where)
     if all(map(_is_list_of_clips, values)):
@@ -126,6 +128,18 @@ def _of_dict(content: Mapping[Any, Any], where: str) -> dict[str, SetPart] | Non
     if all(map(_is_clip, values)):
         return {"": SetPart(LooseClips(values), [{"file": name} for name in names])}
     return None
+
+
+def _of_parts(parts: Mapping[str, Any], where: str) -> dict[str, SetPart] | None:
+    """`{"train": ..., "test": ...}`, each a set of its own."""
+    found = {}
+    for name, value in parts.items():
+        own = parts_of_object(value, f"{where}: {name}")
+        if own is None or set(own) != {""}:
+            return None
+        part = own[""]
+        found[name] = SetPart(part.clips, [said | {"split:": name} for said in part.says])
+    return found
 
 
 def _of_list(content: Sequence[Any], where: str) -> dict[str, SetPart] | None:

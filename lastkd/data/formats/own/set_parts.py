@@ -25,8 +25,8 @@ from lastkd.data.formats.npy import (
 )
 from lastkd.errors import UserError
 
-_PARTS = ("", "train", "training", "val", "valid", "validation", "test")
-_PART = "|".join(_PARTS[1:])
+PARTS = ("", "train", "training", "val", "valid", "validation", "test")
+_PART = "|".join(PARTS[1:])
 _WHAT = {
     "joints": "x|data|joints?|skeletons?|keypoints?|poses?",
     "labels": "y|labels?|targets?",
@@ -146,7 +146,7 @@ def sorted_names(names: Collection[Any]) -> dict[str, dict[str, str]]:
         what = next(what for what in _WHAT if match[what])
         found.setdefault(part, {})[what] = name
     with_joints = {part: of for part, of in found.items() if {"joints", "labels"} & set(of)}
-    return dict(sorted(with_joints.items(), key=lambda pair: _PARTS.index(pair[0])))
+    return dict(sorted(with_joints.items(), key=lambda pair: PARTS.index(pair[0])))
 
 
 def parts_of_arrays(arrays: Mapping[str, Any], where: str) -> dict[str, SetPart]:
